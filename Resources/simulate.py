@@ -1,0 +1,197 @@
+"""Draw the built-in stimuli: each kind is a subcommand that fills one folder with images and a metadata.csv.
+
+To add a kind, write a module with one ``draw_<kind>(folder, args)`` that saves its images and returns one row
+per image (the first column is ``file``), and add one entry to KINDS; the folder's safety is shared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import faces
+
+Row = dict[str, Any]
+TABLE = "metadata.csv"
+HARMLESS = {".gitkeep", "README", "README.md", "README.txt"}
+
+
+class Refusal(Exception):
+    """A wish that cannot be met without harm, told in one line."""
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    """A parser of whole numbers in a range."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Height and width from text such as 650x506."""
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal() and min(int(height), int(width)) >= 32):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, each at least 32 pixels")
+    return int(height), int(width)
+
+
+class Option(NamedTuple):
+    """A command-line option of one kind of stimulus."""
+
+    flag: str
+    parse: Callable[[str], Any]
+    default: Any
+    meaning: str
+
+
+class Kind(NamedTuple):
+    """A kind of stimulus: what draws it, where to, and its options besides --out, --seed and --redraw."""
+
+    draw: Callable[[Path, argparse.Namespace], list[Row]]
+    summary: str
+    folder: str
+    columns: tuple[str, ...]  # the first columns of its metadata.csv, by which its own drawings are known
+    options: tuple[Option, ...]
+
+
+KINDS = {
+    "faces": Kind(
+        faces.draw_faces,
+        "schematic faces that turn from neutral to happy and to sad",
+        "stimuli",
+        faces.COLUMNS,
+        (
+            Option("--n_people", _whole(1, 99), 12, "number of people"),
+            Option("--n_steps", _whole(1, 99), 20, "morph steps from nearly neutral to full emotion"),
+            Option("--size", _size, "650x506", "HEIGHTxWIDTH of an image in pixels"),
+        ),
+    ),
+}
+
+
+def _earlier_files(out: Path, kind: Kind) -> list[str] | None:
+    """The images that an earlier drawing listed, None for a folder that is missing or as good as empty.
+
+    Raises:
+        Refusal: The folder holds something else.
+    """
+    for place in (out, *out.parents):
+        if place.exists() and not place.is_dir():
+            raise Refusal(f"{place} is a file, not a folder")
+    if not out.exists() or not {entry.name for entry in out.iterdir()} - HARMLESS:
+        return None
+    if not (out / TABLE).is_file():
+        raise Refusal(f"{out} holds files that this command did not draw; choose another --out")
+    with (out / TABLE).open(newline="", encoding="utf-8", errors="replace") as table:
+        header, *rows = list(csv.reader(table)) or [[]]
+    files = [row[0] for row in rows if row]
+    ours = tuple(header[: len(kind.columns)]) == kind.columns
+    if not ours or not all((out / name).resolve().is_relative_to(out) for name in files):
+        raise Refusal(f"{out / TABLE} was not written by this command; choose another --out")
+    return files
+
+
+def _remove(out: Path, files: list[str]) -> None:
+    """Remove the files of an earlier drawing, and its folders unless they hold something else."""
+    for name in files:
+        (out / name).unlink(missing_ok=True)
+    for folder in {(out / name).parent for name in files} - {out}:
+        with contextlib.suppress(OSError):  # it is missing or still holds something
+            folder.rmdir()
+
+
+def _settle(drawn: Path, out: Path, earlier: list[str]) -> None:
+    """Put a finished drawing in its place, instead of the earlier one if there is any.
+
+    Raises:
+        Refusal: A file that this command did not draw is in the way.
+    """
+    files = sorted(path.relative_to(drawn).as_posix() for path in drawn.rglob("*") if path.is_file())
+    for name in set(files) - set(earlier):
+        if (out / name).exists() or (out / name).parent.is_file():
+            raise Refusal(f"what stands at {out / name} was not drawn by this command")
+    _remove(out, earlier)
+    with contextlib.suppress(OSError):  # it is missing or still holds something
+        out.rmdir()
+    if not out.exists():
+        drawn.rename(out)
+        return
+    for name in files:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (drawn / name).rename(out / name)
+
+
+def _write_table(path: Path, rows: list[Row]) -> None:
+    """Write rows of equal keys as CSV."""
+    with path.open("w", newline="", encoding="utf-8") as table:
+        writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def fill_folder(kind: Kind, args: argparse.Namespace) -> str:
+    """Draw a kind of stimulus into args.out, unless it is there already.
+
+    Returns:
+        One line that says what was done.
+
+    Raises:
+        Refusal: The folder is not this command's to fill.
+    """
+    started, out = time.perf_counter(), args.out.resolve()
+    earlier = _earlier_files(out, kind)
+    if earlier is not None and not args.redraw:
+        return f"already there: {len(earlier)} images in {out} (--redraw draws them anew)"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Next to the target, so that the finished folder is moved by a mere rename: there is never half of it.
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
+        drawn = Path(temporary, "drawn")
+        drawn.mkdir()
+        rows = kind.draw(drawn, args)
+        _write_table(drawn / TABLE, rows)
+        _settle(drawn, out, [] if earlier is None else [*earlier, TABLE])
+    return f"drew {len(rows)} images in {out} ({time.perf_counter() - started:.1f} s)"
+
+
+def _parser() -> argparse.ArgumentParser:
+    """The command line: a subcommand per kind."""
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(description="Draw the built-in stimuli.", formatter_class=formatter)
+    commands = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
+    here = Path(__file__).resolve().parent
+    for name, kind in KINDS.items():
+        command = commands.add_parser(name, help=kind.summary, description=kind.summary, formatter_class=formatter)
+        command.add_argument("--out", type=Path, default=here / kind.folder, help="folder to fill")
+        for flag, parse, default, meaning in kind.options:
+            command.add_argument(flag, type=parse, default=default, help=meaning)
+        command.add_argument("--seed", type=_whole(0, 2**32 - 1), default=42, help="same seed, same images")
+        command.add_argument("--redraw", action="store_true", help="replace the files of an earlier drawing")
+    return parser
+
+
+def main() -> int:
+    """Run the command line and return its exit status."""
+    args = _parser().parse_args()
+    try:
+        print(fill_folder(KINDS[args.kind], args))
+    except (Refusal, OSError, MemoryError) as problem:
+        print(f"error: {str(problem) or 'out of memory'}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130  # as shells report an interrupted command; the temporary folder is gone by now
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
