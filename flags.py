@@ -1,0 +1,198 @@
+"""The command line: every flag, and their values in the order default < recipe or resumed session < command line.
+
+To add a flag: a line in `build_parser`. A new choice or option of a table needs none.
+"""
+
+import argparse
+from pathlib import Path
+
+from choices import UserError, suggest
+from recipes import RECIPES
+
+HERE = Path(__file__).resolve().parent
+TABLES = {
+    "dataset": "what the images are",
+    "encoder": "from image to latent",
+    "head": "from latent to prediction",
+    "objective": "what is predicted",
+    "optimizer": "how weights are stepped",
+    "schedule": "how the learning rate changes",
+}
+NOT_OF_THE_RUN = {"debug", "list", "load_dir", "rejig_data"}
+RESUMABLE = {"n_epochs", "test_every", "save_every", "log_every", "keep", "patience", "data_dir", "save_dir", "device"}
+RESUMABLE |= {"comet", "log_images", "namestr", "recipe"} | NOT_OF_THE_RUN
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one message that names the nearest flag."""
+
+    def error(self, message: str) -> None:
+        unknown = message.removeprefix("unrecognized arguments: ").split()[0]
+        if unknown.startswith("--"):
+            flags = [option for action in self._actions for option in action.option_strings]
+            message = f"unknown flag '{unknown}'; {suggest(unknown, flags)}"
+        raise UserError(message)
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """Read a number from 0 to below 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to below 1")
+    return value
+
+
+def fold(text: str) -> str:
+    """Read k/K, the k-th of K parts."""
+    k, _, n = text.partition("/")
+    if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n) and int(n) >= 2):
+        raise argparse.ArgumentTypeError(f"'{text}' is not k/K with 1 <= k <= K, such as 2/5")
+    return text
+
+
+def build_parser() -> Parser:
+    """Return the parser with every flag in its group."""
+    parser = Parser(
+        prog="main.py",
+        description="Train a network on a folder of images. `--list` shows every NAME and KEY; `--recipe NAME --help` "
+        "shows the defaults of that recipe.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument_group("what to run").add_argument
+    add("--recipe", default="faces_ae", metavar="NAME", help=f"named values for the flags: {', '.join(RECIPES)}")
+    add("--namestr", help="name of the run, here and at Comet; the recipe's if none is given")
+    add("--list", action="store_true", help="print every table and leave")
+    add("--debug", action="store_true", help="start in ipdb, and enter it at an error")
+
+    add = parser.add_argument_group("data").add_argument
+    add("--data_dir", type=Path, default=HERE / "Resources" / "stimuli", help="the folder of images")
+    add("--dataset", nargs="+", metavar=("NAME", "KEY=VALUE"), default="folder", help=TABLES["dataset"])
+    add("--skip_unreadable", action="store_true", help="go on without images that cannot be read")
+    add("--split", choices=["random", "group", "given"], default="random",
+        help="how images are dealt out; group keeps people apart, given takes folders train, val, test")  # fmt: skip
+    add("--val_fraction", type=share, default=0.1, help="share of the images (groups) that chooses the best epoch")
+    add("--test_fraction", type=share, default=0.0, help="share that is touched once, at the end")
+    add("--fold", type=fold, metavar="k/K", help="the k-th of K parts is the test part")
+    add("--augment", nargs="+", action="append", metavar=("NAME", "KEY=VALUE"),
+        help="change training images; may be repeated; `none` for nothing")  # fmt: skip
+    add("--rejig_data", action="store_true",
+        help="first arrange _Ha_ and _Sa_ files as classify/{train,val}/{happy,sad}, then train on that")  # fmt: skip
+
+    add = parser.add_argument_group("model").add_argument
+    add("--encoder", nargs="+", metavar=("NAME", "KEY=VALUE"), default="fc", help=TABLES["encoder"])
+    add("--head", nargs="+", metavar=("NAME", "KEY=VALUE"), default="linear", help=TABLES["head"])
+    add("--latent_dim", type=positive, help="numbers in the latent; the encoder's own if none is given")
+    add("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="of the arithmetic; auto: the faster")
+
+    add = parser.add_argument_group("training").add_argument
+    add("--objective", nargs="+", metavar=("NAME", "KEY=VALUE"), default="reconstruct", help=TABLES["objective"])
+    add("--optimizer", nargs="+", metavar=("NAME", "KEY=VALUE"), default="adam", help=TABLES["optimizer"])
+    add("--schedule", nargs="+", metavar=("NAME", "KEY=VALUE"), default="constant", help=TABLES["schedule"])
+    add("--lr", type=float, default=1e-3, help="learning rate")
+    add("--batch_size", type=positive, default=64, help="images per step, at most")
+    add("--n_epochs", type=positive, default=40, help="epochs in all, also when resuming")
+    add("--patience", type=positive, help="stop after this many epochs without a better validation metric")
+    add("--seed", type=int, default=42, help="of split, weights, shuffling and augmentation")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+
+    add = parser.add_argument_group("sessions").add_argument
+    add("--save_dir", type=Path, default=HERE / "weights", help="where runs are written")
+    add("--load_dir", type=Path, help="resume this run (weights/NAME) or session (weights/NAME/EPOCH)")
+    add("--test_every", type=positive, default=1, help="epochs between evaluations on validation images")
+    add("--save_every", type=positive, default=10, help="epochs between saved sessions; the last epoch is always saved")
+    add("--keep", choices=["last", "all"], default="last", help="which of the saved sessions stay (best/ always does)")
+    add("--log_every", type=positive, default=1, help="epochs between printed lines")
+
+    add = parser.add_argument_group("comet").add_argument
+    add("--comet", action="store_true", help="log to Comet with the account in settings.json")
+    add("--log_images", action="store_true", help="log reconstructions as well; off, since stimuli may be private")
+    return parser
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """Read the flags in the order default < recipe (or the resumed session) < command line."""
+    early = Parser(add_help=False, allow_abbrev=False)
+    early.add_argument("--recipe", default="faces_emotion" if "--rejig_data" in words else "faces_ae")
+    early.add_argument("--load_dir", type=Path)
+    known, _ = early.parse_known_args(words)
+    if known.recipe not in RECIPES:
+        raise UserError(f"unknown recipe '{known.recipe}'; {suggest(known.recipe, RECIPES)}")
+    parser = build_parser()
+    base = session_flags(known.load_dir) if known.load_dir else RECIPES[known.recipe].flags
+    parser.set_defaults(recipe=known.recipe, **{key: value for key, value in base.items() if key != "augment"})
+    flags = parser.parse_args(words)
+    if flags.list:
+        return flags
+    resolve(flags, base)
+    if known.load_dir:
+        changed = [k for k, v in vars(flags).items() if k not in RESUMABLE and k in base and v != base[k]]
+        if changed:
+            before, now = base[changed[0]], vars(flags)[changed[0]]
+            raise UserError(
+                f"--{changed[0]} cannot change when resuming: it was '{before}', now '{now}'; start a new run for that"
+            )
+    return flags
+
+
+def resolve(flags: argparse.Namespace, base: dict) -> None:
+    """Turn each choice into one text that holds all of its options."""
+    for kind, table in load_tables().items():
+        if kind == "augmentation":
+            words = [a for a in flags.augment if a != ["none"]] if flags.augment else base.get("augment", [])
+            flags.augment = [str(table.parse(choice)) for choice in words]
+        else:
+            setattr(flags, kind, str(table.parse(getattr(flags, kind), base.get(kind))))
+    flags.namestr = flags.namestr or flags.recipe
+    if Path(flags.namestr).name != flags.namestr:
+        raise UserError(f"--namestr {flags.namestr} is a path; it takes a plain name, and --save_dir the folder")
+
+
+def load_tables() -> dict:
+    """Return every table; imported late, so that --help is quick."""
+    from augment import AUGMENTATIONS
+    from datasets import DATASETS
+    from model import ENCODERS, HEADS
+    from objectives import OBJECTIVES
+    from train import OPTIMIZERS, SCHEDULES
+
+    tables = (DATASETS, ENCODERS, HEADS, OBJECTIVES, OPTIMIZERS, SCHEDULES, AUGMENTATIONS)
+    return {table.kind: table for table in tables}
+
+
+def describe_tables() -> str:
+    """Return every choice with its options, and every recipe."""
+    parts = [
+        f"--{'augment' if kind == 'augmentation' else kind}\n{table.describe()}"
+        for kind, table in load_tables().items()
+    ]
+    recipes = []
+    for name, recipe in RECIPES.items():
+        told = [recipe.summary, f"source: {recipe.source}", f"expect: {recipe.expected}"]
+        told += [f"--{key} {value}" for key, value in recipe.flags.items()]
+        recipes.append(f"  {name:<22}" + f"\n{'':24}".join(told))
+    return "\n\n".join([*parts, "--recipe\n" + "\n".join(recipes)])
+
+
+def session_flags(load_dir: Path) -> dict:
+    """Return the flags that made the run of a session."""
+    from utils import find_session, load_config
+
+    flags = load_config(find_session(load_dir)[0])["flags"]
+    return flags | {key: Path(flags[key]) for key in ("data_dir", "save_dir")}
+
+
+def plain(flags: argparse.Namespace) -> dict:
+    """Return the flags that make a run, as JSON can hold them; paths become absolute."""
+    kept = {key: value for key, value in vars(flags).items() if key not in NOT_OF_THE_RUN}
+    return {key: str(value.resolve()) if isinstance(value, Path) else value for key, value in kept.items()}

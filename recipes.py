@@ -1,0 +1,73 @@
+"""Recipes: named values for the flags, with where they come from and what to expect. Pure data.
+
+To add one: an entry of RECIPES. Its keys are flags of main.py without the dashes.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Values for the flags, and what is known of them."""
+
+    summary: str
+    flags: dict[str, object]
+    source: str
+    expected: str
+
+
+FACES = "pattern={person}_Ne_to_{emotion}_C{step}"
+
+RECIPES = {
+    "faces_ae": Recipe(
+        summary="an autoencoder of face photographs: 40 numbers a face",
+        flags={
+            "dataset": f"folder size=130x101 colour=grey {FACES} group=folder",
+            "encoder": "fc hidden=256 start=pca",
+            "head": "fc start=linear",
+            "objective": "reconstruct loss=bce",
+            "latent_dim": 40,
+            "optimizer": "adam",
+            "schedule": "cosine warmup=2",
+            "augment": ["shift px=3", "rotate deg=4", "zoom by=0.04", "brightness add=0.05 contrast=0.1"],
+            "lr": 1e-3,
+            "batch_size": 32,
+            "n_epochs": 60,
+        },
+        source="neuro_noodle, branch master, 2020",
+        expected="",
+    ),
+    "faces_emotion": Recipe(
+        summary="a ResNet18 that tells happy from sad",
+        flags={
+            "dataset": f"folder size=224x224 colour=rgb {FACES} label=emotion group=person",
+            "encoder": "resnet18 weights=imagenet",
+            "head": "linear",
+            "objective": "classify",
+            "optimizer": "sgd momentum=0.9",
+            "augment": ["crop", "flip"],
+            "lr": 1e-3,
+            "batch_size": 16,
+            "n_epochs": 50,
+        },
+        source="neuro_noodle, branch classification, 2020",
+        expected="",
+    ),
+    "faces_emotion_scratch": Recipe(
+        summary="the same without ImageNet: from scratch, on small aligned photographs",
+        flags={
+            "dataset": f"folder size=112x112 colour=rgb {FACES} label=emotion group=person",
+            "encoder": "resnet18 weights=none",
+            "head": "linear",
+            "objective": "classify",
+            "optimizer": "adam weight_decay=0.01",
+            "schedule": "cosine warmup=3",
+            "augment": ["flip", "brightness"],
+            "lr": 1e-3,
+            "batch_size": 16,
+            "n_epochs": 20,
+        },
+        source="ours; chosen on fold 1 of 5 of 102 people",
+        expected="",
+    ),
+}

@@ -1,0 +1,198 @@
+"""Trackers: where the record of a run goes while it trains. The only file that knows Comet.
+
+Every tracker is a `Tracker`, which itself records nothing. To add one: a subclass in this file, started in main.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from choices import UserError
+
+
+class Tracker:
+    """Records nothing; each method may be overridden."""
+
+    def parameters(self, config: dict) -> None:
+        """Take the values that make the run."""
+
+    def log(self, record: dict) -> None:
+        """Take one epoch's record."""
+
+    def image(self, name: str, pixels, epoch: int) -> None:
+        """Take a picture, (H, W) or (H, W, 3) uint8."""
+
+    def confusion(self, counts: list[list[int]], classes: list[str], epoch: int) -> None:
+        """Take a confusion matrix: row the true class, column the predicted one."""
+
+    def asset(self, path: Path) -> None:
+        """Take a file."""
+
+    def close(self) -> None:
+        """Finish; called once, also after an error."""
+
+
+class Console(Tracker):
+    """A progress bar on a terminal; elsewhere a line every so many epochs."""
+
+    def __init__(self, start_epoch: int, n_epochs: int, n_steps: int, log_every: int) -> None:
+        self.n_epochs = n_epochs
+        self.log_every = log_every
+        self.bar = tqdm(
+            total=n_epochs * n_steps,
+            initial=start_epoch * n_steps,
+            unit="step",
+            dynamic_ncols=True,
+            disable=None if sys.stderr.isatty() else True,
+        )
+
+    def watch(self, batches: Iterable) -> "Watched":
+        """Return the same batches, which move the bar as they are taken."""
+        return Watched(batches, self.bar)
+
+    def log(self, record: dict) -> None:
+        values = "  ".join(f"{key} {value:.5g}" for key, value in record.items() if key != "epoch")
+        self.bar.set_description(f"epoch {record['epoch'] + 1}/{self.n_epochs}  {values}")
+        if (record["epoch"] + 1) % self.log_every == 0 or record["epoch"] + 1 == self.n_epochs:
+            self.bar.write(f"epoch {record['epoch'] + 1}/{self.n_epochs}  {values}")
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+class Watched:
+    """Batches that move a progress bar each time one is taken."""
+
+    def __init__(self, batches: Iterable, bar: tqdm) -> None:
+        self.batches = batches
+        self.bar = bar
+
+    def __iter__(self) -> Iterator:
+        for batch in self.batches:
+            yield batch
+            self.bar.update()
+
+
+class JsonLines(Tracker):
+    """A line per epoch in metrics.jsonl; a resumed run goes on after the epochs it keeps."""
+
+    def __init__(self, run: Path, start_epoch: int) -> None:
+        kept = [record for record in read_records(run) if record["epoch"] < start_epoch]
+        path = run / "metrics.jsonl"
+        scratch = path.with_name(".metrics.jsonl.part")
+        scratch.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        scratch.replace(path)
+        self.file = path.open("a")
+
+    def log(self, record: dict) -> None:
+        self.file.write(json.dumps(record) + "\n")
+        self.file.flush()
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def read_records(run: Path) -> list[dict]:
+    """Return the records of a run's metrics.jsonl; a last line cut off by a kill is passed over."""
+    path = run / "metrics.jsonl"
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+class Comet(Tracker):
+    """An experiment at comet.com, or an archive to upload later where the network or the key fails.
+
+    Args:
+        run: the folder of the run; archives go to run/comet.
+        name: of the experiment.
+        settings: the file with the account (fields username, apikey, restapikey, project).
+
+    Raises:
+        UserError: without a key.
+    """
+
+    def __init__(self, run: Path, name: str, settings: Path) -> None:
+        account = read_settings(settings)
+        key = account.get("apikey") or os.environ.get("COMET_API_KEY")
+        if not key:
+            raise UserError(
+                f"--comet needs a key: fill in 'apikey' in {settings.name}, or set the environment variable "
+                "COMET_API_KEY; without --comet everything is recorded in the run's own folder"
+            )
+        for variable, value in {
+            "COMET_HTTP_SESSION_RETRY_TOTAL": "0",  # or a missing network costs half a minute
+            "COMET_GET_OR_ADD_EXPERIMENT_RETRY_TOTAL": "0",
+            "COMET_TIMEOUT_HTTP": "5",
+            "COMET_DISABLE_AUTO_LOGGING": "1",
+            "COMET_LOGGING_CONSOLE": "CRITICAL",  # the client's own message about a wrong key shows the key
+        }.items():
+            os.environ.setdefault(variable, value)
+        import comet_ml
+
+        archive = run / "comet"
+        archive.mkdir(exist_ok=True)
+        config = comet_ml.ExperimentConfig(
+            offline_directory=str(archive),
+            name=name,
+            log_code=False,
+            log_env_details=False,
+            log_git_metadata=False,
+            log_git_patch=False,
+            parse_args=False,
+            auto_output_logging=False,
+            auto_param_logging=False,
+            auto_metric_logging=False,
+            display_summary_level=0,
+        )
+        key_file = archive / "experiment_key"
+        start = {
+            "workspace": account.get("username") or None,
+            "project_name": account.get("project") or None,
+            "experiment_key": key_file.read_text() if key_file.exists() else None,
+            "experiment_config": config,
+        }
+        self.experiment = comet_ml.start(api_key=key, **start)
+        if not self.experiment.alive:
+            self.experiment = comet_ml.start(online=False, **start)
+            print(
+                f"comet: not reachable, or the key is not valid; recording to an archive in {archive}\n"
+                f"       send it later by: comet upload {archive}/*.zip",
+                file=sys.stderr,
+            )
+        key_file.write_text(self.experiment.get_key())
+
+    def parameters(self, config: dict) -> None:
+        self.experiment.log_parameters(config)
+
+    def log(self, record: dict) -> None:
+        values = {key: value for key, value in record.items() if key != "epoch"}
+        self.experiment.log_metrics(values, step=record["epoch"], epoch=record["epoch"])
+
+    def image(self, name: str, pixels, epoch: int) -> None:
+        self.experiment.log_image(pixels, name=name, step=epoch)
+
+    def confusion(self, counts: list[list[int]], classes: list[str], epoch: int) -> None:
+        self.experiment.log_confusion_matrix(matrix=counts, labels=classes, step=epoch)
+
+    def asset(self, path: Path) -> None:
+        self.experiment.log_asset(str(path), file_name=f"{path.parent.name}/{path.name}", copy_to_tmp=False)
+
+    def close(self) -> None:
+        self.experiment.end()
+
+
+def read_settings(path: Path) -> dict[str, str]:
+    """Read settings.json; a missing file is an empty account."""
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON (line {error.lineno}, column {error.colno})") from None
