@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from choices import Table
+from choices import Table, require
 
 AUGMENTATIONS = Table("augmentation")
 
@@ -59,6 +59,8 @@ class Crop(Augmentation):
     """
 
     def __init__(self, *, area: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)) -> None:
+        require(0 < area[0] <= area[1] <= 1, f"crop: area={area[0]},{area[1]} must rise within 0 (not itself) to 1")
+        require(0 < ratio[0] <= ratio[1] < math.inf, f"crop: ratio={ratio[0]},{ratio[1]} must rise from above 0")
         self.area = area
         self.ratio = ratio
 
@@ -95,6 +97,7 @@ class Flip(Augmentation):
     """
 
     def __init__(self, *, p: float = 0.5) -> None:
+        require(0 <= p <= 1, f"flip: p={p} must be from 0 to 1")
         self.p = p
 
     def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
@@ -111,6 +114,7 @@ class Shift(Augmentation):
     """
 
     def __init__(self, *, px: float = 2.0) -> None:
+        require(0 <= px < math.inf, f"shift: px={px} must be 0 or more")
         self.px = px
 
     def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
@@ -128,6 +132,7 @@ class Rotate(Augmentation):
     """
 
     def __init__(self, *, deg: float = 5.0) -> None:
+        require(0 <= deg <= 180, f"rotate: deg={deg} must be from 0 to 180")
         self.deg = deg
 
     def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
@@ -148,6 +153,7 @@ class Zoom(Augmentation):
     """
 
     def __init__(self, *, by: float = 0.05) -> None:
+        require(0 <= by < 1, f"zoom: by={by} must be from 0 to below 1")
         self.by = by
 
     def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
@@ -165,6 +171,8 @@ class Brightness(Augmentation):
     """
 
     def __init__(self, *, add: float = 0.1, contrast: float = 0.1) -> None:
+        require(0 <= add <= 1, f"brightness: add={add} must be from 0 to 1")
+        require(0 <= contrast <= 1, f"brightness: contrast={contrast} must be from 0 to 1")
         self.add = add
         self.contrast = contrast
 

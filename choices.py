@@ -35,6 +35,12 @@ class Size(typing.NamedTuple):
         return f"{self.height}x{self.width}"
 
 
+def require(condition: bool, message: str) -> None:
+    """Raise UserError with this message unless the condition holds."""
+    if not condition:
+        raise UserError(message)
+
+
 @dataclass(frozen=True)
 class Choice:
     """An entry of a table with a value for every one of its options; str() gives the words that make it."""
@@ -85,17 +91,17 @@ class Table:
         Raises:
             UserError: for an unknown name or key, or a value of the wrong type; names the nearest match.
         """
-        name, *settings = shlex.split(words) if isinstance(words, str) else words
+        name, settings = self._split(words)
         options = self.defaults(name)
-        if base and shlex.split(base)[0] == name:
+        if base and self._split(base)[0] == name:
             options = self.parse(base).options
         types_of = self._annotations(name)
+        given = [setting.partition("=")[0] for setting in settings]
         for setting in settings:
             key, equals, text = setting.partition("=")
-            if not equals:
-                raise UserError(f"{self.kind} '{name}': '{setting}' is not of the form KEY=VALUE")
-            if key not in options:
-                raise UserError(f"{self.kind} '{name}' has no option '{key}'; {suggest(key, options)}")
+            require(bool(equals), f"{self.kind} '{name}': '{setting}' is not of the form KEY=VALUE")
+            require(key in options, f"{self.kind} '{name}' has no option '{key}'; {suggest(key, options)}")
+            require(given.count(key) == 1, f"{self.kind} '{name}': {key} is given twice")
             try:
                 options[key] = read(text, types_of[key])
             except ValueError as error:
@@ -117,6 +123,13 @@ class Table:
             for key, default in self.defaults(name).items():
                 lines.append(f"  {'':<14}  {key}={write(default)}  ({describe_type(types_of[key])})")
         return "\n".join(lines)
+
+    def _split(self, words: str | Sequence[str]) -> tuple[str, list[str]]:
+        try:
+            name, *settings = shlex.split(words) if isinstance(words, str) else words
+        except ValueError as error:
+            raise UserError(f"--{self.kind} takes NAME KEY=VALUE ..., not '{words}': {error}") from None
+        return name, settings
 
     def _annotations(self, name: str) -> dict[str, object]:
         entry = self[name]
@@ -175,8 +188,8 @@ def describe_type(annotation: object) -> str:
     if typing.get_origin(annotation) is typing.Literal:
         return "one of " + ", ".join(arguments)
     if typing.get_origin(annotation) is tuple:
-        count = "a list" if arguments[-1] is Ellipsis else str(len(arguments))
-        return f"{count} of {describe_type(arguments[0])}, separated by commas"
+        count = "values" if arguments[-1] is Ellipsis else f"{len(arguments)} values"
+        return f"{count} separated by commas, each {describe_type(arguments[0])}"
     names = {
         bool: "true or false",
         int: "a whole number",

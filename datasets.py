@@ -6,7 +6,7 @@ To add one: a class under @DATASETS.add("name") in this file. Nothing else chang
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -16,7 +16,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from choices import Size, Table, UserError
+from choices import Size, Table, UserError, require
 
 DATASETS = Table("dataset")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"}
@@ -90,7 +90,7 @@ class Folder(StimulusSet):
         skip_unreadable: go on without files that cannot be read; else they are an error.
         size: resize to this; needed where the images differ in size.
         fit: how another aspect ratio is fitted: crop the centre, stretch, or pad with the mean border grey.
-        colour: auto keeps grey images grey and makes all colour where one is.
+        colour: auto keeps grey images grey and makes all colour where one is; 16 bits are kept of grey files.
         max_value: the value that stands for white; none takes 255, or 65535 for 16 bits.
         pattern: how file names (without ending) are built; fields in braces become metadata columns, {} is
             anything. '{person}/{}_to_{emotion}_C{step}' reads 09/09F_Ne_to_Sa_C07.JPG; none reads no names.
@@ -114,6 +114,8 @@ class Folder(StimulusSet):
         label: str = "folder",
         group: str | None = None,
     ) -> None:
+        if max_value is not None:
+            require(0 < max_value < float("inf"), f"dataset 'folder': max_value={max_value} must be above 0")
         paths = find_images(data_dir)
         images, unreadable = decode(paths, size, fit, colour)
         if unreadable and not skip_unreadable:
@@ -126,7 +128,7 @@ class Folder(StimulusSet):
         if not paths:
             raise UserError(f"none of the {len(unreadable)} images in {data_dir} can be read")
         ids = [path.relative_to(data_dir).as_posix() for path in paths]
-        columns = {"folder": [path.parent.name for path in paths]}
+        columns = {"folder": [path.parent.absolute().name for path in paths]}
         notes = []
         if pattern:
             read, unfit = read_names(ids, pattern)
@@ -164,14 +166,22 @@ def find_images(folder: Path) -> list[Path]:
         )
     if not folder.is_dir():
         raise UserError(f"{folder} is a file; --data_dir takes a folder of images")
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    paths = sorted(path for path in _walk(folder, set()) if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise UserError(f"no images in {folder}; looked at any depth for {', '.join(sorted(SUFFIXES))}")
     return paths
+
+
+def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """Yield every file below a folder that is not hidden; linked folders too, each once."""
+    if folder.resolve() in seen:
+        return
+    seen.add(folder.resolve())
+    for path in folder.iterdir():
+        if path.is_dir() and not path.name.startswith("."):
+            yield from _walk(path, seen)
+        elif path.is_file() and not path.name.startswith("."):
+            yield path
 
 
 def decode(paths: list[Path], size: Size | None, fit: str, colour: str) -> tuple[Tensor, dict[Path, str]]:
@@ -229,8 +239,14 @@ def _attempt(function: Callable, path: Path, *arguments: object) -> object:
 
 def _read_header(path: Path) -> tuple[Size, str]:
     with Image.open(path) as image:
+        if image.mode == "F":
+            raise ValueError("it has floating-point pixels; save it with 8 or 16 bits")
+        if image.format == "TIFF" and image.n_frames > 1:
+            raise ValueError(f"it holds {image.n_frames} pictures; save each as a file of its own")
         width, height = image.size
         if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # stored on its side
+            if image.format == "TIFF":  # Pillow 13 mixes up its rows and columns
+                raise ValueError("it is a TIFF stored on its side; save it upright")
             width, height = height, width
         return Size(height, width), image.mode
 
@@ -240,7 +256,10 @@ def _read_image(path: Path, fit: str, out: np.ndarray) -> None:
     with Image.open(path) as image:
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):
-            planes, white = [Image.fromarray(np.asarray(image, np.float32))] * len(out), 65535
+            values = np.asarray(image, np.float32)
+            if values.min() < 0 or values.max() > 65535:
+                raise ValueError("it has values beyond 16 bits")
+            planes, white = [Image.fromarray(values)] * len(out), 65535
         else:
             planes, white = image.convert("RGB" if len(out) == 3 else "L").split(), 255
     full = np.iinfo(out.dtype).max
@@ -275,9 +294,9 @@ def read_names(ids: list[str], pattern: str) -> tuple[dict[str, list[str]], list
     Raises:
         UserError: for a pattern without a field or with one twice.
     """
-    literals = re.split(r"\{(\w*)\}", pattern)
+    literals = re.split(r"\{([^{}]*)\}", pattern)
     fields = [field for field in literals[1::2] if field]
-    if not fields or len(set(fields)) < len(fields):
+    if not fields or len(set(fields)) < len(fields) or not all(field.isidentifier() for field in fields):
         raise UserError(f"pattern={pattern} needs fields in braces, each once, such as {{person}}_{{emotion}}")
     groups = [f"(?P<{field}>[^/]+?)" if field else "[^/]*?" for field in literals[1::2]] + [""]
     parts = (re.escape(literal) + group for literal, group in zip(literals[::2], groups, strict=True))

@@ -20,7 +20,7 @@ TABLES = {
 }
 NOT_OF_THE_RUN = {"debug", "list", "load_dir", "rejig_data"}
 RESUMABLE = {"n_epochs", "test_every", "save_every", "log_every", "keep", "patience", "data_dir", "save_dir", "device"}
-RESUMABLE |= {"comet", "log_images", "namestr", "recipe"} | NOT_OF_THE_RUN
+RESUMABLE |= {"comet", "log_images", "namestr"} | NOT_OF_THE_RUN
 
 
 class Parser(argparse.ArgumentParser):
@@ -130,7 +130,7 @@ def parse(words: list[str]) -> argparse.Namespace:
         raise UserError(f"unknown recipe '{known.recipe}'; {suggest(known.recipe, RECIPES)}")
     parser = build_parser()
     base = session_flags(known.load_dir) if known.load_dir else RECIPES[known.recipe].flags
-    parser.set_defaults(recipe=known.recipe, **{key: value for key, value in base.items() if key != "augment"})
+    parser.set_defaults(**{"recipe": known.recipe} | base | {"augment": None})
     flags = parser.parse_args(words)
     if flags.list:
         return flags
@@ -179,7 +179,8 @@ def describe_tables() -> str:
     recipes = []
     for name, recipe in RECIPES.items():
         told = [recipe.summary, f"source: {recipe.source}", f"expect: {recipe.expected}"]
-        told += [f"--{key} {value}" for key, value in recipe.flags.items()]
+        for key, value in recipe.flags.items():
+            told += [f"--{key} {one}" for one in (value if isinstance(value, list) else [value])]
         recipes.append(f"  {name:<22}" + f"\n{'':24}".join(told))
     return "\n\n".join([*parts, "--recipe\n" + "\n".join(recipes)])
 

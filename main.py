@@ -2,6 +2,8 @@
 
 import argparse
 import csv
+import math
+import os
 import platform
 import shlex
 import signal
@@ -16,6 +18,8 @@ from choices import UserError
 from flags import describe_tables, load_tables, parse, plain
 
 HERE = Path(__file__).resolve().parent
+# Threads that wait by spinning slow a shared machine down many times; read when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main(words: list[str] | None = None) -> int:
@@ -100,7 +104,7 @@ def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> T
     }
     model = build_model(**made_of).to(device)
     if session is None:
-        model.start(*loaders["training"].dataset.whole(), objective.link)
+        model.start(*loaders["training"].dataset.excerpt(), objective.link)
     optimizer = tables["optimizer"].build(flags.optimizer, model.parameters(), flags.lr)
     factor = tables["schedule"].parse(flags.schedule)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -245,7 +249,7 @@ def run(flags: argparse.Namespace, words: list[str]) -> int:
         for tracker in trackers:
             tracker.parameters(training.config)
         with Interrupt() as interrupt:
-            finished = train(training, flags, folder, trackers, console, interrupt)
+            finished = loop(training, flags, folder, trackers, console, interrupt)
         if finished:
             conclude(training, flags, folder, trackers)
     except KeyboardInterrupt:
@@ -273,11 +277,15 @@ def rejig(flags: argparse.Namespace) -> None:
 def prepare_run(flags: argparse.Namespace, training: Training, session: Path | None) -> Path:
     """Make the folder of a new run, or return that of the run to resume.
 
-    A session that is not its run's latest is resumed as a new run, so that nothing later is lost.
+    A session that is not its run's latest is resumed as a new run, so that nothing later is lost; so is one that
+    is given another name or place.
     """
     import utils
 
-    if session is not None and session == utils.sessions(session.parent)[-1]:
+    if session is not None:
+        before = utils.load_config(session.parent)["flags"]
+        here = all(plain(flags)[key] == before[key] for key in ("namestr", "save_dir"))
+    if session is not None and here and session == utils.sessions(session.parent)[-1]:
         folder = session.parent
     else:
         folder = utils.new_run(flags.save_dir, flags.namestr)
@@ -288,8 +296,8 @@ def prepare_run(flags: argparse.Namespace, training: Training, session: Path | N
     return folder
 
 
-def train(training: Training, flags, folder: Path, trackers: list, console, interrupt: Interrupt) -> bool:
-    """Run the loop, keeping the best weights; returns False where it was interrupted."""
+def loop(training: Training, flags, folder: Path, trackers: list, console, interrupt: Interrupt) -> bool:
+    """Train, log, save and keep the best weights; returns False where it was interrupted."""
     import utils
     from train import fit
 
@@ -339,8 +347,7 @@ def conclude(training: Training, flags, folder: Path, trackers: list) -> None:
     from train import predict
 
     objective, loaders = training.objective, training.loaders
-    x, target = loaders["training"].dataset.whole()
-    baselines = objective.baselines(x, target, training.model.encoder.latent_dim)
+    baselines = objective.baselines(*loaders["training"].dataset.excerpt(), training.model.encoder.latent_dim)
     result = {"metric": objective.metric, "direction": objective.direction, "test": None}
     for part in ("validation", "test"):
         if part not in loaders:
@@ -374,7 +381,7 @@ def judge(objective, evidence: dict, dataset, indices: list[int]) -> dict:
     groups = np.array(dataset.columns[dataset.group] if dataset.group else dataset.ids)[indices]
     value = objective.metrics(evidence)[objective.metric]
     counts = {"n": len(indices), "n_groups": len(set(groups)) if dataset.group else None}
-    return {"value": value, "interval": list(objective.interval(evidence, groups))} | counts
+    return {"value": value, "interval": objective.interval(evidence, groups)} | counts
 
 
 def value_of(objective, baseline, loader) -> float:
@@ -433,11 +440,11 @@ def summary(result: dict, folder: Path) -> str:
     for part in ("validation", "test"):
         if result[part] is None:
             continue
-        low, high = result[part]["interval"]
+        ends = "[95 %: {:.4g} to {:.4g}]".format(*result[part]["interval"] or (math.nan, math.nan))
         groups = f" in {result[part]['n_groups']} groups" if result[part]["n_groups"] else ""
         rivals = result["baselines"] if part == "validation" else result["test"]["baselines"]
         lines.append(
-            f"{part} {result['metric']} {result[part]['value']:.4g}  [95 %: {low:.4g} to {high:.4g}]  "
+            f"{part} {result['metric']} {result[part]['value']:.4g}  {ends}  "
             f"n = {result[part]['n']} images{groups}  "
             + "  ".join(f"{name} {value:.4g}" for name, value in rivals.items())
         )

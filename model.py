@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
 
-from choices import Table, UserError
+from choices import Table, UserError, require
+from components import principal_components
 
 ENCODERS = Table("encoder")
 HEADS = Table("head")
@@ -27,6 +27,7 @@ ACTIVATIONS = {
     "sigmoid": nn.Sigmoid,
 }
 IMAGENET_FILE = "resnet18-f37072fd.pth"
+FIT_BATCH = 256  # images at a time, so that their features fit in memory
 RIDGE = 1e-3  # keeps the linear start of a decoder stable where latents nearly repeat each other
 
 
@@ -60,8 +61,10 @@ class Encoder(nn.Module):
 class Head(nn.Module):
     """Maps a latent (B, D) to a prediction (B, ...)."""
 
+    needs_fit = False
+
     def fit(self, latent: Tensor, prediction: Tensor) -> None:
-        """Learn from wanted predictions (N, ...) what is learned before the loop; nothing, unless it does."""
+        """Learn from wanted predictions (N, ...) what is learned before the loop; called where needs_fit is true."""
 
     def regularizer(self) -> Tensor | float:
         """Return the penalty on the weights that is added to the loss."""
@@ -100,8 +103,10 @@ class Model(nn.Module):
             link: from a target to the prediction that means it.
         """
         self.encoder.fit(images)
-        if type(self.head).fit is not Head.fit:
-            self.head.fit(self.encoder(images), link(target))
+        if self.head.needs_fit:
+            self.eval()
+            self.head.fit(torch.cat([self.encoder(batch) for batch in images.split(FIT_BATCH)]), link(target))
+            self.train()
 
 
 def build_model(
@@ -161,6 +166,7 @@ class FullyConnected(Encoder):
         start: Literal["random", "pca"] = "random",
     ) -> None:
         super().__init__()
+        require(all(width >= 1 for width in hidden), f"encoder 'fc': hidden={hidden} needs widths of at least 1")
         self.latent_dim = latent_dim or 40
         self.hidden, self.activation, self.start = hidden, activation, start
         layers = stack((math.prod(image_shape), *hidden, self.latent_dim), activation)
@@ -176,14 +182,10 @@ class FullyConnected(Encoder):
         pixels = images.flatten(1)  # (N, C*H*W)
         self.centre.copy_(pixels.mean(0))
         if self.start == "pca":
-            from sklearn.decomposition import PCA
-
-            n_components = min(self.latent_dim, len(images) - 1, pixels.shape[1])
-            pca = PCA(n_components, random_state=0).fit(pixels.cpu().numpy())
-            scale = torch.from_numpy(pca.explained_variance_).clamp(min=1e-12).rsqrt()
-            components = torch.from_numpy(pca.components_) * scale[:, None]  # (K, C*H*W)
-            identity = torch.eye(self.latent_dim)[:, :n_components]
-            carry_linear_map(self.stages.values(), components, identity, torch.zeros(self.latent_dim))
+            _, components, variances = principal_components(pixels, self.latent_dim)
+            whitening = components * variances.rsqrt()[:, None]  # (K, C*H*W)
+            identity = torch.eye(self.latent_dim)[:, : len(components)]
+            carry_linear_map(self.stages.values(), whitening, identity, torch.zeros(self.latent_dim))
 
 
 @ENCODERS.add("resnet18")
@@ -232,16 +234,24 @@ class ResNet18(Encoder):
             return
         from torchvision.models import resnet18
 
-        network = resnet18()
+        network = resnet18(num_classes=1)
+        own = {key: value for key, value in network.state_dict().items() if key.startswith("fc.")}
+        state = imagenet_weights() if self.weights == "imagenet" else weights_of_file(Path(self.weights))
         try:
-            state = imagenet_weights() if self.weights == "imagenet" else torch.load(self.weights, weights_only=True)
-            network.load_state_dict({k: v for k, v in state.items() if not k.startswith("fc.")}, strict=False)
-        except Exception as error:
-            if isinstance(error, UserError):
-                raise
+            network.load_state_dict({key: value for key, value in state.items() if not key.startswith("fc.")} | own)
+        except (RuntimeError, AttributeError) as error:
             raise UserError(f"encoder 'resnet18': {self.weights} holds no weights of a ResNet18: {error}") from error
         for name, stage in _resnet_stages(network).items():
             self.stages[name].load_state_dict(stage.state_dict())
+
+
+def weights_of_file(path: Path) -> dict[str, Tensor]:
+    """Return the weights in a file; nothing in it is ever run."""
+    require(path.is_file(), f"encoder 'resnet18': weights={path} is neither imagenet, none nor a file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file fails in any way
+        raise UserError(f"encoder 'resnet18': {path} holds no weights of a ResNet18: {error}") from error
 
 
 def imagenet_weights() -> dict[str, Tensor]:
@@ -255,9 +265,9 @@ def imagenet_weights() -> dict[str, Tensor]:
     cache = Path(torch.hub.get_dir(), "checkpoints", IMAGENET_FILE)
     try:
         return ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (URLError, OSError, RuntimeError) as error:
+    except Exception as error:  # no network, a damaged file, ...
         raise UserError(
-            f"the ImageNet weights of ResNet18 are not on this machine and cannot be downloaded ({error}).\n"
+            f"the ImageNet weights of ResNet18 are not (whole) on this machine and cannot be downloaded: {error}\n"
             f"  put the file {IMAGENET_FILE} (from download.pytorch.org/models) into {cache.parent},\n"
             f"  or name it: --encoder resnet18 weights=/path/to/{IMAGENET_FILE},\n"
             "  or train from scratch: --encoder resnet18 weights=none"
@@ -296,21 +306,21 @@ class FullyConnectedHead(Head):
     ) -> None:
         super().__init__()
         self.output_shape = output_shape
-        self.start = start
+        self.needs_fit = start == "linear"
         hidden = tuple(reversed(getattr(encoder, "hidden", (256,)))) if hidden is None else hidden
+        require(all(width >= 1 for width in hidden), f"head 'fc': hidden={hidden} needs widths of at least 1")
         self.layers = nn.Sequential(*stack((encoder.latent_dim, *hidden, math.prod(output_shape)), activation))
 
     def forward(self, latent: Tensor) -> Tensor:
         return self.layers(latent).unflatten(1, self.output_shape)  # (B, ...)
 
     def fit(self, latent: Tensor, prediction: Tensor) -> None:
-        """With start=linear, become the ridge regression from latent to prediction."""
-        if self.start == "linear":
-            wanted = prediction.flatten(1)  # (N, outputs)
-            mean = wanted.mean(0)
-            ridge = RIDGE * len(latent) * torch.eye(latent.shape[1], device=latent.device)
-            weights = torch.linalg.solve(latent.T @ latent + ridge, latent.T @ (wanted - mean))  # (D, outputs)
-            carry_linear_map(self.layers, torch.eye(latent.shape[1]), weights.T, mean)
+        """Become the ridge regression from latent to prediction."""
+        wanted = prediction.flatten(1)  # (N, outputs)
+        mean = wanted.mean(0)
+        ridge = RIDGE * len(latent) * torch.eye(latent.shape[1], device=latent.device)
+        weights = torch.linalg.solve(latent.T @ latent + ridge, latent.T @ (wanted - mean))  # (D, outputs)
+        carry_linear_map(self.layers, torch.eye(latent.shape[1]), weights.T, mean)
 
 
 @HEADS.add("linear")

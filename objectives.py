@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from choices import Table, UserError
+from components import principal_components
 
 OBJECTIVES = Table("objective")
 N_RESAMPLES = 1000
-MAX_PCA_VALUES = 2**28  # a gigabyte of float32: the PCA baseline is fitted on as many images as that holds
 
 Evidence = dict[str, Tensor]
 Predictor = Callable[[Tensor], Tensor]
@@ -88,22 +88,34 @@ class Objective:
         sign = 1 if self.direction == "max" else -1
         return sign * record[f"validation/{self.metric}"], -record["validation/loss"]
 
-    def interval(self, evidence: Evidence, groups: np.ndarray) -> tuple[float, float]:
+    def interval(self, evidence: Evidence, groups: np.ndarray) -> tuple[float, float] | None:
         """Return the 95 % interval of the main metric by resampling whole groups of images.
 
         Args:
             evidence: of a whole split, (N, ...) each.
-            groups: (N,) the person (animal, recording) of each image, or a number of its own.
+            groups: (N,) the person (animal, recording) of each image, or a name of its own.
 
-        Source: percentile cluster bootstrap, Davison & Hinkley 1997, chapter 3.
+        Returns:
+            The two ends; None for a single group, which tells nothing of others.
+
+        Source: cluster bootstrap; percentiles widened for few groups, Hesterberg 2015,
+        doi:10.1080/00031305.2015.1089789.
         """
+        from scipy.stats import norm, t
+
+        codes = np.unique(groups, return_inverse=True)[1]
+        n_groups = int(codes.max()) + 1
+        if n_groups < 2:
+            return None
+        members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
         draw = np.random.default_rng(0)
-        members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
         values = []
         for _ in range(N_RESAMPLES):
-            chosen = np.concatenate([members[i] for i in draw.integers(len(members), size=len(members))])
+            drawn = draw.integers(n_groups, size=n_groups)
+            chosen = drawn if n_groups == len(groups) else np.concatenate([members[i] for i in drawn])
             values.append(self.metrics({key: value[chosen] for key, value in evidence.items()})[self.metric])
-        low, high = np.percentile(values, [2.5, 97.5])
+        tail = norm.cdf(-np.sqrt(n_groups / (n_groups - 1)) * t.ppf(0.975, n_groups - 1))
+        low, high = np.quantile(values, [tail, 1 - tail])
         return float(low), float(high)
 
 
@@ -144,19 +156,12 @@ class Reconstruct(Objective):
         return {"mse": evidence["mse"].mean().item()}
 
     def baselines(self, x: Tensor, target: Tensor, latent_dim: int) -> dict[str, Predictor]:
-        from sklearn.decomposition import PCA
-
         pixels = target.flatten(1)  # (N, C*H*W)
-        mean = pixels.mean(0)
-        few = pixels[torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))]
-        few = few[: max(latent_dim + 1, MAX_PCA_VALUES // pixels.shape[1])]
-        pca = PCA(min(latent_dim, *few.shape), random_state=0).fit(few.cpu().numpy())
-        components = torch.from_numpy(pca.components_).to(pixels)  # (D, C*H*W)
-        centre = torch.from_numpy(pca.mean_).to(pixels)
+        mean, components, _ = principal_components(pixels, latent_dim)
 
         def project(images: Tensor) -> Tensor:
-            flat = images.flatten(1) - centre
-            return (flat @ components.T @ components + centre).view_as(images)
+            flat = images.flatten(1) - mean
+            return (flat @ components.T @ components + mean).view_as(images)
 
         return {"pca": project, "mean_image": lambda images: mean.view(images.shape[1:]).expand_as(images)}
 
@@ -171,9 +176,11 @@ class Classify(Objective):
     needs = ("image", "label")
     metric = "accuracy"
     direction = "max"
+    n_classes = 0
 
     def check(self, provides: list[str], classes: list[str]) -> None:
         super().check(provides, classes)
+        self.n_classes = len(classes)
         if len(classes) < 2:
             raise UserError(
                 f"objective 'classify' needs two classes or more, but every image is labelled '{classes[0]}'; choose "
@@ -208,14 +215,25 @@ class Classify(Objective):
         """
         right = self._right(evidence).double().cpu().numpy()
         share, n_images = right.mean(), len(right)
-        names, codes = np.unique(groups, return_inverse=True)
-        excess = np.bincount(codes, right - share)  # (groups,)
-        variance = np.square(excess).sum() / n_images**2
-        worth = np.clip(share * (1 - share) / variance, len(names), n_images) if variance > 0 else len(names)
+        worth = self._worth(right, np.unique(groups, return_inverse=True)[1])
         z = 1.959964
         centre = (share + z**2 / (2 * worth)) / (1 + z**2 / worth)
         half = z * np.sqrt(share * (1 - share) / worth + z**2 / (4 * worth**2)) / (1 + z**2 / worth)
-        return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+        low = 0.0 if right.sum() == 0 else float(centre - half)
+        return low, 1.0 if right.sum() == n_images else float(centre + half)
+
+    @staticmethod
+    def _worth(right: np.ndarray, codes: np.ndarray) -> float:
+        """Return how many independent images the groups are worth."""
+        from scipy.stats import t
+
+        n_images, n_groups, share = len(right), int(codes.max()) + 1, right.mean()
+        if n_groups in (1, n_images) or share in (0, 1):
+            return n_groups  # no groups, or nothing known of the spread between them
+        excess = np.bincount(codes, right - share)  # (groups,)
+        variance = n_groups / (n_groups - 1) * np.square(excess).sum() / n_images**2
+        worth = share * (1 - share) / max(variance, share * (1 - share) / n_images)
+        return worth * (t.ppf(0.975, n_images - 1) / t.ppf(0.975, n_groups - 1)) ** 2
 
     def confusion(self, evidence: Evidence) -> Tensor:
         """Return (K, K) counts: row the true class, column the predicted one."""
@@ -224,7 +242,7 @@ class Classify(Objective):
         return torch.bincount(pairs, minlength=n_classes**2).view(n_classes, n_classes)
 
     def baselines(self, x: Tensor, target: Tensor, latent_dim: int) -> dict[str, Predictor]:
-        counts = torch.bincount(target)
+        counts = torch.bincount(target, minlength=self.n_classes)
         majority = F.one_hot(counts.argmax(), len(counts)).float()
         return {"majority_class": lambda images: majority.expand(len(images), -1)}
 

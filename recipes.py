@@ -28,7 +28,7 @@ RECIPES = {
             "objective": "reconstruct loss=bce",
             "latent_dim": 40,
             "optimizer": "adam",
-            "schedule": "cosine warmup=2",
+            "schedule": "step every=20 factor=0.3",
             "augment": ["shift px=3", "rotate deg=4", "zoom by=0.04", "brightness add=0.05 contrast=0.1"],
             "lr": 1e-3,
             "batch_size": 32,

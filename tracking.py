@@ -47,7 +47,7 @@ class Console(Tracker):
             initial=start_epoch * n_steps,
             unit="step",
             dynamic_ncols=True,
-            disable=None if sys.stderr.isatty() else True,
+            disable=not sys.stderr.isatty(),
         )
 
     def watch(self, batches: Iterable) -> "Watched":
@@ -55,10 +55,11 @@ class Console(Tracker):
         return Watched(batches, self.bar)
 
     def log(self, record: dict) -> None:
-        values = "  ".join(f"{key} {value:.5g}" for key, value in record.items() if key != "epoch")
-        self.bar.set_description(f"epoch {record['epoch'] + 1}/{self.n_epochs}  {values}")
-        if (record["epoch"] + 1) % self.log_every == 0 or record["epoch"] + 1 == self.n_epochs:
-            self.bar.write(f"epoch {record['epoch'] + 1}/{self.n_epochs}  {values}")
+        done = record["epoch"] + 1
+        self.bar.set_description(f"epoch {done}/{self.n_epochs}")
+        if done % self.log_every == 0 or done == self.n_epochs:
+            values = "  ".join(f"{key} {value:.5g}" for key, value in record.items() if key != "epoch")
+            self.bar.write(f"epoch {done}/{self.n_epochs}  {values}")
 
     def close(self) -> None:
         self.bar.close()

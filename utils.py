@@ -2,8 +2,8 @@
 
 import csv
 import json
+import math
 import os
-import pickle
 import shutil
 import tempfile
 from collections import Counter
@@ -22,6 +22,7 @@ from model import Model, build_model
 
 PART_FOLDERS = {"train": "training", "training": "training", "val": "validation", "validation": "validation"}
 PART_FOLDERS |= {"valid": "validation", "test": "test"}
+EXCERPT_VALUES = 2**28  # a gigabyte of float32
 EMOTIONS = {"_Ha_": "happy", "_Sa_": "sad"}
 
 # ---------------------------------------------------------------------------------------------------- splits
@@ -218,9 +219,10 @@ class Batches(Dataset):
             sample["image"] = augment(sample["image"], self.augmentations, self.draw)
         return self.objective.pair(sample)
 
-    def whole(self) -> tuple[Tensor, Tensor]:
-        """Return (x, y) of all images, not augmented."""
-        return self.objective.pair(self._sample(torch.arange(len(self))))
+    def excerpt(self) -> tuple[Tensor, Tensor]:
+        """Return (x, y) of all images, not augmented; of evenly spaced ones where all would fill too much memory."""
+        most = max(1, EXCERPT_VALUES // math.prod(self.dataset.image_shape))
+        return self.objective.pair(self._sample(torch.arange(0, len(self), -(-len(self) // most))))
 
     def _sample(self, positions: Tensor) -> dict[str, Tensor]:
         sample = self.dataset.sample(self.indices[positions])
@@ -389,8 +391,8 @@ def load_pth(path: Path) -> dict:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path} is missing, so this session cannot be opened; try an earlier one") from None
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
-        reason = str(error).splitlines()[0][:200]
+    except Exception as error:  # a damaged file fails in any way
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise UserError(f"{path} is damaged, or holds more than weights ({reason}); try an earlier session") from error
 
 

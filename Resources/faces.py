@@ -3,8 +3,6 @@
 Lengths are in head units: x right, y down, z towards the viewer, 1 = half the height of a head.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import itertools
@@ -32,13 +30,8 @@ SHADE: Colour = (80, 35, 35)
 SHIRT: Colour = (104, 110, 122)  # the same for all, so that clothes do not give a person away
 SKIN_TONES = np.array([(250, 220, 200), (236, 190, 158), (205, 150, 112), (152, 100, 70), (104, 66, 48)])
 EYES = {"brown": (104, 62, 34), "hazel": (134, 104, 54), "green": (86, 126, 88), "blue": (84, 130, 178)}
-HAIRS = {
-    "black": (44, 38, 40),
-    "brown": (88, 58, 40),
-    "red": (136, 66, 38),
-    "blond": (212, 172, 106),
-    "grey": (150,) * 3,
-}
+BROWN, RED = (88, 58, 40), (136, 66, 38)
+HAIRS = {"black": (44, 38, 40), "brown": BROWN, "red": RED, "blond": (212, 172, 106), "grey": (150,) * 3}
 
 
 class Hair(NamedTuple):

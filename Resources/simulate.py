@@ -4,8 +4,6 @@ To add a kind, write a module with one ``draw_<kind>(folder, args)`` that saves 
 per image (the first column is ``file``), and add one entry to KINDS; the folder's safety is shared.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import csv

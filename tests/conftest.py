@@ -1,0 +1,63 @@
+"""What several tests share: a small set of drawn faces, and the command line called in this process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as main.py, before torch is imported
+
+import pytest
+import torch
+
+HERE = Path(__file__).resolve().parent.parent
+DATA = HERE.parent / "shared" / "data"
+
+sys.path.insert(0, str(HERE / "Plotting"))
+
+
+@pytest.fixture(autouse=True)
+def _same_draws():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def stimuli(tmp_path_factory) -> Path:
+    """A folder of 4 people x 2 emotions x 3 steps, drawn as the built-in stimuli are."""
+    folder = tmp_path_factory.mktemp("drawn") / "stimuli"
+    options = ["--out", str(folder), "--n_people", "4", "--n_steps", "3", "--size", "65x51"]
+    subprocess.run([sys.executable, str(HERE / "Resources" / "simulate.py"), "faces", *options], check=True)
+    return folder
+
+
+@pytest.fixture
+def data():
+    """Return a function from a name to the folder of that real data set; skips the test where it is absent."""
+
+    def find(name: str) -> Path:
+        folder = DATA / name
+        if not folder.exists():
+            pytest.skip(f"the data set {name} is not on this machine")
+        return folder
+
+    return find
+
+
+SMALL = {
+    "faces_ae": "--dataset folder size=26x20 --encoder fc hidden=32 --latent_dim 4 --batch_size 8",
+    "faces_emotion": "--recipe faces_emotion_scratch --dataset folder size=32x32 --batch_size 8",
+}
+
+
+@pytest.fixture
+def noodle(stimuli, tmp_path, capsys):
+    """Return a function that runs main.py's command line in this process: (exit status, stdout, stderr)."""
+    import main
+
+    def run(recipe: str, words: str = "") -> tuple[int, str, str]:
+        base = f"--data_dir {stimuli} --save_dir {tmp_path / 'weights'} {SMALL[recipe]}" if recipe else ""
+        status = main.main([*base.split(), *words.split()])
+        told = capsys.readouterr()
+        return status, told.out, told.err
+
+    return run

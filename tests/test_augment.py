@@ -1,0 +1,244 @@
+"""Augmentations: a promise of every entry, and the geometry of each held against what it should be."""
+
+import math
+
+import pytest
+import torch
+from torchvision.transforms import RandomResizedCrop
+
+from augment import AUGMENTATIONS, augment
+from choices import UserError
+
+NONE = {  # options at which an augmentation does nothing
+    "crop": "crop area=1,1 ratio=0.75,0.75",  # the ratio of the 16 x 12 images below
+    "flip": "flip p=0",
+    "shift": "shift px=0",
+    "rotate": "rotate deg=0",
+    "zoom": "zoom by=0",
+    "brightness": "brightness add=0 contrast=0",
+}
+every = pytest.mark.parametrize("name", list(AUGMENTATIONS))
+
+
+def draw(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def apply(images, *choices, seed=0):
+    return augment(images, [AUGMENTATIONS.build(choice) for choice in choices], draw(seed))
+
+
+def extreme(images, choice, value, monkeypatch):
+    """Apply a choice whose every draw is this value: 0 the least, 1 the greatest of what it allows."""
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "rand", lambda *size, generator: torch.full(size, value))
+        return apply(images, choice)
+
+
+def dot(height, width, y, x):
+    images = torch.zeros(1, 1, height, width)
+    images[0, 0, y, x] = 1
+    return images
+
+
+def centroid(image):
+    """(y, x) of the mass of an (H, W) image, px."""
+    y, x = torch.meshgrid(*(torch.arange(float(n)) for n in image.shape), indexing="ij")
+    return ((image * y).sum() / image.sum()).item(), ((image * x).sum() / image.sum()).item()
+
+
+# ------------------------------------------------------------------------------------- promises of every entry
+
+
+@every
+@pytest.mark.parametrize("shape", [(5, 1, 16, 12), (4, 3, 9, 20), (1, 1, 7, 7)])
+def test_every_augmentation_keeps_shape_type_range_and_its_input(name, shape):
+    images = torch.rand(shape)
+    images[0, :, :3] = 1.0
+    images[-1, :, -3:] = 0.0
+    before = images.clone()
+    for seed in range(5):
+        out = apply(images, name, seed=seed)
+        assert out.shape == images.shape
+        assert out.dtype == images.dtype
+        assert out.min() >= 0
+        assert out.max() <= 1 + 1e-6  # the four weights of interpolation sum to 1 but for rounding
+    assert torch.equal(images, before)
+
+
+@every
+def test_the_same_seed_gives_the_same_images_and_another_seed_others(name):
+    images = torch.rand(8, 1, 16, 12)
+    assert torch.equal(apply(images, name, seed=3), apply(images, name, seed=3))
+    assert not torch.equal(apply(images, name, seed=3), apply(images, name, seed=4))
+
+
+@every
+def test_every_image_of_a_batch_has_a_draw_of_its_own(name):
+    same = torch.rand(1, 1, 16, 12).expand(64, -1, -1, -1)
+    out = apply(same, name).flatten(1)
+    n_different = len(out.unique(dim=0))
+    assert 8 <= (out == out[0]).all(1).sum() <= 56 if name == "flip" else n_different > 60
+
+
+@every
+def test_no_augmentation_draws_from_anywhere_but_its_generator(name):
+    before = torch.get_rng_state()
+    apply(torch.rand(4, 1, 16, 12, generator=draw()), name)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@every
+def test_strength_zero_changes_nothing(name):
+    images = torch.rand(6, 2, 16, 12)
+    assert torch.allclose(apply(images, NONE[name]), images, atol=1e-5)
+
+
+@every
+def test_a_uniform_image_stays_uniform(name):
+    out = apply(torch.full((4, 1, 16, 12), 0.4), name)
+    assert torch.allclose(out, out[:, :, :1, :1].expand_as(out), atol=1e-6)
+
+
+def test_without_augmentations_an_image_is_itself():
+    images = torch.rand(2, 1, 5, 4)
+    assert augment(images, [], draw()) is images
+
+
+# --------------------------------------------------------------------------------------------------- geometry
+
+
+def test_a_sure_flip_is_the_mirror_image():
+    images = torch.rand(5, 3, 9, 14)
+    assert torch.allclose(apply(images, "flip p=1"), images.flip(3), atol=1e-5)
+
+
+def test_a_flip_mirrors_its_share_of_the_images():
+    images = torch.rand(1, 1, 4, 6).expand(4000, -1, -1, -1)
+    mirrored = torch.isclose(apply(images, "flip p=0.2"), images.flip(3), atol=1e-5).flatten(1).all(1)
+    assert mirrored.float().mean().item() == pytest.approx(0.2, abs=4 * math.sqrt(0.2 * 0.8 / 4000))
+
+
+@pytest.mark.parametrize(("value", "px"), [(1.0, 3), (0.0, -3)])
+def test_a_shift_of_whole_px_is_a_roll_that_repeats_the_border(value, px, monkeypatch):
+    images = torch.rand(2, 1, 12, 17)
+    out = extreme(images, "shift px=3", value, monkeypatch)
+    rows, columns = ((torch.arange(n) + px).clamp(0, n - 1) for n in (12, 17))
+    assert torch.allclose(out, images[:, :, rows][..., columns], atol=1e-5)
+    inside = (slice(None), slice(None), slice(3, -3), slice(3, -3))
+    assert torch.allclose(out[inside], images.roll((-px, -px), (2, 3))[inside], atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(41, 41), (41, 61), (61, 41)])
+@pytest.mark.parametrize("deg", [10, 37, 90])
+def test_a_turn_moves_a_dot_to_where_trigonometry_says(shape, deg, monkeypatch):
+    height, width = shape
+    y, x = (height - 1) / 2, (width - 1) / 2
+    out = extreme(dot(height, width, int(y) - 6, int(x) + 13), f"rotate deg={deg}", 1.0, monkeypatch)
+    angle = math.radians(deg)  # the grid turns by it, so what it shows turns the other way
+    dy, dx = -6, 13
+    expected = (y + dy * math.cos(angle) - dx * math.sin(angle), x + dx * math.cos(angle) + dy * math.sin(angle))
+    assert centroid(out[0, 0]) == pytest.approx(expected, abs=0.3)  # a dot of one px is resampled on a grid of px
+
+
+def test_two_turns_of_the_least_and_the_greatest_angle_are_mirror_images(monkeypatch):
+    images = torch.rand(1, 1, 15, 22)
+    right = extreme(images, "rotate deg=20", 1.0, monkeypatch)
+    left = extreme(images.flip(3), "rotate deg=20", 0.0, monkeypatch)
+    assert torch.allclose(right, left.flip(3), atol=1e-5)
+
+
+@pytest.mark.parametrize(("value", "scale"), [(1.0, 1.2), (0.0, 0.8)])
+def test_a_zoom_moves_a_dot_along_its_line_to_the_centre(value, scale, monkeypatch):
+    out = extreme(dot(41, 61, 20 - 12, 30 + 12), "zoom by=0.2", value, monkeypatch)
+    assert centroid(out[0, 0]) == pytest.approx((20 - 12 / scale, 30 + 12 / scale), abs=0.3)
+
+
+def test_brightness_adds_and_contrast_keeps_the_mean():
+    images = 0.4 + 0.2 * torch.rand(2000, 1, 4, 4)
+    added = (apply(images, "brightness add=0.1 contrast=0") - images).flatten(1)
+    assert torch.allclose(added, added[:, :1].expand_as(added), atol=1e-6)
+    assert added.abs().max().item() == pytest.approx(0.1, abs=0.001)
+    assert abs(added.mean().item()) < 4 * 0.1 / math.sqrt(3 * 2000)
+    stretched = apply(images, "brightness add=0 contrast=0.5")
+    assert torch.allclose(stretched.mean((1, 2, 3)), images.mean((1, 2, 3)), atol=1e-6)
+    gain = stretched.std((1, 2, 3)) / images.std((1, 2, 3))
+    assert (gain.min().item(), gain.max().item()) == pytest.approx((0.5, 1.5), abs=0.01)
+
+
+# ------------------------------------------------------------------------------------------------------- crop
+
+
+@pytest.fixture(scope="module")
+def boxes():
+    """20,000 crops of a 300 x 400 image, ours and torchvision's: area and log aspect ratio, as in px."""
+    height, width, n = 300, 400, 20_000
+    ours = AUGMENTATIONS.build("crop").boxes(n, (height, width), draw()) * torch.tensor([width, height])  # w, h
+    torch.manual_seed(0)
+    image = torch.empty(1, height, width)
+    theirs = [RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3])[2:] for _ in range(n)]  # h, w
+    theirs = torch.tensor(theirs).flip(1).float()
+    return [(b.prod(1) / (height * width), (b[:, 0] / b[:, 1]).log()) for b in (ours, theirs)]
+
+
+@pytest.mark.parametrize(("which", "spread"), [(0, 0.92), (1, 2 * math.log(4 / 3))], ids=["area", "aspect ratio"])
+def test_crops_are_distributed_as_torchvisions(boxes, which, spread):
+    ours, theirs = boxes[0][which], boxes[1][which]
+    # sd of a difference of two quantiles is at most spread * sqrt(2 * 0.25 / n) = spread * 0.005 for a uniform density;
+    # four of them, and torchvision's rounding to whole px (0.5 of at least 85 px) on top
+    tolerance = 4 * spread * 0.005 + 0.5 / 85 / 2
+    at = torch.tensor([0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99])
+    assert torch.allclose(ours.quantile(at), theirs.quantile(at), atol=tolerance)
+    assert ours.mean().item() == pytest.approx(theirs.mean().item(), abs=tolerance)
+    assert ours.std().item() == pytest.approx(theirs.std().item(), abs=tolerance)
+
+
+def test_a_crop_lies_inside_the_image_anywhere_it_fits():
+    n, shape = 20_000, (30, 50)
+    matrices = AUGMENTATIONS.build("crop").matrices(n, shape, draw())
+    size, centre = matrices[:, [0, 1], [0, 1]], matrices[:, :2, 2]
+    assert (centre.abs() + size <= 1 + 1e-6).all()
+    room = 1 - size
+    place = (centre / room)[(room > 0.01).all(1)]  # -1 at one edge, 1 at the other
+    for low, high in ((0.1, 0.4), (0.4, 0.7), (0.7, 1.0)):
+        of_size = place[((size[:, 0] > low) & (size[:, 0] <= high))[(room > 0.01).all(1)]]
+        at = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
+        tolerance = 4 * math.sqrt(0.25 / len(of_size)) * 2  # four sd of the quantile of a uniform of width 2
+        for axis in (0, 1):
+            assert torch.allclose(of_size[:, axis].quantile(at), 2 * at - 1, atol=tolerance)
+    assert abs(torch.corrcoef(place.T)[0, 1]) < 4 / math.sqrt(len(place))
+
+
+@pytest.mark.parametrize("shape", [(10, 100), (100, 10), (20, 20)])
+def test_where_no_box_fits_the_crop_is_the_largest_of_an_allowed_shape(shape):
+    height, width = shape
+    box = AUGMENTATIONS.build("crop area=1,1 ratio=0.8,1.25").boxes(50, shape, draw()) * torch.tensor([width, height])
+    ratio = box[:, 0] / box[:, 1]
+    assert (ratio >= 0.8 - 1e-4).all()
+    assert (ratio <= 1.25 + 1e-4).all()
+    assert ((box[:, 0] - width).abs().minimum((box[:, 1] - height).abs()) < 1e-3).all()
+
+
+def test_augmentations_compose_in_the_order_given(monkeypatch):
+    images = torch.rand(1, 1, 24, 24)
+    monkeypatch.setattr(torch, "rand", lambda *size, generator: torch.full(size, 0.9))
+    crop, mirror = "crop area=0.25,0.25 ratio=1,1", "flip p=1"
+    for first, second in ((crop, mirror), (mirror, crop)):
+        assert torch.allclose(apply(images, first, second), apply(apply(images, first), second), atol=1e-5)
+    assert not torch.allclose(apply(images, crop, mirror), apply(images, mirror, crop), atol=0.1)
+
+
+def test_pixel_values_change_after_the_geometry_whatever_the_order():
+    images = torch.rand(4, 1, 16, 12)
+    shift, brightness = AUGMENTATIONS.build("shift px=3"), AUGMENTATIONS.build("brightness")
+    generator = draw(7)
+    changed = augment(augment(images, [shift], generator), [brightness], generator)
+    assert torch.allclose(augment(images, [brightness, shift], draw(7)), changed, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "choice", ["crop ratio=0,1", "crop area=0,0", "crop area=-1,1", "flip p=7", "flip p=nan", "zoom by=2"]
+)
+def test_an_option_out_of_its_range_is_refused(choice):
+    with pytest.raises(UserError, match=choice.split()[0]):
+        apply(torch.rand(2, 1, 8, 8), choice)

@@ -1,0 +1,202 @@
+"""The grammar: what is written is read back, what is wrong is named with what is allowed, over every table."""
+
+import inspect
+import types
+import typing
+from typing import Literal
+
+import pytest
+
+from augment import AUGMENTATIONS
+from choices import Size, Table, UserError, describe_type, write
+from datasets import DATASETS
+from model import ENCODERS, HEADS
+from objectives import OBJECTIVES
+from train import OPTIMIZERS, SCHEDULES
+
+TABLES = [DATASETS, ENCODERS, HEADS, OBJECTIVES, OPTIMIZERS, SCHEDULES, AUGMENTATIONS]
+ENTRIES = [pytest.param(table, name, id=f"{table.kind} {name}") for table in TABLES for name in table]
+TOYS = Table("toy")
+
+
+@TOYS.add("kite")
+class Kite:
+    """Flies."""
+
+    def __init__(
+        self,
+        maker: str,
+        *,
+        tails: int = 3,
+        length: float = 1.5,
+        red: bool = False,
+        name: str = "none",
+        shape: Literal["delta", "box"] = "delta",
+        widths: tuple[int, ...] = (4, 5),
+        area: tuple[float, float] = (0.5, 1.0),
+        size: Size | None = None,
+        owner: str | None = None,
+    ) -> None:
+        self.made = (maker, tails, area)
+
+
+@TOYS.add("ball")
+def ball(*, tails: int = 0) -> int:
+    """Bounces."""
+    return tails
+
+
+def annotations(table: Table, name: str) -> dict:
+    entry = table[name]
+    return typing.get_type_hints(entry.__init__ if inspect.isclass(entry) else entry)
+
+
+def another(annotation: object) -> object:
+    """Return a value of this type that is hardly the default of anything."""
+    arguments = typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return another(next(a for a in arguments if a is not type(None)))
+    if origin is Literal:
+        return arguments[-1]
+    if origin is tuple:
+        return (another(arguments[0]),) * (3 if arguments[-1] is Ellipsis else len(arguments))
+    return {int: 7, float: 1 / 3, bool: True, str: "it's {a}_b = c", Size: Size(13, 8)}[annotation]
+
+
+# ------------------------------------------------------------------------------------- promises of every table
+
+
+@pytest.mark.parametrize(("table", "name"), ENTRIES)
+def test_every_entry_says_in_one_sentence_what_it_is(table, name):
+    first = (table[name].__doc__ or "").strip().splitlines()[:1]
+    assert first, "no docstring of its own"
+    assert first[0][0].isupper()
+    assert first[0].endswith(".")
+
+
+@pytest.mark.parametrize(("table", "name"), ENTRIES)
+def test_every_option_has_a_type_that_describe_puts_in_words(table, name):
+    types_of = annotations(table, name)
+    told = table.describe()
+    for key, default in table.defaults(name).items():
+        assert f"{key}={write(default)}  ({describe_type(types_of[key])})" in told
+
+
+@pytest.mark.parametrize(("table", "name"), ENTRIES)
+def test_every_option_has_a_default(table, name):
+    assert inspect.Parameter.empty not in table.defaults(name).values()
+
+
+@pytest.mark.parametrize(("table", "name"), ENTRIES)
+def test_a_choice_written_out_is_read_back_as_the_same(table, name):
+    default = table.parse(name)
+    assert table.parse(str(default)) == default
+    types_of = annotations(table, name)
+    changed = table.parse([name, *(f"{key}={write(another(types_of[key]))}" for key in default.options)])
+    assert changed.options == {key: another(types_of[key]) for key in default.options}
+    assert table.parse(str(changed)) == changed
+
+
+# ------------------------------------------------------------------------------------------------ the grammar
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("tails=7", 7),
+        ("tails=-7", -7),
+        ("length=2", 2.0),
+        ("length=1e-3", 0.001),
+        ("red=true", True),
+        ("red=false", False),
+        ("name=none", "none"),
+        ("name=", ""),
+        ("name=a=b", "a=b"),
+        ("shape=box", "box"),
+        ("widths=8", (8,)),
+        ("widths=8,9,10", (8, 9, 10)),
+        ("widths=none", ()),
+        ("area=0.25,1", (0.25, 1.0)),
+        ("size=130x101", Size(130, 101)),
+        ("size=130X101", Size(130, 101)),
+        ("size=none", None),
+        ("owner=Bo", "Bo"),
+        ("owner=none", None),
+    ],
+)
+def test_an_option_is_read_as_its_type(setting, value):
+    choice = TOYS.parse(["kite", setting])
+    read = choice.options[setting.partition("=")[0]]
+    assert (read, type(read)) == (value, type(value))
+    assert TOYS.parse(str(choice)) == choice
+
+
+@pytest.mark.parametrize(
+    ("setting", "allowed"),
+    [
+        ("tails=2.5", "a whole number"),
+        ("tails=none", "a whole number"),
+        ("length=long", "a number"),
+        ("red=yes", "true or false"),
+        ("red=True", "true or false"),
+        ("shape=round", "one of delta, box"),
+        ("widths=4,x", "separated by commas ... a whole number"),
+        ("widths=", "separated by commas ... a whole number"),
+        ("area=1", "2 ... separated by commas ... a number"),
+        ("area=1,2,3", "2 ... separated by commas ... a number"),
+        ("size=130", "HEIGHTxWIDTH or none"),
+        ("size=1x2x3", "HEIGHTxWIDTH or none"),
+        ("size=0x5", "HEIGHTxWIDTH or none"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named_with_the_type(setting, allowed):
+    with pytest.raises(UserError) as told:
+        TOYS.parse(["kite", setting])
+    assert f"toy 'kite': {setting} is not " in str(told.value)
+    assert all(word in str(told.value) for word in allowed.split(" ... "))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("kit", "unknown toy 'kit'; did you mean 'kite'? allowed: kite, ball"),
+        ("xyz", "unknown toy 'xyz'; allowed: kite, ball"),
+        ("ball tail=1", "toy 'ball' has no option 'tail'; did you mean 'tails'? allowed: tails"),
+        ("ball maker=me", "toy 'ball' has no option 'maker'; allowed: tails"),
+        ("ball tails", "toy 'ball': 'tails' is not of the form KEY=VALUE"),
+    ],
+)
+def test_a_wrong_name_or_key_is_named_with_the_nearest_and_all_that_are_allowed(words, told):
+    with pytest.raises(UserError) as error:
+        TOYS.parse(words)
+    assert str(error.value) == told
+
+
+def test_positional_arguments_are_no_options():
+    with pytest.raises(UserError, match="no option 'maker'"):
+        TOYS.parse("kite maker=me")
+
+
+@pytest.mark.parametrize("words", ["", "kite name='open"])
+def test_words_that_are_no_choice_are_a_user_error(words):
+    with pytest.raises(UserError, match="toy"):
+        TOYS.parse(words)
+
+
+def test_a_base_gives_its_options_to_the_same_name_only():
+    base = "kite tails=9 red=true"
+    same = TOYS.parse("kite red=false", base).options
+    assert (same["tails"], same["red"]) == (9, False)
+    assert TOYS.parse("ball", base) == TOYS.parse("ball")
+    assert TOYS.parse("kite", "ball tails=9") == TOYS.parse("kite")
+
+
+def test_a_choice_never_changes_the_defaults():
+    TOYS.parse("kite tails=9")
+    assert TOYS.parse("kite").options["tails"] == 3
+
+
+def test_build_hands_over_arguments_and_options():
+    assert TOYS.build("kite tails=9 area=0,1", "me").made == ("me", 9, (0.0, 1.0))
+    assert TOYS.build(TOYS.parse("ball tails=2")) == 2

@@ -1,0 +1,425 @@
+"""Reading stimuli: exact values, right way up, one size, and a clear word about each file that cannot be read."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import ExifTags, Image
+
+from choices import UserError
+from datasets import DATASETS, SUFFIXES, read_names
+
+GREY = np.random.default_rng(0).integers(0, 256, (6, 9), dtype=np.uint8)
+DEEP = np.random.default_rng(1).integers(0, 65536, (6, 9)).astype(np.uint16)
+CORNERS = [(slice(0, 14), slice(0, 14)), (slice(26, 40), slice(26, 40))]  # of a 40 x 40 image
+COLOUR = np.random.default_rng(2).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+
+
+def save(path, values=GREY, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = values if isinstance(values, Image.Image) else Image.fromarray(values)
+    image.save(path, **options)
+
+
+def folder(path, words="", skip_unreadable=False):
+    return DATASETS.build(f"folder {words}", path, skip_unreadable)
+
+
+def only(path, words=""):
+    """The one image of a folder, (H, W) or (H, W, C)."""
+    images = folder(path, words).images
+    assert len(images) == 1
+    return images[0].permute(1, 2, 0).squeeze(2).numpy()
+
+
+def error(path, words="", **settings) -> str:
+    with pytest.raises(UserError) as told:
+        folder(path, words, **settings)
+    return str(told.value)
+
+
+def disc(height, width, radius):
+    """A white disc on black, with its extent measurable along both axes."""
+    y, x = np.mgrid[:height, :width]
+    inside = (y - (height - 1) / 2) ** 2 + (x - (width - 1) / 2) ** 2 <= radius**2
+    return (inside * 255).astype(np.uint8)
+
+
+def extent(image):
+    """(height, width) of what is brighter than half."""
+    bright = image > 127
+    return bright.any(1).sum(), bright.any(0).sum()
+
+
+# ---------------------------------------------------------------------------------------------------- formats
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "tiff", "pgm", "PNG", "Tif"])
+def test_lossless_8_bit_grey_keeps_its_exact_values(tmp_path, ending):
+    save(tmp_path / f"a.{ending}")
+    assert np.array_equal(only(tmp_path), GREY)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "pgm"])
+def test_16_bit_grey_keeps_its_exact_values(tmp_path, ending):
+    save(tmp_path / f"a.{ending}", DEEP)
+    dataset = folder(tmp_path)
+    assert dataset.images.dtype == torch.uint16
+    assert dataset.max_value == 65535
+    assert np.array_equal(dataset.images[0, 0].numpy(), DEEP)
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "ppm"])
+def test_lossless_colour_keeps_its_exact_values(tmp_path, ending):
+    save(tmp_path / f"a.{ending}", COLOUR)
+    assert np.array_equal(only(tmp_path), COLOUR)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "jpeg", "JPG"])
+def test_jpeg_comes_out_nearly_as_it_went_in(tmp_path, ending):
+    smooth = np.linspace(20, 220, 32 * 24).reshape(32, 24).astype(np.uint8)
+    save(tmp_path / f"a.{ending}", smooth, quality=95)
+    assert np.abs(only(tmp_path).astype(int) - smooth).max() <= 6
+
+
+def test_every_ending_is_one_of_those_tested():
+    assert {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"} == SUFFIXES
+
+
+@pytest.mark.parametrize(
+    ("picture", "channels", "values"),
+    [
+        (Image.new("RGB", (2, 3), (200, 10, 30)), 3, [200, 10, 30]),
+        (Image.new("RGBA", (2, 3), (200, 10, 30, 255)), 3, [200, 10, 30]),
+        (Image.new("RGB", (2, 3), (200, 10, 30)).quantize(4), 3, [200, 10, 30]),
+        (Image.new("CMYK", (2, 3), (55, 245, 225, 0)), 3, [200, 10, 30]),
+        (Image.new("LA", (2, 3), (77, 255)), 1, [77]),
+        (Image.new("1", (2, 3), 1), 1, [255]),
+    ],
+    ids=lambda value: getattr(value, "mode", None),
+)
+def test_every_mode_comes_out_as_8_bit_grey_or_colour(tmp_path, picture, channels, values):
+    save(tmp_path / "a.tif", picture)
+    dataset = folder(tmp_path)
+    assert dataset.images.dtype == torch.uint8
+    assert dataset.image_shape == (channels, 3, 2)
+    assert dataset.images[0, :, 1, 1].tolist() == values
+
+
+def test_a_16_bit_image_beside_an_8_bit_one_keeps_both_exact(tmp_path):
+    save(tmp_path / "deep.png", DEEP)
+    save(tmp_path / "flat.png", GREY)
+    images = folder(tmp_path).images[:, 0].numpy()
+    assert np.array_equal(images[0], DEEP)
+    assert np.array_equal(images[1], GREY.astype(np.uint16) * 257)
+
+
+def test_a_16_bit_image_beside_a_colour_one_is_grey_in_colour(tmp_path):
+    save(tmp_path / "colour.png", COLOUR)
+    save(tmp_path / "deep.png", DEEP)
+    images = folder(tmp_path).images.numpy()
+    assert np.array_equal(images[0], COLOUR.transpose(2, 0, 1).astype(np.uint16) * 257)
+    assert np.array_equal(images[1], np.stack([DEEP] * 3))
+
+
+@pytest.mark.parametrize(("colour", "channels"), [("auto", 3), ("grey", 1), ("rgb", 3)])
+def test_one_coloured_image_makes_all_colour_unless_told_otherwise(tmp_path, colour, channels):
+    save(tmp_path / "a.png", GREY)
+    save(tmp_path / "b.png", COLOUR)
+    images = folder(tmp_path, f"colour={colour}").images
+    assert images.shape == (2, channels, 6, 9)
+    assert all(np.array_equal(plane, GREY) for plane in images[0].numpy())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_an_image_stored_turned_or_mirrored_comes_out_upright_or_is_refused(tmp_path, ending, orientation):
+    stored = {
+        1: GREY,
+        2: GREY[:, ::-1],
+        3: GREY[::-1, ::-1],
+        4: GREY[::-1],
+        5: GREY.T,
+        6: np.rot90(GREY),
+        7: GREY[::-1, ::-1].T,
+        8: np.rot90(GREY, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    save(tmp_path / f"a.{ending}", np.ascontiguousarray(stored), exif=exif)
+    if ending == "tif" and orientation >= 5:
+        with pytest.raises(UserError, match="save it upright"):
+            folder(tmp_path)
+    else:
+        assert np.array_equal(only(tmp_path), GREY)
+
+
+def test_a_float_image_is_kept_or_refused_but_never_flattened(tmp_path):
+    save(tmp_path / "a.tif", np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4))
+    try:
+        dataset = folder(tmp_path)
+    except UserError as told:
+        assert "a.tif" in str(told)
+    else:
+        assert len(dataset.images.unique()) == 12
+
+
+def test_16_bit_colour_is_read_with_8_bits(tmp_path):
+    values = np.random.default_rng(0).integers(0, 65536, (6, 9, 3)).astype(">u2")
+    (tmp_path / "a.ppm").write_bytes(b"P6 9 6 65535\n" + values.tobytes())
+    images = folder(tmp_path).images
+    assert images.dtype == torch.uint8
+    assert np.abs(images[0].numpy().transpose(1, 2, 0) - values.astype(float) / 257).max() <= 1
+
+
+# ---------------------------------------------------------------------------------------------- finding files
+
+
+def test_images_are_found_at_any_depth_in_the_order_of_their_names(tmp_path):
+    for name in ("b.png", "a/c.png", "a/d/e/f.PNG"):
+        save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not looked at")
+    dataset = folder(tmp_path)
+    assert dataset.ids == ["a/c.png", "a/d/e/f.PNG", "b.png"]
+    assert dataset.columns["folder"] == ["a", "e", tmp_path.name]
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path):
+    save(tmp_path / "a.png")
+    (tmp_path / "._a.png").write_bytes(b"as a Mac leaves them")
+    save(tmp_path / ".thumbnails" / "a.png")
+    assert folder(tmp_path).ids == ["a.png"]
+
+
+def test_a_hidden_folder_above_the_given_one_hides_nothing(tmp_path):
+    save(tmp_path / ".cache" / "set" / "a.png")
+    assert folder(tmp_path / ".cache" / "set").ids == ["a.png"]
+
+
+def test_a_folder_named_like_an_image_is_a_folder(tmp_path):
+    save(tmp_path / "set.png" / "a.png")
+    assert folder(tmp_path).ids == ["set.png/a.png"]
+
+
+def test_a_missing_folder_is_named_with_what_to_do(tmp_path):
+    told = error(tmp_path / "nowhere")
+    assert f"no folder {tmp_path / 'nowhere'}" in told
+    assert "--data_dir" in told
+
+
+def test_a_folder_without_images_is_named_with_the_endings_looked_for(tmp_path):
+    told = error(tmp_path)
+    assert f"no images in {tmp_path}" in told
+    assert all(suffix in told for suffix in SUFFIXES)
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+    save(tmp_path / "a.png")
+    told = error(tmp_path / "a.png")
+    assert f"{tmp_path / 'a.png'} is a file" in told
+    assert "--data_dir takes a folder" in told
+
+
+# ------------------------------------------------------------------------------------------- unreadable files
+
+
+def spoil(path, how):
+    save(path, np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8))
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    corrupt = whole[:middle] + bytes(byte ^ 255 for byte in whole[middle : middle + 200]) + whole[middle + 200 :]
+    path.write_bytes({"truncated": whole[:middle], "empty": b"", "text": b"these are words", "corrupt": corrupt}[how])
+
+
+@pytest.mark.parametrize("how", ["truncated", "empty", "text", "corrupt"])
+def test_a_file_that_cannot_be_read_is_named_or_when_asked_skipped_and_recorded(tmp_path, how):
+    save(tmp_path / "good.png", np.zeros((64, 64), np.uint8))
+    spoil(tmp_path / "sub" / "bad.png", how)
+    told = error(tmp_path)
+    assert "1 of 2 images cannot be read" in told
+    assert f"{tmp_path / 'sub' / 'bad.png'}: " in told
+    assert "--skip_unreadable" in told
+    dataset = folder(tmp_path, skip_unreadable=True)
+    assert dataset.ids == ["good.png"]
+    assert dataset.skipped == ["sub/bad.png"]
+    assert dataset.images.shape == (1, 1, 64, 64)
+    assert len(dataset) == len(dataset.labels) == len(dataset.columns["folder"]) == 1
+
+
+@pytest.mark.parametrize("how", ["truncated", "text"])
+def test_a_folder_of_nothing_but_unreadable_files_is_an_error_even_when_skipping(tmp_path, how):
+    spoil(tmp_path / "a.png", how)
+    assert f"none of the 1 images in {tmp_path} can be read" in error(tmp_path, skip_unreadable=True)
+
+
+def test_only_the_first_of_many_unreadable_files_are_listed(tmp_path):
+    for i in range(9):
+        (tmp_path / f"{i}.png").write_text("words")
+    told = error(tmp_path)
+    assert "9 of 9 images" in told
+    assert "4.png" in told
+    assert "5.png" not in told
+    assert "and 4 more" in told
+
+
+# ----------------------------------------------------------------------------------------------------- sizes
+
+
+def test_images_of_several_sizes_fail_naming_the_sizes_and_what_to_choose(tmp_path):
+    for name, shape in (("a", (6, 9)), ("b", (6, 9)), ("c", (4, 20))):
+        save(tmp_path / f"{name}.png", np.zeros(shape, np.uint8))
+    told = error(tmp_path)
+    assert "2 different sizes" in told
+    assert "6x9 (2 images), 4x20 (1 images)" in told
+    assert "--dataset folder size=4x20" in told
+    assert folder(tmp_path, "size=4x20").images.shape == (3, 1, 4, 20)
+
+
+def test_the_size_that_images_have_already_changes_nothing(tmp_path):
+    save(tmp_path / "a.png")
+    for fit in ("crop", "stretch", "pad"):
+        assert np.array_equal(only(tmp_path, f"size=6x9 fit={fit}"), GREY)
+
+
+@pytest.mark.parametrize(("fit", "round_still"), [("crop", True), ("pad", True), ("stretch", False)])
+@pytest.mark.parametrize("shape", [(40, 80), (80, 40)])
+def test_a_circle_stays_a_circle_unless_stretched(tmp_path, fit, round_still, shape):
+    save(tmp_path / "a.png", disc(*shape, 15))
+    height, width = extent(only(tmp_path, f"size=60x60 fit={fit}"))
+    assert (abs(int(height) - int(width)) <= 1) is round_still
+
+
+@pytest.mark.parametrize("shape", [(40, 80), (80, 40)])
+def test_crop_keeps_the_centre_and_pad_and_stretch_keep_all(tmp_path, shape):
+    picture = np.full(shape, 60, np.uint8)
+    picture[:4, :4] = picture[-4:, -4:] = picture[shape[0] // 2 - 2 : shape[0] // 2 + 2, 18:22] = 250
+    picture[shape[0] // 2 - 2 : shape[0] // 2 + 2, shape[1] // 2 - 2 : shape[1] // 2 + 2] = 250
+    save(tmp_path / "a.png", picture)
+    corner = {}
+    for fit in ("crop", "pad", "stretch"):
+        image = only(tmp_path, f"size=40x40 fit={fit}")
+        assert image[20, 20] > 200
+        corner[fit] = sum(image[rows, columns].max() > 150 for rows, columns in CORNERS)
+    assert corner == {"crop": 0, "pad": 2, "stretch": 2}
+
+
+def test_padding_takes_the_mean_grey_of_the_border(tmp_path):
+    picture = np.full((20, 40), 90, np.uint8)
+    picture[5:15, 10:30] = 255
+    save(tmp_path / "a.png", picture)
+    image = only(tmp_path, "size=40x40 fit=pad")
+    assert set(image[:9].ravel()) | set(image[31:].ravel()) == {90}
+
+
+def test_a_resized_16_bit_image_stays_within_its_range_and_near_its_values(tmp_path):
+    picture = np.zeros((32, 32), np.uint16)
+    picture[:, 16:] = 65535  # an edge, at which bicubic resampling overshoots
+    save(tmp_path / "a.png", picture)
+    image = only(tmp_path, "size=48x48")
+    assert image[:, :23].max() < 6000
+    assert image[:, 25:].min() > 59000
+    save(tmp_path / "a.png", np.full((31, 17), 12345, np.uint16))
+    assert (only(tmp_path, "size=48x48") == 12345).all()
+
+
+# ------------------------------------------------------------------------------------- names, classes, groups
+
+
+def people(path):
+    for name in ("p1/p1_happy_C03", "p1/p1_sad_C04", "p2/p2_sad_C05"):
+        save(path / f"{name}.png")
+
+
+PATTERN = "pattern={person}/{}_{emotion}_C{step}"
+
+
+def test_a_pattern_reads_columns_out_of_the_names(tmp_path):
+    people(tmp_path)
+    dataset = folder(tmp_path, f"{PATTERN} label=emotion group=person")
+    assert dataset.columns["person"] == ["p1", "p1", "p2"]
+    assert dataset.columns["emotion"] == ["happy", "sad", "sad"]
+    assert dataset.columns["step"] == ["03", "04", "05"]
+    assert dataset.classes == ["happy", "sad"]
+    assert dataset.sample(torch.tensor([2, 0]))["label"].tolist() == [1, 0]
+    assert (dataset.label, dataset.group, dataset.notes) == ("emotion", "person", [])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "fields"),
+    [
+        ("{a}_{b}", "x/y/one_two.png", {"a": "one", "b": "two"}),
+        ("{a}/{b}", "x/y/z.png", {"a": "y", "b": "z"}),
+        ("{}_{b}", "one_two.png", {"b": "two"}),
+        ("C{step}", "C07.1.JPG", {"step": "07.1"}),
+        ("a.b({n})+", "a.b(3)+.png", {"n": "3"}),
+        ("{a}_{b}", "one_two_three.png", {"a": "one", "b": "two_three"}),
+    ],
+)
+def test_a_name_is_read_as_the_pattern_says(pattern, name, fields):
+    assert read_names([name], pattern) == ({key: [value] for key, value in fields.items()}, [])
+
+
+@pytest.mark.parametrize("pattern", ["plain", "{}_{}", "{a}_{a}"])
+def test_a_pattern_needs_fields_each_once(tmp_path, pattern):
+    save(tmp_path / "a_b.png")
+    told = error(tmp_path, f"pattern={pattern}")
+    assert f"pattern={pattern} needs fields in braces, each once" in told
+    assert "{person}_{emotion}" in told
+
+
+@pytest.mark.parametrize("pattern", ["{1}", "{1st}_{b}"])
+def test_a_field_that_begins_with_a_digit_works_or_is_a_user_error(tmp_path, pattern):
+    save(tmp_path / "a_b.png")
+    assert "pattern=" in error(tmp_path, f"pattern={pattern}")
+
+
+def test_names_that_do_not_fit_are_noted_and_an_error_when_the_label_is_read_from_them(tmp_path):
+    people(tmp_path)
+    save(tmp_path / "p3" / "mean.png")
+    dataset = folder(tmp_path, PATTERN)
+    assert dataset.columns["emotion"] == ["happy", "sad", "sad", ""]
+    assert "1 of 4 file names do not fit" in dataset.notes[0]
+    assert "p3/mean.png" in dataset.notes[0]
+    for option in ("label", "group"):
+        told = error(tmp_path, f"{PATTERN} {option}=emotion")
+        assert "p3/mean.png" in told
+        assert "reads emotion out of them" in told
+
+
+def test_a_pattern_that_fits_no_name_makes_no_columns_and_says_so(tmp_path):
+    people(tmp_path)
+    dataset = folder(tmp_path, "pattern={a}-{b}")
+    assert list(dataset.columns) == ["folder"]
+    assert "3 of 3 file names do not fit" in dataset.notes[0]
+
+
+@pytest.mark.parametrize("option", ["label", "group"])
+def test_an_unknown_column_is_named_with_those_there_are(tmp_path, option):
+    people(tmp_path)
+    told = error(tmp_path, f"{PATTERN} {option}=mood")
+    assert f"{option}=mood names no column" in told
+    assert "there are folder, person, emotion, step" in told
+
+
+# ----------------------------------------------------------------------------------------- every sort of data
+
+
+def test_a_sample_is_a_batch_of_what_the_dataset_provides(tmp_path):
+    people(tmp_path)
+    dataset = folder(tmp_path)
+    sample = dataset.sample(torch.tensor([1, 1, 0]))
+    assert set(sample) == set(dataset.provides)
+    assert sample["image"].shape == (3, *dataset.image_shape)
+    assert sample["label"].dtype == torch.int64
+    assert len(set(dataset.ids)) == len(dataset) == len(dataset.images)
+
+
+@pytest.mark.parametrize(("words", "white"), [("", 255), ("max_value=100", 100), ("max_value=0.5", 0.5)])
+def test_max_value_is_what_stands_for_white(tmp_path, words, white):
+    save(tmp_path / "a.png")
+    assert folder(tmp_path, words).max_value == white
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "nan"])
+def test_a_max_value_that_is_not_positive_is_refused(tmp_path, value):
+    save(tmp_path / "a.png")
+    assert "max_value" in error(tmp_path, f"max_value={value}")

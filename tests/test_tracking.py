@@ -1,0 +1,191 @@
+"""Where records go: files always, Comet when asked; and that no key is ever written or shown."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from conftest import HERE, SMALL
+
+from choices import UserError
+from tracking import Comet, JsonLines, read_records, read_settings
+
+KEY = "notAkey0butAsLongAsOne123"
+CLOSED = "http://127.0.0.1:9/clientlib/"
+
+
+def train(stimuli, tmp_path, recipe, words, **environment):
+    """Run main.py in a process of its own, since Comet's client keeps global state."""
+    base = f"--data_dir {stimuli} --save_dir {tmp_path / 'weights'} {SMALL[recipe]} --n_epochs 2 --comet {words}"
+    return subprocess.run(
+        [sys.executable, str(HERE / "main.py"), *base.split()],
+        env={key: value for key, value in os.environ.items() if not key.startswith("COMET")} | environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+
+
+def files_with(text: str, folder) -> list:
+    """Return the files below a folder that hold a text, also inside archives."""
+    found = []
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                content += b"".join(archive.read(name) for name in archive.namelist())
+        if text.encode() in content:
+            found.append(path)
+    return found
+
+
+@pytest.fixture(scope="module")
+def archive(stimuli, tmp_path_factory):
+    """What a classifier run without a network leaves for Comet: its messages, its files, and what was printed."""
+    folder = tmp_path_factory.mktemp("comet")
+    done = train(stimuli, folder, "faces_emotion", "--namestr run", COMET_API_KEY=KEY, COMET_URL_OVERRIDE=CLOSED)
+    assert done.returncode == 0, done.stderr
+    (path,) = (folder / "weights" / "run" / "comet").glob("*.zip")
+    opened = zipfile.ZipFile(path)
+    messages = [json.loads(line) for line in opened.read("messages.json").splitlines()]
+    return folder, done, messages
+
+
+def test_without_a_network_training_is_unharmed_and_the_user_is_told_of_the_archive(archive):
+    folder, done, _ = archive
+    assert (folder / "weights" / "run" / "result.json").is_file()
+    assert "comet upload" in done.stderr
+
+
+def test_the_archive_holds_every_metric_of_every_epoch(archive):
+    folder, _, messages = archive
+    logged = {
+        (m["payload"]["metric"]["metricName"], m["payload"]["metric"]["step"]): m["payload"]["metric"]["metricValue"]
+        for m in messages
+        if m["type"] == "metric_msg"
+    }
+    for record in read_records(folder / "weights" / "run"):
+        for name in set(record) - {"epoch"}:
+            assert float(logged[name, record["epoch"]]) == pytest.approx(record[name])
+
+
+def test_the_archive_holds_the_parameters_the_confusion_matrix_and_the_weights(archive):
+    _, _, messages = archive
+    parameters = {
+        m["payload"].get("param", m["payload"].get("params"))["paramName"]
+        for m in messages
+        if m["type"] == "parameter_msg"
+    }
+    uploads = {
+        (m["payload"]["upload_type"], m["payload"]["additional_params"].get("fileName"))
+        for m in messages
+        if m["type"] == "file_upload"
+    }
+    assert {"flags|lr", "flags|encoder", "flags|seed", "versions|torch"} <= parameters
+    assert "confusion-matrix" in {kind for kind, _ in uploads}
+    assert {"best/model.pth", "1/model.pth", "1/optim.pth", "1/state.pth"} <= {name for _, name in uploads}
+
+
+def test_no_image_is_sent_unless_asked_for(archive, stimuli, tmp_path):
+    kinds = [m["payload"]["upload_type"] for m in archive[2] if m["type"] == "file_upload"]
+    assert "visualization" not in kinds
+    train(stimuli, tmp_path, "faces_ae", "--namestr run --log_images", COMET_API_KEY=KEY, COMET_URL_OVERRIDE=CLOSED)
+    (path,) = (tmp_path / "weights" / "run" / "comet").glob("*.zip")
+    assert b"visualization" in zipfile.ZipFile(path).read("messages.json")
+
+
+def test_the_key_is_in_no_file_and_in_no_output(archive):
+    folder, done, _ = archive
+    assert KEY not in done.stdout + done.stderr
+    assert files_with(KEY, folder) == []
+
+
+def test_without_a_key_the_error_names_the_settings_file_and_the_variable(stimuli, tmp_path):
+    done = train(stimuli, tmp_path, "faces_ae", "--namestr run")
+    assert done.returncode == 2
+    assert "settings.json" in done.stderr and "COMET_API_KEY" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+class FakeComet(BaseHTTPRequestHandler):
+    """As much of Comet's server as its client needs; refuses the key when told to."""
+
+    protocol_version = "HTTP/1.1"
+    refuse = False
+    bodies: list[bytes] = []
+
+    def answer(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        FakeComet.bodies.append(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
+        status, content = 200, {}
+        if "isAlive" in self.path:
+            content = {"msg": "ok", "version": "99.0.0"}
+        elif "logger/add/run" in self.path or "logger/get/run" in self.path:
+            content = {"runId": "r1", "project_id": "p1", "focusUrl": "http://127.0.0.1/", "featureToggles": []}
+            if FakeComet.refuse:
+                status, content = 400, {"sdk_error_code": 90212, "msg": "invalid key"}
+        elif "status-report" in self.path:
+            content = {"isAliveBeatDurationMillis": 10000, "gpuMonitorIntervalMillis": 60000}
+        text = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    do_GET = do_POST = do_PUT = answer
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    FakeComet.bodies = []
+    running = ThreadingHTTPServer(("127.0.0.1", 0), FakeComet)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{running.server_port}/clientlib/"
+    running.shutdown()
+
+
+@pytest.mark.parametrize("refuse", [False, True])
+def test_a_key_that_is_refused_is_not_shown_and_one_that_is_taken_sends_the_metrics(refuse, server, stimuli, tmp_path):
+    FakeComet.refuse = refuse
+    done = train(stimuli, tmp_path, "faces_ae", "--namestr run", COMET_API_KEY=KEY, COMET_URL_OVERRIDE=server)
+    assert done.returncode == 0, done.stderr
+    assert KEY not in done.stdout + done.stderr
+    assert files_with(KEY, tmp_path) == []
+    assert ("comet upload" in done.stderr) is refuse
+    assert any(b"validation/mse" in body for body in FakeComet.bodies) is not refuse
+
+
+def test_a_settings_file_that_is_not_json_is_a_clear_error(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text("{'apikey': 1}")
+    with pytest.raises(UserError, match="not valid JSON"):
+        read_settings(path)
+
+
+def test_an_empty_key_in_the_settings_counts_as_none(tmp_path, monkeypatch):
+    monkeypatch.delenv("COMET_API_KEY", raising=False)
+    (tmp_path / "settings.json").write_text('{"username": "", "apikey": ""}')
+    with pytest.raises(UserError, match="COMET_API_KEY"):
+        Comet(tmp_path, "run", tmp_path / "settings.json")
+
+
+def test_a_resumed_record_keeps_what_came_before_and_drops_what_came_after(tmp_path):
+    first = JsonLines(tmp_path, 0)
+    for epoch in range(3):
+        first.log({"epoch": epoch, "train/loss": 1.0})
+    first.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 3, "tra')  # a kill in the middle of a line
+    second = JsonLines(tmp_path, 2)
+    second.log({"epoch": 2, "train/loss": 2.0})
+    second.close()
+    assert [(record["epoch"], record["train/loss"]) for record in read_records(tmp_path)] == [(0, 1), (1, 1), (2, 2)]

@@ -1,0 +1,326 @@
+"""Splits that do not lie, loaders that lose nothing, sessions that survive."""
+
+import csv
+import os
+
+import pytest
+import torch
+
+import utils
+from choices import UserError
+from datasets import StimulusSet
+from model import build_model
+from objectives import OBJECTIVES
+
+
+def known(n_people=10, per_person=6, with_labels=True) -> StimulusSet:
+    people = [f"p{i:02}" for i in range(n_people) for _ in range(per_person)]
+    emotions = ["happy" if i % 3 else "sad" for i in range(len(people))]
+    ids = [f"{person}/{i}.png" for i, person in enumerate(people)]
+    images = torch.arange(len(ids), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 4, 3)
+    columns = {"person": people, "emotion": emotions}
+    return StimulusSet(
+        images, ids, max_value=255, columns=columns, label="emotion" if with_labels else None, group="person"
+    )
+
+
+def deal(dataset, how="random", val_fraction=0.1, test_fraction=0.0, fold=None, seed=1):
+    return utils.split(dataset, how, val_fraction=val_fraction, test_fraction=test_fraction, fold=fold, seed=seed)
+
+
+@pytest.mark.parametrize("how", ["random", "group"])
+@pytest.mark.parametrize("sizes", [{}, {"test_fraction": 0.2}, {"fold": (2, 5)}])
+@pytest.mark.parametrize("with_labels", [True, False])
+def test_every_image_is_in_exactly_one_part(how, sizes, with_labels):
+    parts = deal(known(with_labels=with_labels), how, **sizes)
+    assert sorted(i for part in parts.values() for i in part) == list(range(60))
+
+
+def test_a_random_split_holds_90_and_10_percent_with_the_classes_in_proportion():
+    dataset = known(n_people=50)
+    parts = deal(dataset)
+    assert len(parts["validation"]) == 30 and parts["test"] == []
+    happy = sum(dataset.columns["emotion"][i] == "happy" for i in parts["validation"])
+    assert abs(happy - 20) <= 1
+
+
+def test_a_group_split_keeps_people_apart_and_a_random_one_does_not():
+    dataset = known()
+    apart = deal(dataset, "group", test_fraction=0.2)
+    assert utils.shared_groups(apart, dataset.columns["person"]) == 0
+    assert len({dataset.columns["person"][i] for i in apart["validation"]}) == 1
+    assert len({dataset.columns["person"][i] for i in apart["test"]}) == 2
+    assert utils.shared_groups(deal(dataset), dataset.columns["person"]) > 0
+
+
+@pytest.mark.parametrize("how", ["random", "group"])
+def test_the_folds_test_every_image_once(how):
+    tested = [i for k in range(1, 6) for i in deal(known(), how, fold=(k, 5))["test"]]
+    assert sorted(tested) == list(range(60))
+
+
+def test_the_same_seed_deals_the_same_and_another_seed_does_not():
+    assert deal(known()) == deal(known())
+    assert deal(known()) != deal(known(), seed=2)
+
+
+def test_a_given_split_follows_the_top_folders():
+    ids = ["train/a.png", "val/sub/b.png", "test/c.png", "TRAIN/d.png"]
+    dataset = StimulusSet(torch.zeros(4, 1, 1, 1), ids, max_value=1, columns={})
+    assert deal(dataset, "given") == {"training": [0, 3], "validation": [1], "test": [2]}
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [(["train/a.png", "other/b.png"], "other/b.png"), (["train/a.png", "test/b.png"], "no image for validation")],
+)
+def test_a_given_split_that_is_incomplete_is_refused(ids, message):
+    dataset = StimulusSet(torch.zeros(2, 1, 1, 1), ids, max_value=1, columns={})
+    with pytest.raises(UserError, match=message):
+        deal(dataset, "given")
+
+
+def test_a_group_split_without_groups_names_the_columns():
+    dataset = known()
+    dataset.group = None
+    with pytest.raises(UserError, match="group=COLUMN; there are person, emotion"):
+        deal(dataset, "group")
+
+
+def test_too_few_people_to_deal_out_is_refused():
+    with pytest.raises(UserError, match="1 different person are too few"):
+        deal(known(n_people=1), "group")
+
+
+def loaders(dataset, parts, batch_size=8):
+    objective = OBJECTIVES.build("classify")
+    settings = {"augmentations": [], "device": torch.device("cpu"), "seed": 3}
+    return utils.dataloaders(dataset, parts, objective, batch_size=batch_size, **settings)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 8, 53, 54, 1000])
+def test_an_epoch_shows_every_training_image_once_in_batches_of_nearly_equal_size(batch_size):
+    dataset = known()
+    parts = deal(dataset)
+    batches = list(loaders(dataset, parts, batch_size)["training"])
+    sizes = [len(x) for x, _ in batches]
+    assert max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
+    seen = sorted(int(value) for x, _ in batches for value in (x[:, 0, 0, 0] * 255).round())
+    assert seen == parts["training"]
+
+
+def test_training_is_shuffled_anew_each_epoch_and_validation_never():
+    dataset = known()
+    both = loaders(dataset, deal(dataset))
+    first, second = (torch.cat([x for x, _ in both["training"]]) for _ in range(2))
+    assert not torch.equal(first, second)
+    first, second = (torch.cat([x for x, _ in both["validation"]]) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_the_label_stays_with_its_image():
+    dataset = known()
+    for x, y in loaders(dataset, deal(dataset))["training"]:
+        indices = (x[:, 0, 0, 0] * 255).round().long()
+        assert torch.equal(y, dataset.labels[indices])
+
+
+# ---------------------------------------------------------------------------------------------------- sessions
+
+
+def session(run, epoch, weight=0.0, keep_all=False):
+    model = build_model("fc hidden=3", "linear", (1, 2, 2), (2,), 2, "fp32")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    torch.nn.init.constant_(model.head.layer.bias, weight)
+    best = {"epoch": epoch, "model": model.state_dict()}
+    utils.save_session(run, epoch, model, optimizer, {"epoch": epoch, "best": best}, keep_all=keep_all)
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = utils.new_run(tmp_path, "run")
+    made_of = {"encoder": "fc hidden=3", "head": "linear", "image_shape": [1, 2, 2], "output_shape": [2]}
+    utils.write_json(folder / "config.json", {"model": made_of | {"latent_dim": 2, "precision": "fp32"}})
+    return folder
+
+
+def test_a_run_is_never_overwritten(tmp_path):
+    assert [utils.new_run(tmp_path, "a").name for _ in range(3)] == ["a", "a-2", "a-3"]
+
+
+def test_a_session_rebuilds_its_own_model(run):
+    session(run, 4, weight=0.25)
+    model, _ = utils.load_model(run / "4")
+    assert model.head.layer.bias.tolist() == [0.25, 0.25]
+
+
+@pytest.mark.parametrize(("keep_all", "left"), [(False, ["7"]), (True, ["3", "7"])])
+def test_earlier_sessions_go_only_once_the_new_one_is_complete_and_only_if_asked(run, keep_all, left):
+    session(run, 3, keep_all=keep_all)
+    session(run, 7, keep_all=keep_all)
+    assert [path.name for path in utils.sessions(run)] == left
+    assert utils.find_session(run) == (run, run / "7")
+
+
+@pytest.mark.parametrize("n_files", [0, 1, 2])
+def test_a_kill_at_any_instant_of_saving_leaves_the_last_complete_session_loadable(run, monkeypatch, n_files):
+    session(run, 3, weight=1.0)
+    saved = []
+    true_save = utils._save
+
+    def save_then_die(content, path):
+        if len(saved) == n_files:
+            path.write_bytes(b"half")
+            raise KeyboardInterrupt
+        saved.append(path)
+        true_save(content, path)
+
+    monkeypatch.setattr(utils, "_save", save_then_die)
+    with pytest.raises(KeyboardInterrupt):
+        session(run, 7, weight=2.0)
+    monkeypatch.undo()
+    assert utils.find_session(run)[1].name == "3"
+    assert utils.load_model(run)[0].head.layer.bias.tolist() == [1, 1]
+    session(run, 9)
+    assert sorted(path.name for path in run.iterdir()) == ["9", "best", "config.json"]
+
+
+def test_a_damaged_file_is_named(run):
+    session(run, 3)
+    path = run / "3" / "model.pth"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"model.pth is damaged"):
+        utils.load_model(run)
+
+
+def test_a_file_that_would_run_code_is_refused(run):
+    class Evil:
+        def __reduce__(self):
+            return (os.system, ("touch /tmp/never",))
+
+    session(run, 3)
+    torch.save(Evil(), run / "3" / "model.pth")
+    with pytest.raises(UserError, match="holds more than weights"):
+        utils.load_model(run)
+
+
+def test_a_folder_that_is_no_session_is_refused_with_an_example(tmp_path):
+    with pytest.raises(UserError, match="is no session; name a run such as"):
+        utils.find_session(tmp_path)
+
+
+def test_a_run_stopped_before_its_first_session_says_so(run):
+    with pytest.raises(UserError, match="without a complete session"):
+        utils.find_session(run)
+
+
+def test_a_missing_file_and_an_unreadable_config_are_named(run):
+    session(run, 3)
+    (run / "3" / "model.pth").unlink()
+    with pytest.raises(UserError, match="model.pth is missing"):
+        utils.load_pth(run / "3" / "model.pth")
+    (run / "config.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        utils.load_config(run)
+
+
+def test_a_split_is_found_again_and_other_images_are_refused(run):
+    dataset = known()
+    parts = deal(dataset, "group", test_fraction=0.2)
+    utils.write_json(run / "split.json", utils.name_split(parts, dataset))
+    assert utils.load_split(run, dataset) == parts
+    with pytest.raises(UserError, match="6 are missing, such as p09/54.png, and 0 are new"):
+        utils.load_split(run, known(n_people=9))
+
+
+def test_a_save_dir_that_is_a_file_or_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write to --save_dir .*file: Not a directory"):
+        utils.new_run(tmp_path / "file", "run")
+    with pytest.raises(UserError, match="cannot write to --save_dir /proc/none"):
+        utils.new_run(utils.Path("/proc/none"), "run")
+
+
+# ------------------------------------------------------------------------------------------------------- rejig
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    folder = tmp_path / "stimuli"
+    for person in range(5):
+        for emotion in ("Ha", "Sa"):
+            for step in range(4):
+                path = folder / f"{person:02}" / f"{person:02}F_Ne_to_{emotion}_C{step:02}.JPG"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(f"{person}{emotion}{step}".encode())
+    (folder / "template.png").write_bytes(b"neither")
+    return folder
+
+
+def arrange(photographs, out, apart=False, seed=1):
+    return utils.make_classification_dataset(photographs, out, apart=apart, val_fraction=0.2, seed=seed)
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_rejigging_leaves_the_originals_as_they_are_and_tells_of_every_file(photographs, tmp_path):
+    before = contents(photographs)
+    counts = arrange(photographs, tmp_path / "classify")
+    assert contents(photographs) == before
+    assert counts == {"train/happy": 16, "train/sad": 16, "val/happy": 4, "val/sad": 4, "left out": 1}
+    with (tmp_path / "classify" / "rejig.csv").open() as file:
+        rows = {row["file"]: row for row in csv.DictReader(file)}
+    assert rows.keys() == before.keys()
+    for name, row in rows.items():
+        if row["how"] != "left out":
+            assert (tmp_path / "classify" / row["to"]).read_bytes() == before[name]
+
+
+def test_rejigging_is_repeatable_and_follows_the_seed(photographs, tmp_path):
+    arrange(photographs, tmp_path / "a")
+    arrange(photographs, tmp_path / "b")
+    arrange(photographs, tmp_path / "c", seed=2)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b") != contents(tmp_path / "c")
+
+
+def test_rejigging_again_replaces_its_own_work_and_nothing_else(photographs, tmp_path):
+    out = tmp_path / "classify"
+    arrange(photographs, out)
+    arrange(photographs, out, seed=2)
+    (out / "train" / "mine.txt").write_text("notes")
+    before = contents(out)
+    with pytest.raises(UserError, match="mine.txt"):
+        arrange(photographs, out)
+    assert contents(out) == before
+
+
+def test_rejigging_keeps_whole_people_apart_when_asked(photographs, tmp_path):
+    arrange(photographs, tmp_path / "classify", apart=True)
+    people = {
+        part: {path.name[:2] for path in (tmp_path / "classify" / part).rglob("*.JPG")} for part in ("train", "val")
+    }
+    assert len(people["val"]) == 1 and not people["val"] & people["train"]
+
+
+def test_files_of_one_name_in_two_folders_are_both_kept(photographs, tmp_path):
+    twin = photographs / "again" / "00F_Ne_to_Ha_C00.JPG"
+    twin.parent.mkdir()
+    twin.write_bytes(b"twin")
+    counts = arrange(photographs, tmp_path / "classify")
+    assert counts["train/happy"] + counts["val/happy"] == 21
+
+
+def test_files_are_copied_where_they_cannot_be_linked(photographs, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError))
+    arrange(photographs, tmp_path / "classify")
+    with (tmp_path / "classify" / "rejig.csv").open() as file:
+        assert {row["how"] for row in csv.DictReader(file)} == {"copy", "left out"}
+
+
+def test_rejigging_needs_both_emotions(photographs, tmp_path):
+    for path in photographs.rglob("*_Sa_*"):
+        path.unlink()
+    with pytest.raises(UserError, match="_Ha_ and _Sa_"):
+        arrange(photographs, tmp_path / "classify")
