@@ -1,6 +1,7 @@
 """Figures: from arrays to pictures. Never reads a file.
 
-Every function returns a matplotlib Figure, which saves itself (`figure.savefig`) and shows itself in a notebook.
+Every function returns a matplotlib Figure, which saves itself (`figure.savefig`) and shows itself in a notebook
+after `%matplotlib inline`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,18 +10,21 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 MAX_CATEGORIES = 20
 GREY = "0.75"
 
 
-def curves(records: Sequence[Mapping], metric: str, baselines: Mapping[str, float], best_epoch: int) -> Figure:
+def curves(
+    records: Sequence[Mapping], metric: str, direction: str, baselines: Mapping[str, float], best_epoch: int
+) -> Figure:
     """Draw the losses, and the validation metric beside its baselines, against the epoch.
 
     Args:
         records: one per epoch, as in metrics.jsonl.
-        metric: name of the main metric.
+        metric, direction: name of the main metric, and whether its min or max is best.
         baselines: its value for each baseline, drawn as lines.
         best_epoch: marked by a ring.
     """
@@ -37,7 +41,7 @@ def curves(records: Sequence[Mapping], metric: str, baselines: Mapping[str, floa
     for i, (name, value) in enumerate(baselines.items()):
         metrics.axhline(value, ls="--", lw=1, color=f"C{i + 2}", label=f"baseline: {name.replace('_', ' ')}")
     metrics.set(xlabel="epoch", ylabel=metric)
-    if min(values) > 0 and max([*values, *baselines.values()]) > 5 * min(values):
+    if direction == "min" and max([*values, *baselines.values()]) > 5 * min(values) > 0:
         metrics.set_yscale("log")
     metrics.legend(frameon=False)
     return _tidy(figure)
@@ -136,12 +140,13 @@ def _scatter(axis: Axes, embedding: np.ndarray, column: np.ndarray, held_out: np
         axis.figure.colorbar(points, ax=axis, shrink=0.8)
     else:
         palette = colormaps["tab10" if len(categories) <= 10 else "tab20"]
-        for i, category in enumerate(categories):
-            members = column == category
-            axis.scatter(*embedding[members].T, color=palette(i % palette.N), s=14, linewidths=0, label=category)
+        colours = palette(np.unique(column, return_inverse=True)[1] % palette.N)
+        order = np.random.default_rng(0).permutation(len(column))  # else the last category would hide the others
+        axis.scatter(*embedding[order].T, color=colours[order], s=14, linewidths=0)
         if len(categories) <= MAX_CATEGORIES:
-            axis.legend(frameon=False, fontsize=7, markerscale=1.2, loc="best", ncols=1 + len(categories) // 7)
-    axis.scatter(*embedding[held_out].T, s=26, facecolors="none", edgecolors="black", linewidths=0.6)
+            handles = [Line2D([], [], ls="", marker="o", color=palette(i % palette.N)) for i in range(len(categories))]
+            axis.legend(handles, categories, frameon=False, fontsize=7, markerscale=0.7, ncols=1 + len(categories) // 7)
+    axis.scatter(*embedding[held_out].T, s=24, facecolors="none", edgecolors="black", linewidths=0.4)
 
 
 def _thumbnails(axis: Axes, embedding: np.ndarray, images: np.ndarray, most: int = 60) -> None:

@@ -44,8 +44,8 @@ def draw(run: Run) -> dict[str, object]:
     pictures = {"latent_map": draw_map(run)}
     if (run.folder / "result.json").is_file():
         result = json.loads((run.folder / "result.json").read_text())
-        told = (read_records(run.folder), result["metric"], result["baselines"], result["best_epoch"])
-        pictures["curves"] = figures.curves(*told)
+        told = (result["metric"], result["direction"], result["baselines"], result["best_epoch"])
+        pictures["curves"] = figures.curves(read_records(run.folder), *told)
     if run.objective.metric == "mse":
         pictures["reconstructions"] = draw_reconstructions(run)
     if run.objective.metric == "accuracy":
@@ -64,11 +64,11 @@ def draw_map(run: Run) -> figures.Figure:
         "latents": embed(values, training),
     }
     columns = figures.telling_columns(run.dataset.columns)
-    return figures.maps(embeddings, columns, ~training, images, (run.dataset.label, run.dataset.group))
+    return figures.maps(embeddings, columns, ~training, images, ("folder", run.dataset.label, run.dataset.group))
 
 
 def draw_reconstructions(run: Run) -> figures.Figure:
-    """Return validation images above what the network makes of them."""
+    """Return held-out images above what the network makes of them."""
     indices = held_out(run)
     indices = indices[np.linspace(0, len(indices) - 1, min(MOST, len(indices))).astype(int)]
     images = run.images(indices)
@@ -92,7 +92,8 @@ def draw_classes(run: Run) -> dict[str, figures.Figure]:
     wrong = wrong[np.argsort(-sureness.numpy()[wrong])][:MOST]
     if len(wrong):
         names = run.dataset.classes
-        titles = [f"{run.dataset.ids[indices[i]]}\n{names[predicted[i]]} {sureness[i]:.2f}" for i in wrong]
+        told = [run.dataset.ids[indices[i]].replace("/", "/\n") for i in wrong]
+        titles = [f"{name}\n{names[predicted[i]]} {sureness[i]:.2f}" for name, i in zip(told, wrong, strict=True)]
         pictures["mistakes"] = figures.image_rows({"named wrongly": images[wrong].numpy()}, titles)
     return pictures
 
