@@ -75,7 +75,7 @@ class StimulusSet:
 
     def sample(self, indices: Tensor) -> dict[str, Tensor]:
         """Return the samples at (B,) indices as a batch; image is (B, C, H, W) as stored, label (B,) int64."""
-        batch = {"image": self.images[indices.to(self.images.device)]}
+        batch = {"image": self.images[indices]}
         if self.labels is not None:
             batch["label"] = self.labels[indices]
         return batch
@@ -203,7 +203,7 @@ def decode(paths: list[Path], size: Size | None, fit: str, colour: str) -> tuple
         modes = {mode for _, mode in found}
         channels = 3 if colour == "rgb" or (colour == "auto" and modes & COLOUR_MODES) else 1
         deep = any(mode.startswith("I") for mode in modes)
-        store = np.empty((len(paths), channels, *target), np.uint16 if deep else np.uint8)
+        store = _store((len(paths), channels, *target), np.uint16 if deep else np.uint8)
 
         def fill(path: Path, header: object, out: np.ndarray) -> str | None:
             if not isinstance(header, tuple):
@@ -214,6 +214,15 @@ def decode(paths: list[Path], size: Size | None, fit: str, colour: str) -> tuple
     good = [reason is None for reason in reasons]
     images = torch.from_numpy(store if all(good) else store[good])
     return images, {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
+
+
+def _store(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    try:
+        return np.empty(shape, dtype)
+    except MemoryError as error:
+        raise UserError(
+            f"{shape[0]} images of {shape[2]}x{shape[3]} do not fit in memory; choose a smaller size="
+        ) from error
 
 
 def _common_size(sizes: list[Size]) -> Size:
@@ -296,6 +305,11 @@ def read_names(ids: list[str], pattern: str) -> tuple[dict[str, list[str]], list
     """
     literals = re.split(r"\{([^{}]*)\}", pattern)
     fields = [field for field in literals[1::2] if field]
+    reserved = {"id", "folder"} & set(fields)
+    if reserved:
+        raise UserError(
+            f"pattern={pattern}: a field cannot be called {' or '.join(reserved)}, which stands for another column"
+        )
     if not fields or len(set(fields)) < len(fields) or not all(field.isidentifier() for field in fields):
         raise UserError(f"pattern={pattern} needs fields in braces, each once, such as {{person}}_{{emotion}}")
     groups = [f"(?P<{field}>[^/]+?)" if field else "[^/]*?" for field in literals[1::2]] + [""]

@@ -4,6 +4,8 @@ To add a flag: a line in `build_parser`. A new choice or option of a table needs
 """
 
 import argparse
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 from choices import UserError, suggest
@@ -41,15 +43,18 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def share(text: str) -> float:
-    """Read a number from 0 to below 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to below 1")
-    return value
+def number(low: float, high: float, *, with_low: bool = False) -> Callable[[str], float]:
+    """Return a reader of numbers between two ends, of which only the lower one may belong."""
+
+    def read(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if low < float(text) < high or (with_low and float(text) == low):
+                return float(text)
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a number {'from' if with_low else 'above'} {low} to below {high}"
+        )
+
+    return read
 
 
 def fold(text: str) -> str:
@@ -78,14 +83,24 @@ def build_parser() -> Parser:
     add = parser.add_argument_group("data").add_argument
     add("--data_dir", type=Path, default=HERE / "Resources" / "stimuli", help="the folder of images")
     add("--dataset", nargs="+", metavar=("NAME", "KEY=VALUE"), default="folder", help=TABLES["dataset"])
-    add("--skip_unreadable", action="store_true", help="go on without images that cannot be read")
+    add(
+        "--skip_unreadable",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="go on without images that cannot be read",
+    )
     add("--split", choices=["random", "group", "given"], default="random",
         help="how images are dealt out; group keeps people apart, given takes folders train, val, test")  # fmt: skip
-    add("--val_fraction", type=share, default=0.1, help="share of the images (groups) that chooses the best epoch")
-    add("--test_fraction", type=share, default=0.0, help="share that is touched once, at the end")
+    add(
+        "--val_fraction",
+        type=number(0, 1),
+        default=0.1,
+        help="share of the images (groups) outside the test part that chooses the best epoch",
+    )
+    add("--test_fraction", type=number(0, 1, with_low=True), default=0.0, help="share that is touched once, at the end")
     add("--fold", type=fold, metavar="k/K", help="the k-th of K parts is the test part")
-    add("--augment", nargs="+", action="append", metavar=("NAME", "KEY=VALUE"),
-        help="change training images; may be repeated; `none` for nothing")  # fmt: skip
+    add("--augment", nargs="+", action="append", metavar=("NAME", "KEY=VALUE"), default=argparse.SUPPRESS,
+        help="change training images; may be repeated; `none` for nothing (default: the recipe's)")  # fmt: skip
     add("--rejig_data", action="store_true",
         help="first arrange _Ha_ and _Sa_ files as classify/{train,val}/{happy,sad}, then train on that")  # fmt: skip
 
@@ -99,7 +114,7 @@ def build_parser() -> Parser:
     add("--objective", nargs="+", metavar=("NAME", "KEY=VALUE"), default="reconstruct", help=TABLES["objective"])
     add("--optimizer", nargs="+", metavar=("NAME", "KEY=VALUE"), default="adam", help=TABLES["optimizer"])
     add("--schedule", nargs="+", metavar=("NAME", "KEY=VALUE"), default="constant", help=TABLES["schedule"])
-    add("--lr", type=float, default=1e-3, help="learning rate")
+    add("--lr", type=number(0, float("inf")), default=1e-3, help="learning rate")
     add("--batch_size", type=positive, default=64, help="images per step, at most")
     add("--n_epochs", type=positive, default=40, help="epochs in all, also when resuming")
     add("--patience", type=positive, help="stop after this many epochs without a better validation metric")
@@ -115,8 +130,18 @@ def build_parser() -> Parser:
     add("--log_every", type=positive, default=1, help="epochs between printed lines")
 
     add = parser.add_argument_group("comet").add_argument
-    add("--comet", action="store_true", help="log to Comet with the account in settings.json")
-    add("--log_images", action="store_true", help="log reconstructions as well; off, since stimuli may be private")
+    add(
+        "--comet",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="log to Comet with the account in settings.json",
+    )
+    add(
+        "--log_images",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="log reconstructions as well; off, since stimuli may be private",
+    )
     return parser
 
 
@@ -130,7 +155,8 @@ def parse(words: list[str]) -> argparse.Namespace:
         raise UserError(f"unknown recipe '{known.recipe}'; {suggest(known.recipe, RECIPES)}")
     parser = build_parser()
     base = session_flags(known.load_dir) if known.load_dir else RECIPES[known.recipe].flags
-    parser.set_defaults(**{"recipe": known.recipe} | base | {"augment": None})
+    defaults = {"recipe": known.recipe} | base
+    parser.set_defaults(**{key: value for key, value in defaults.items() if key != "augment"})
     flags = parser.parse_args(words)
     if flags.list:
         return flags
@@ -149,8 +175,8 @@ def resolve(flags: argparse.Namespace, base: dict) -> None:
     """Turn each choice into one text that holds all of its options."""
     for kind, table in load_tables().items():
         if kind == "augmentation":
-            words = [a for a in flags.augment if a != ["none"]] if flags.augment else base.get("augment", [])
-            flags.augment = [str(table.parse(choice)) for choice in words]
+            given = getattr(flags, "augment", base.get("augment", []))
+            flags.augment = [str(table.parse(choice)) for choice in given if choice != ["none"]]
         else:
             setattr(flags, kind, str(table.parse(getattr(flags, kind), base.get(kind))))
     flags.namestr = flags.namestr or flags.recipe

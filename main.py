@@ -1,8 +1,6 @@
 """Train one network: read the flags, wire the parts, run the loop, decide when to log, save and stop."""
 
 import argparse
-import csv
-import math
 import os
 import platform
 import shlex
@@ -15,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from choices import UserError
+from conclusion import conclude, shown
 from flags import describe_tables, load_tables, parse, plain
 
 HERE = Path(__file__).resolve().parent
@@ -35,17 +34,18 @@ def main(words: list[str] | None = None) -> int:
             print(describe_tables())
             return 0
         return run(flags, words)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except Exception:
-        if "--debug" not in words:
-            raise
-        import ipdb
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if "--debug" in words:
+            import ipdb
 
-        traceback.print_exc()
-        ipdb.post_mortem()
-        return 1
+            traceback.print_exc()
+            ipdb.post_mortem()
+        elif not isinstance(error, UserError):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
 
 
 # ---------------------------------------------------------------------------------------------------- wiring
@@ -62,6 +62,7 @@ class Training:
     model: object
     optimizer: object
     schedule: object
+    device: object
     config: dict
     best: dict | None = None
     start_epoch: int = 0
@@ -69,42 +70,23 @@ class Training:
 
 
 def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> Training:
-    """Build dataset, objective, split, loaders, model, optimizer and schedule."""
+    """Build all parts of a training, as new or as a saved session left them.
+
+    Args:
+        flags: the values of all flags.
+        words: the command line, for the record.
+        session: to resume, or None.
+    """
     import torch
 
-    import utils
-    from model import build_model, choose_precision
-
-    tables = load_tables()
     torch.manual_seed(flags.seed)
     torch.set_flush_denormal(True)
     device = choose_device(flags.device)
-    objective = tables["objective"].build(flags.objective)
-    dataset = tables["dataset"].build(flags.dataset, flags.data_dir, flags.skip_unreadable)
-    objective.check(dataset.provides, dataset.classes)
-    parts = utils.load_split(session.parent, dataset) if session else deal(flags, dataset)
-    for note in [*dataset.notes, *shared_groups(dataset, parts)]:
-        print(f"note: {note}", file=sys.stderr)
-    loaders = utils.dataloaders(
-        dataset,
-        parts,
-        objective,
-        batch_size=flags.batch_size,
-        augmentations=[tables["augmentation"].build(choice) for choice in flags.augment],
-        device=device,
-        seed=flags.seed,
-    )
-    made_of = {
-        "encoder": flags.encoder,
-        "head": flags.head,
-        "image_shape": list(dataset.image_shape),
-        "output_shape": list(objective.output_shape(dataset.image_shape, dataset.classes)),
-        "latent_dim": flags.latent_dim,
-        "precision": choose_precision(flags.encoder, flags.precision, device),
-    }
-    model = build_model(**made_of).to(device)
+    dataset, objective, parts, loaders = wire_data(flags, session, device)
+    model, made_of = wire_model(flags, dataset, objective, device)
     if session is None:
         model.start(*loaders["training"].dataset.excerpt(), objective.link)
+    tables = load_tables()
     optimizer = tables["optimizer"].build(flags.optimizer, model.parameters(), flags.lr)
     factor = tables["schedule"].parse(flags.schedule)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -112,10 +94,52 @@ def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> T
     )
     config = {"flags": plain(flags), "model": made_of, "classes": dataset.classes, "skipped": dataset.skipped}
     config |= {"command": shlex.join(["python", "main.py", *words]), **provenance(device)}
-    training = Training(dataset, objective, parts, loaders, model, optimizer, schedule, config)
+    training = Training(dataset, objective, parts, loaders, model, optimizer, schedule, device, config)
     if session is not None:
         restore(training, session)
     return training
+
+
+def wire_data(flags: argparse.Namespace, session: Path | None, device) -> tuple:
+    """Build dataset, objective, split and loaders; prints what the user should know of them."""
+    import utils
+
+    tables = load_tables()
+    objective = tables["objective"].build(flags.objective)
+    augmentations = [tables["augmentation"].build(choice) for choice in flags.augment]
+    dataset = tables["dataset"].build(flags.dataset, flags.data_dir, flags.skip_unreadable)
+    objective.check(dataset.provides, dataset.classes)
+    parts = utils.load_split(session.parent, dataset) if session else deal(flags, dataset)
+    notes = [*dataset.notes, *group_notes(dataset, parts)]
+    if device.type == "cuda":
+        notes.append("on a GPU the same seed gives the same numbers only nearly: sums are added in any order")
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    settings = {"batch_size": flags.batch_size, "augmentations": augmentations, "device": device, "seed": flags.seed}
+    return dataset, objective, parts, utils.dataloaders(dataset, parts, objective, **settings)
+
+
+def wire_model(flags: argparse.Namespace, dataset, objective, device) -> tuple:
+    """Build the model; returns it and the arguments that rebuild it."""
+    import torch
+
+    from model import build_model, choose_precision
+
+    output_shape = objective.output_shape(dataset.image_shape, dataset.classes)
+    if flags.log_images and output_shape != dataset.image_shape:
+        raise UserError(f"--log_images sends reconstructions, which --objective {flags.objective} does not make")
+    made_of = {
+        "encoder": flags.encoder,
+        "head": flags.head,
+        "image_shape": list(dataset.image_shape),
+        "output_shape": list(output_shape),
+        "latent_dim": flags.latent_dim,
+        "precision": choose_precision(flags.encoder, flags.precision, device),
+    }
+    model = build_model(**made_of).to(device)
+    if flags.batch_size == 1 and any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()):
+        raise UserError("--batch_size 1 cannot train batch normalisation, which this encoder has; take 2 or more")
+    return model, made_of
 
 
 def deal(flags: argparse.Namespace, dataset) -> dict[str, list[int]]:
@@ -127,7 +151,7 @@ def deal(flags: argparse.Namespace, dataset) -> dict[str, list[int]]:
     return utils.split(dataset, flags.split, **fractions, fold=folded, seed=flags.seed)
 
 
-def shared_groups(dataset, parts: dict[str, list[int]]) -> list[str]:
+def group_notes(dataset, parts: dict[str, list[int]]) -> list[str]:
     """Return a note where a split puts images of one person (animal, recording) into two parts."""
     import utils
 
@@ -152,10 +176,13 @@ def restore(training: Training, session: Path) -> None:
     state = utils.load_pth(session / "state.pth")
     training.schedule.load_state_dict(state["schedule"])
     training.best, training.seconds, training.start_epoch = state["best"], state["seconds"], state["epoch"] + 1
+    rates = zip(training.optimizer.param_groups, training.schedule.base_lrs, training.schedule.lr_lambdas, strict=True)
+    for group, base, factor in rates:  # the saved rate is that of the old --n_epochs
+        group["lr"] = base * factor(training.start_epoch)
     training.loaders["training"].batch_sampler.draw.set_state(state["draw"])
     torch.set_rng_state(state["rng"])
-    if state["cuda_rng"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    if state["cuda_rng"] is not None and training.device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda_rng"], training.device)
 
 
 def snapshot(training: Training, epoch: int) -> dict:
@@ -169,7 +196,7 @@ def snapshot(training: Training, epoch: int) -> dict:
         "schedule": training.schedule.state_dict(),
         "draw": training.loaders["training"].batch_sampler.draw.get_state(),
         "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda_rng": torch.cuda.get_rng_state(training.device) if training.device.type == "cuda" else None,
     }
 
 
@@ -180,6 +207,8 @@ def choose_device(name: str):
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        if name.partition(":")[0] not in ("cpu", "cuda"):
+            raise RuntimeError("only cpu and cuda can")
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -228,15 +257,21 @@ class Interrupt:
 def run(flags: argparse.Namespace, words: list[str]) -> int:
     """Train as the flags say and leave a run on disk; returns the exit status."""
     import utils
-    from tracking import Comet, Console, JsonLines
+    from tracking import Comet, Console, JsonLines, comet_account
 
+    account = comet_account(HERE / "settings.json") if flags.comet else {}
+    if flags.log_images and not flags.comet:
+        raise UserError("--log_images sends reconstructions to Comet; add --comet")
+    if flags.rejig_data and flags.load_dir:
+        raise UserError("--rejig_data makes data for a new run; leave it out when resuming by --load_dir")
     if flags.rejig_data:
         rejig(flags)
     session = utils.find_session(flags.load_dir)[1] if flags.load_dir else None
     if session and session.name == "best":
         raise UserError(f"{session} holds only the best weights; resume the run by --load_dir {session.parent}")
     training = wire(flags, words, session)
-    if training.start_epoch >= flags.n_epochs:
+    trained = training.start_epoch >= flags.n_epochs
+    if trained and (session.parent / "result.json").exists():
         raise UserError(
             f"{session} has trained {training.start_epoch} epochs already; --n_epochs is the total: give more than that"
         )
@@ -245,33 +280,53 @@ def run(flags: argparse.Namespace, words: list[str]) -> int:
     trackers = [console, JsonLines(folder, training.start_epoch)]
     try:
         if flags.comet:
-            trackers.append(Comet(folder, folder.name, HERE / "settings.json"))
+            trackers.append(Comet(folder, folder.name, account))
         for tracker in trackers:
             tracker.parameters(training.config)
         with Interrupt() as interrupt:
-            finished = loop(training, flags, folder, trackers, console, interrupt)
+            finished = trained or loop(training, flags, folder, trackers, console, interrupt)
         if finished:
             conclude(training, flags, folder, trackers)
+        send_files(folder, trackers)
     except KeyboardInterrupt:
         finished = False
     finally:
         for tracker in trackers:
             tracker.close()
     if not finished:
-        print(f"stopped; go on by: python main.py --load_dir {shown(folder)}", file=sys.stderr)
+        way = (
+            f"go on by: python main.py --load_dir {shown(folder)}"
+            if utils.sessions(folder)
+            else "nothing was saved yet"
+        )
+        print(f"stopped; {way}", file=sys.stderr)
     return 0 if finished else 130
+
+
+def send_files(folder: Path, trackers: list) -> None:
+    """Send the latest session, the best weights and the result to the trackers."""
+    import utils
+
+    paths = [path for session in utils.sessions(folder)[-1:] for path in sorted(session.glob("*.pth"))]
+    for path in [*paths, folder / "best" / "model.pth", folder / "result.json"]:
+        for tracker in trackers if path.exists() else []:
+            tracker.asset(path)
 
 
 def rejig(flags: argparse.Namespace) -> None:
     """Build the classification folders and point the flags at them."""
     import utils
 
-    out = flags.data_dir.parent / "classify"
+    out = flags.data_dir.resolve().parent / "classify"
+    if out == flags.data_dir.resolve():
+        raise UserError(f"{out} is arranged already; train on it by --split given, without --rejig_data")
     counts = utils.make_classification_dataset(
         flags.data_dir, out, apart=flags.split == "group", val_fraction=flags.val_fraction, seed=flags.seed
     )
     print(f"{shown(out)}: " + ", ".join(f"{n} {where}" for where, n in sorted(counts.items())) + "; each in rejig.csv")
     flags.data_dir, flags.split = out, "given"
+    words = ["folder", "label=folder", "group=person", "pattern={person}_{}"]
+    flags.dataset = str(load_tables()["dataset"].parse(words, flags.dataset))
 
 
 def prepare_run(flags: argparse.Namespace, training: Training, session: Path | None) -> Path:
@@ -287,6 +342,8 @@ def prepare_run(flags: argparse.Namespace, training: Training, session: Path | N
         here = all(plain(flags)[key] == before[key] for key in ("namestr", "save_dir"))
     if session is not None and here and session == utils.sessions(session.parent)[-1]:
         folder = session.parent
+        for name in ("result.json", "validation.csv", "test.csv"):  # they tell of the run as it was
+            (folder / name).unlink(missing_ok=True)
     else:
         folder = utils.new_run(flags.save_dir, flags.namestr)
         if session is not None:
@@ -326,7 +383,7 @@ def loop(training: Training, flags, folder: Path, trackers: list, console, inter
         for tracker in trackers:
             tracker.log(record)
         waited = epoch - training.best["epoch"] if training.best else 0
-        last = epoch + 1 == flags.n_epochs or (flags.patience and waited >= flags.patience)
+        last = epoch + 1 == flags.n_epochs or (flags.patience and metric in record and waited >= flags.patience)
         if last or interrupt.asked or (epoch + 1) % flags.save_every == 0:
             state = snapshot(training, epoch)
             utils.save_session(folder, epoch, training.model, training.optimizer, state, keep_all=flags.keep == "all")
@@ -334,131 +391,7 @@ def loop(training: Training, flags, folder: Path, trackers: list, console, inter
             break
         if interrupt.asked:
             return False
-    training.model.load_state_dict(training.best["model"])
     return True
-
-
-# ------------------------------------------------------------------------------------------------ conclusion
-
-
-def conclude(training: Training, flags, folder: Path, trackers: list) -> None:
-    """Judge the best weights beside the baselines, write result.json and a table per part, and say so."""
-    import utils
-    from train import predict
-
-    objective, loaders = training.objective, training.loaders
-    baselines = objective.baselines(*loaders["training"].dataset.excerpt(), training.model.encoder.latent_dim)
-    result = {"metric": objective.metric, "direction": objective.direction, "test": None}
-    for part in ("validation", "test"):
-        if part not in loaders:
-            continue
-        _, evidence = predict(training.model, loaders[part], objective)
-        rivals = {name: value_of(objective, baseline, loaders[part]) for name, baseline in baselines.items()}
-        result[part] = judge(objective, evidence, training.dataset, training.parts[part])
-        if part == "test":
-            result["test"]["baselines"] = rivals
-        else:
-            result["baselines"] = rivals
-        write_rows(folder / f"{part}.csv", training, part, objective.rows(evidence, training.dataset.classes))
-        if part == "validation":
-            show(training, flags, evidence, trackers)
-    result |= {"ceiling": None, "best_epoch": training.best["epoch"], "seconds": round(training.seconds, 2)}
-    utils.write_json(folder / "result.json", result)
-    for path in [
-        *sorted(utils.sessions(folder)[-1].glob("*.pth")),
-        folder / "best" / "model.pth",
-        folder / "result.json",
-    ]:
-        for tracker in trackers:
-            tracker.asset(path)
-    print(summary(result, folder))
-
-
-def judge(objective, evidence: dict, dataset, indices: list[int]) -> dict:
-    """Return value, 95 % interval over groups (images, where there are none), and n."""
-    import numpy as np
-
-    groups = np.array(dataset.columns[dataset.group] if dataset.group else dataset.ids)[indices]
-    value = objective.metrics(evidence)[objective.metric]
-    counts = {"n": len(indices), "n_groups": len(set(groups)) if dataset.group else None}
-    return {"value": value, "interval": objective.interval(evidence, groups)} | counts
-
-
-def value_of(objective, baseline, loader) -> float:
-    """Return the main metric of a baseline on the images of a loader."""
-    import torch
-
-    pieces = [objective.evidence(baseline(x), y) for x, y in loader]
-    evidence = {key: torch.cat([piece[key] for piece in pieces]).cpu() for key in pieces[0]}
-    return objective.metrics(evidence)[objective.metric]
-
-
-def write_rows(path: Path, training: Training, part: str, rows: dict[str, list]) -> None:
-    """Write a CSV with a row for each image of a part: its id, its metadata, what was predicted."""
-    dataset, indices = training.dataset, training.parts[part]
-    table = {"id": [dataset.ids[i] for i in indices]}
-    table |= {name: [column[i] for i in indices] for name, column in dataset.columns.items() if name not in rows}
-    table |= rows
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(table)
-        writer.writerows(zip(*table.values(), strict=True))
-
-
-def show(training: Training, flags, evidence: dict, trackers: list) -> None:
-    """Send what can be looked at to the trackers: the confusion matrix, and reconstructions where asked for."""
-    epoch = training.best["epoch"]
-    if "label" in evidence:
-        counts = training.objective.confusion(evidence).tolist()
-        for tracker in trackers:
-            tracker.confusion(counts, training.dataset.classes, epoch)
-    if flags.log_images:
-        pixels = side_by_side(training)
-        for tracker in trackers:
-            tracker.image("reconstructions", pixels, epoch)
-
-
-def side_by_side(training: Training):
-    """Return (H, W, C) uint8: up to 8 validation images above their reconstructions."""
-    import torch
-    from torchvision.utils import make_grid
-
-    x, y = next(iter(training.loaders["validation"]))
-    x = x[:8]
-    training.model.eval()
-    with torch.no_grad():
-        output = training.objective.output(training.model(x))
-    if output.shape != x.shape:
-        raise UserError("--log_images shows reconstructions, which this objective does not make; leave it out")
-    grid = make_grid(torch.cat([x, output]).clamp(0, 1), nrow=len(x))
-    return (grid * 255).byte().permute(1, 2, 0).cpu().numpy()
-
-
-def summary(result: dict, folder: Path) -> str:
-    """Return the closing lines: the number, its interval and baselines, and where everything lies."""
-    lines = []
-    for part in ("validation", "test"):
-        if result[part] is None:
-            continue
-        ends = "[95 %: {:.4g} to {:.4g}]".format(*result[part]["interval"] or (math.nan, math.nan))
-        groups = f" in {result[part]['n_groups']} groups" if result[part]["n_groups"] else ""
-        rivals = result["baselines"] if part == "validation" else result["test"]["baselines"]
-        lines.append(
-            f"{part} {result['metric']} {result[part]['value']:.4g}  {ends}  "
-            f"n = {result[part]['n']} images{groups}  "
-            + "  ".join(f"{name} {value:.4g}" for name, value in rivals.items())
-        )
-    lines.append(f"best epoch {result['best_epoch'] + 1}, {result['seconds']:.0f} s; written to {shown(folder)}")
-    lines.append(f"pictures: python Plotting/report.py {shown(folder)}")
-    return "\n".join(lines)
-
-
-def shown(path: Path) -> str:
-    """Return a path as short as it can be named from here."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 if __name__ == "__main__":

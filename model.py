@@ -133,7 +133,7 @@ def choose_precision(encoder: str, wanted: Literal["auto", "fp32", "bf16"], devi
     """Return the precision to use: for auto, bf16 where the encoder gains by it and the device has it."""
     if wanted != "auto":
         return wanted
-    capable = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    capable = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         features = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
         capable = bool(features.get("avx512_bf16") or features.get("amx_bf16"))

@@ -153,7 +153,7 @@ class Reconstruct(Objective):
         return {"mse": (output - target).square().flatten(1).mean(1)}  # (B,)
 
     def metrics(self, evidence: Evidence) -> dict[str, float]:
-        return {"mse": evidence["mse"].mean().item()}
+        return {"mse": evidence["mse"].double().mean().item()}
 
     def baselines(self, x: Tensor, target: Tensor, latent_dim: int) -> dict[str, Predictor]:
         pixels = target.flatten(1)  # (N, C*H*W)
@@ -203,7 +203,7 @@ class Classify(Objective):
         return {"probabilities": output, "label": target}
 
     def metrics(self, evidence: Evidence) -> dict[str, float]:
-        return {"accuracy": self._right(evidence).float().mean().item()}
+        return {"accuracy": self._right(evidence).double().mean().item()}
 
     def interval(self, evidence: Evidence, groups: np.ndarray) -> tuple[float, float]:
         """Return the 95 % Wilson interval of the accuracy, with the sample size that the groups are worth.

@@ -13,7 +13,7 @@ class Recipe:
     summary: str
     flags: dict[str, object]
     source: str
-    expected: str
+    expected: str  # and how long it takes
 
 
 FACES = "pattern={person}_Ne_to_{emotion}_C{step}"
@@ -35,7 +35,7 @@ RECIPES = {
             "n_epochs": 60,
         },
         source="neuro_noodle, branch master, 2020",
-        expected="",
+        expected="built-in faces: validation mse 0.0027 beside 0.0033 of PCA; about 30 s on 2 cores",
     ),
     "faces_emotion": Recipe(
         summary="a ResNet18 that tells happy from sad",
@@ -51,7 +51,7 @@ RECIPES = {
             "n_epochs": 50,
         },
         source="neuro_noodle, branch classification, 2020",
-        expected="",
+        expected="its author reported 23 of 24 images of known people; not yet run by us",
     ),
     "faces_emotion_scratch": Recipe(
         summary="the same without ImageNet: from scratch, on small aligned photographs",
@@ -68,6 +68,6 @@ RECIPES = {
             "n_epochs": 20,
         },
         source="ours; chosen on fold 1 of 5 of 102 people",
-        expected="",
+        expected="0.985 of 204 photographs of new people; about 40 s on 2 cores for 146 images",
     ),
 }

@@ -9,23 +9,23 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
-set_up() { # set_up REQUIREMENTS: make or refresh .venv
-    local requirements=$1 wanted
-    wanted=$(cat "$here/requirements.txt" "$here/$requirements" | cksum)
-    if [ "$(cat "$here/.venv/$(basename "$(dirname "$requirements")").made" 2>/dev/null)" != "$wanted" ]; then
-        if [ ! -x "$here/.venv/bin/python" ]; then
-            "${PYTHON:-python3}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-                { echo "error: Python 3.11 or newer is needed; name one: PYTHON=python3.12 ./run.sh" >&2; exit 2; }
-            "${PYTHON:-python3}" -m venv "$here/.venv"
-        fi
-        echo "setting up .venv from $requirements (a few GB, once)" >&2
-        "$here/.venv/bin/python" -m pip install --quiet --disable-pip-version-check "uv>=0.8"
-        "$here/.venv/bin/uv" pip install --quiet --python "$here/.venv/bin/python" -r "$here/$requirements"
-        echo "$wanted" >"$here/.venv/$(basename "$(dirname "$requirements")").made"
-    fi
-    # a filled-in settings.json holds keys: this hook refuses to commit it
-    git -C "$here" config core.hooksPath .githooks 2>/dev/null || true
+set_up() { # set_up REQUIREMENTS: make .venv, or refresh it where the requirements have changed
+    local made
+    made="$here/.venv/made-$(cat "$here/requirements.txt" "$here/$1" | cksum | tr ' ' '-')"
     PATH="$here/.venv/bin:$PATH"
+    [ -e "$made" ] && return
+    if [ ! -x "$here/.venv/bin/python" ]; then
+        "${PYTHON:-python3}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+            { echo "error: Python 3.11 or newer is needed; name one: PYTHON=python3.12 ./run.sh" >&2; exit 2; }
+        "${PYTHON:-python3}" -m venv "$here/.venv"
+    fi
+    echo "setting up .venv from $1 (a few GB, once)" >&2
+    python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
+    uv pip install --quiet --python "$here/.venv/bin/python" -r "$here/$1"
+    # a filled-in settings.json holds keys: this hook refuses to commit it
+    git -C "$here" config --get core.hooksPath >/dev/null || [ ! -e "$here/.git" ] ||
+        git -C "$here" config core.hooksPath .githooks || true
+    touch "$made"
 }
 
 draw_stimuli() {
@@ -33,17 +33,21 @@ draw_stimuli() {
         python "$here/Resources/simulate.py" faces
 }
 
+experiment() { # experiment FLAGS: train, then make every picture of the run that it left
+    local told
+    told=$(mktemp)
+    python main.py "$@" | tee "$told"
+    python Plotting/report.py "$(sed -n 's/.*written to //p' "$told")"
+    rm "$told"
+}
+
 batch() {
     cd "$here"
     draw_stimuli
     # what does an autoencoder represent about a face?
-    python main.py --namestr faces_ae --log_every 10
-    python Plotting/report.py weights/faces_ae
-
-    # happy or sad? From scratch, so that it runs without a network; people in the test part are never trained on.
-    python main.py --recipe faces_emotion_scratch --namestr faces_emotion --split group --test_fraction 0.25 \
-        --val_fraction 0.2 --log_every 5
-    python Plotting/report.py weights/faces_emotion
+    experiment --log_every 10
+    # happy or sad? From scratch, so that it runs without a network; people in the test part are never trained on
+    experiment --recipe faces_emotion_scratch --split group --test_fraction 0.25 --val_fraction 0.2 --log_every 5
 }
 
 case "${1:-batch}" in

@@ -115,20 +115,10 @@ class Comet(Tracker):
     Args:
         run: the folder of the run; archives go to run/comet.
         name: of the experiment.
-        settings: the file with the account (fields username, apikey, restapikey, project).
-
-    Raises:
-        UserError: without a key.
+        account: username, apikey and project.
     """
 
-    def __init__(self, run: Path, name: str, settings: Path) -> None:
-        account = read_settings(settings)
-        key = account.get("apikey") or os.environ.get("COMET_API_KEY")
-        if not key:
-            raise UserError(
-                f"--comet needs a key: fill in 'apikey' in {settings.name}, or set the environment variable "
-                "COMET_API_KEY; without --comet everything is recorded in the run's own folder"
-            )
+    def __init__(self, run: Path, name: str, account: dict[str, str]) -> None:
         for variable, value in {
             "COMET_HTTP_SESSION_RETRY_TOTAL": "0",  # or a missing network costs half a minute
             "COMET_GET_OR_ADD_EXPERIMENT_RETRY_TOTAL": "0",
@@ -161,7 +151,7 @@ class Comet(Tracker):
             "experiment_key": key_file.read_text() if key_file.exists() else None,
             "experiment_config": config,
         }
-        self.experiment = comet_ml.start(api_key=key, **start)
+        self.experiment = comet_ml.start(api_key=account["apikey"], **start)
         if not self.experiment.alive:
             self.experiment = comet_ml.start(online=False, **start)
             print(
@@ -191,9 +181,22 @@ class Comet(Tracker):
         self.experiment.end()
 
 
-def read_settings(path: Path) -> dict[str, str]:
-    """Read settings.json; a missing file is an empty account."""
+def comet_account(settings: Path) -> dict[str, str]:
+    """Read the account from settings.json; an empty key there leaves it to the environment.
+
+    Raises:
+        UserError: where there is no key, or the file is no JSON.
+    """
     try:
-        return json.loads(path.read_text()) if path.exists() else {}
+        account = json.loads(settings.read_text()) if settings.exists() else {}
     except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not valid JSON (line {error.lineno}, column {error.colno})") from None
+        raise UserError(f"{settings} is not valid JSON (line {error.lineno}, column {error.colno})") from None
+    if not isinstance(account, dict):
+        raise UserError(f'{settings} holds no fields; it should look like {{"username": "", "apikey": ""}}')
+    key = account.get("apikey") or os.environ.get("COMET_API_KEY")
+    if not key:
+        raise UserError(
+            f"--comet needs a key: fill in 'apikey' in {settings.name}, or set the environment variable COMET_API_KEY; "
+            "without --comet everything is recorded in the run's own folder"
+        )
+    return account | {"apikey": key}

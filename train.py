@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn, optim
 
-from choices import Table, UserError
+from choices import Table, require
 
 OPTIMIZERS = Table("optimizer")
 SCHEDULES = Table("schedule")
@@ -30,13 +30,14 @@ def fit(model, training, validation, objective, optimizer, *, start_epoch, n_epo
         test_every: evaluate on validation after this many epochs, and after the last.
 
     Raises:
-        UserError: where the loss is not finite, with epoch, step and learning rate.
+        UserError: where a loss or a weight is not finite, with epoch, step and learning rate.
         RuntimeError: where a stage does not train.
     """
     for epoch in range(start_epoch, n_epochs):
         record = {"epoch": epoch, "train/loss": train_epoch(model, training, objective, optimizer, epoch=epoch)}
         if (epoch + 1) % test_every == 0 or epoch + 1 == n_epochs:
             record |= {f"validation/{key}": value for key, value in evaluate(model, validation, objective).items()}
+            require_finite(record["validation/loss"], "validation loss", f"epoch {epoch}", optimizer)
         yield record
 
 
@@ -55,13 +56,20 @@ def train_epoch(model, training: Batches, objective, optimizer, *, epoch: int = 
         losses.append(loss.detach())
         sizes.append(len(x))
     losses = torch.stack(losses).double().cpu()  # (steps,), read once an epoch: reading makes a GPU wait
-    if not losses.isfinite().all():
-        step = int(losses.isfinite().logical_not().nonzero()[0])
-        raise UserError(
-            f"the loss is {losses[step].item()} at epoch {epoch}, step {step}, learning rate "
-            f"{optimizer.param_groups[0]['lr']:g}; nothing after the last saved session is kept. Try a lower --lr"
-        )
+    worst = int(losses.isfinite().logical_not().int().argmax())  # the first that is not finite
+    require_finite(losses[worst].item(), "loss", f"epoch {epoch}, step {worst}", optimizer)
+    size = sum(float(parameter.detach().abs().max()) for parameter in model.parameters() if parameter.numel())
+    require_finite(size, "largest weight", f"the end of epoch {epoch}", optimizer)
     return torch.tensor(sizes).double().dot(losses).item() / sum(sizes)
+
+
+def require_finite(value: float, what: str, where: str, optimizer: optim.Optimizer) -> None:
+    """Raise UserError where training has gone astray."""
+    require(
+        math.isfinite(value),
+        f"the {what} is {value} at {where}, learning rate {optimizer.param_groups[0]['lr']:g}; nothing after the last "
+        "saved session is kept. Try a lower --lr",
+    )
 
 
 def evaluate(model, loader: Batches, objective) -> dict[str, float]:
@@ -85,8 +93,13 @@ def predict(model, loader: Batches, objective) -> tuple[float, dict[str, Tensor]
         loss += objective.loss(prediction, y).double() * len(x)
         pieces.append(objective.evidence(objective.output(prediction), y))
     model.train(training)
-    evidence = {key: torch.cat([piece[key] for piece in pieces]).cpu() for key in pieces[0]}  # (N, ...)
+    evidence = join(pieces)
     return float(loss) / len(next(iter(evidence.values()))), evidence
+
+
+def join(pieces: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the evidence of all batches as one, (N, ...) each, on the CPU."""
+    return {key: torch.cat([piece[key] for piece in pieces]).cpu() for key in pieces[0]}
 
 
 def weight_sums(model) -> dict[str, list[float]]:
@@ -111,6 +124,7 @@ def check_moved(before: dict[str, list], after: dict[str, list]) -> None:
 @OPTIMIZERS.add("adam")
 def adam(parameters: Iterable[nn.Parameter], lr: float, *, weight_decay: float = 0.0) -> optim.Optimizer:
     """Adam; weight decay is decoupled (AdamW)."""
+    require(0 <= weight_decay < math.inf, f"optimizer 'adam': weight_decay={weight_decay} must be 0 or more")
     return optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=True)
 
 
@@ -124,6 +138,9 @@ def sgd(
     nesterov: bool = False,
 ) -> optim.Optimizer:
     """Stochastic gradient descent."""
+    require(0 <= momentum < 1, f"optimizer 'sgd': momentum={momentum} must be from 0 to below 1")
+    require(0 <= weight_decay < math.inf, f"optimizer 'sgd': weight_decay={weight_decay} must be 0 or more")
+    require(momentum > 0 or not nesterov, "optimizer 'sgd': nesterov=true needs momentum above 0")
     return optim.SGD(parameters, lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=True)
 
 
@@ -136,6 +153,7 @@ def constant(epoch: int, n_epochs: int) -> float:
 @SCHEDULES.add("cosine")
 def cosine(epoch: int, n_epochs: int, *, warmup: int = 0, final: float = 0.0) -> float:
     """The learning rate falls along half a cosine to `final` of it, after rising over `warmup` epochs."""
+    require(warmup >= 0 and 0 <= final <= 1, f"schedule 'cosine': warmup={warmup} or final={final} is out of range")
     if epoch < warmup:
         return (epoch + 1) / (warmup + 1)
     share = (epoch - warmup) / max(1, n_epochs - warmup)
@@ -145,4 +163,5 @@ def cosine(epoch: int, n_epochs: int, *, warmup: int = 0, final: float = 0.0) ->
 @SCHEDULES.add("step")
 def step(epoch: int, n_epochs: int, *, every: int = 30, factor: float = 0.1) -> float:
     """The learning rate is multiplied by `factor` every so many epochs."""
+    require(every >= 1 and 0 < factor <= 1, f"schedule 'step': every={every} or factor={factor} is out of range")
     return factor ** (epoch // every)

@@ -42,16 +42,21 @@ def split(
     Args:
         dataset: its ids, labels and groups are used, never its images.
         how: random (balanced by class), group (no person in two parts) or given (folders train, val, test).
-        val_fraction, test_fraction: shares of the images, or of the groups.
-        fold: (k, K): the k-th of K equal parts, from 1, is the test part; val_fraction is then of the rest.
+        test_fraction: share of the images, or of the groups.
+        val_fraction: share of what is not test.
+        fold: (k, K): the k-th of K equal parts, from 1, is the test part.
         seed: of the dealing alone.
 
     Returns:
         The (sorted) indices of each part; test is empty unless asked for.
 
     Raises:
-        UserError: where a part that was asked for would be empty.
+        UserError: where a part that was asked for would be empty, or wishes contradict each other.
     """
+    if test_fraction and (fold or how == "given"):
+        raise UserError(f"--test_fraction makes a test part, as {'--fold' if fold else '--split given'} does; give one")
+    if fold and how == "given":
+        raise UserError("--fold deals images out, and --split given takes the folders as they are; give one")
     if how == "given":
         return _given(dataset)
     if how == "group" and dataset.group is None:
@@ -128,6 +133,8 @@ def make_classification_dataset(data_dir: Path, out: Path, *, apart: bool, val_f
         Counts, by (part, emotion), and of what was left out. `out/rejig.csv` has a row for every file.
     """
     _refuse_foreign(out)
+    for stale in out.parent.glob(f".{out.name}.*"):
+        shutil.rmtree(stale)
     paths = find_images(data_dir)
     emotions = [next((emotion for key, emotion in EMOTIONS.items() if key in path.name), "left out") for path in paths]
     kept = [i for i, emotion in enumerate(emotions) if emotion != "left out"]
@@ -141,8 +148,10 @@ def make_classification_dataset(data_dir: Path, out: Path, *, apart: bool, val_f
     validation = {kept[i] for i in parts["validation"]}
     repeated = {name for name, count in Counter(path.name for path in paths).items() if count > 1}
 
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        scratch = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}") from error
     rows = []
     for i, path in enumerate(paths):
         source = path.relative_to(data_dir)
@@ -157,8 +166,10 @@ def make_classification_dataset(data_dir: Path, out: Path, *, apart: bool, val_f
         writer.writeheader()
         writer.writerows(rows)
     scratch.chmod(0o755)
-    shutil.rmtree(out, ignore_errors=True)
+    if out.exists():
+        out.rename(scratch.with_suffix(".old"))
     scratch.rename(out)
+    shutil.rmtree(scratch.with_suffix(".old"), ignore_errors=True)
     return Counter("/".join(row["to"].split("/")[:2]) or "left out" for row in rows)
 
 
@@ -171,7 +182,7 @@ def _refuse_foreign(out: Path) -> None:
         with (out / "rejig.csv").open(newline="") as file:
             known |= {row["to"] for row in csv.DictReader(file)}
     foreign = [path for path in out.rglob("*") if path.is_file() and path.relative_to(out).as_posix() not in known]
-    if foreign or not out.is_dir():
+    if foreign or not out.is_dir() or out.is_symlink():
         raise UserError(
             f"{out} holds files that --rejig_data did not put there, such as {foreign[:1] or out}; move them away"
         )
@@ -232,7 +243,7 @@ class Batches(Dataset):
 
 
 class EvenBatches:
-    """Positions 0..n-1 in batches of nearly equal size: none is dropped and none is left with a single image."""
+    """Positions 0..n-1 in batches of nearly equal size: none is dropped, and no small one is left over."""
 
     def __init__(self, n: int, batch_size: int, draw: Generator | None = None) -> None:
         self.n = n
@@ -305,29 +316,33 @@ def save_session(run: Path, epoch: int, model: Model, optimizer, state: dict, *,
     for stale in run.glob(".session.*"):
         shutil.rmtree(stale)
     earlier = sessions(run)
-    scratch = Path(tempfile.mkdtemp(dir=run, prefix=".session."))
-    for name, content in (("model", model.state_dict()), ("optim", optimizer.state_dict()), ("state", state)):
-        _save(content, scratch / f"{name}.pth")
-    scratch.chmod(0o755)
-    scratch.rename(run / str(epoch))
-    _sync_folder(run)
-    if state["best"]:
-        write_best(run, state["best"])
+    try:
+        scratch = Path(tempfile.mkdtemp(dir=run, prefix=".session."))
+        for name, content in (("model", model.state_dict()), ("optim", optimizer.state_dict()), ("state", state)):
+            _save(content, scratch / f"{name}.pth")
+        scratch.chmod(0o755)
+        scratch.rename(run / str(epoch))
+        _sync_folder(run)
+        if state["best"]:
+            write_best(run, state["best"]["model"])
+    except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
+        raise UserError(
+            f"cannot write session {epoch} to {run}: {str(error).splitlines()[0]}; earlier sessions are whole"
+        ) from error
     if not keep_all:
         for session in earlier:
             shutil.rmtree(session)
 
 
-def write_best(run: Path, best: dict) -> None:
+def write_best(run: Path, weights: dict[str, Tensor]) -> None:
     """Write the best weights so far to run/best/model.pth."""
     folder = run / "best"
     folder.mkdir(exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".model.", delete=False) as file:
         scratch = Path(file.name)
-    _save(best["model"], scratch)
+    _save(weights, scratch)
     scratch.chmod(0o644)
     scratch.replace(folder / "model.pth")
-    write_json(folder / "best.json", {key: value for key, value in best.items() if key != "model"})
 
 
 def sessions(run: Path) -> list[Path]:
@@ -404,9 +419,9 @@ def load_config(run: Path) -> dict:
         raise UserError(f"{run / 'config.json'} cannot be read: {error}") from error
 
 
-def load_model(load_dir: Path) -> tuple[Model, dict]:
+def load_model(load_dir: Path | str) -> tuple[Model, dict]:
     """Rebuild the model of a session with its weights, ready to use; returns it and the config of its run."""
-    run, session = find_session(load_dir)
+    run, session = find_session(Path(load_dir))
     config = load_config(run)
     model = build_model(**config["model"])
     model.load_state_dict(load_pth(session / "model.pth"))

@@ -423,3 +423,10 @@ def test_max_value_is_what_stands_for_white(tmp_path, words, white):
 def test_a_max_value_that_is_not_positive_is_refused(tmp_path, value):
     save(tmp_path / "a.png")
     assert "max_value" in error(tmp_path, f"max_value={value}")
+
+
+@pytest.mark.parametrize("name", ["id", "folder"])
+def test_a_field_cannot_take_the_name_of_another_column(tmp_path, name):
+    save(tmp_path / "a_b.png", GREY)
+    with pytest.raises(UserError, match=f"cannot be called {name}"):
+        folder(tmp_path, f"pattern={{{name}}}_{{}}")

@@ -37,7 +37,7 @@ def test_a_run_leaves_what_the_readme_lists(recipe, noodle, tmp_path):
     left = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     session = {f"1/{name}.pth" for name in ("model", "optim", "state")}
     tables = {"config.json", "split.json", "metrics.jsonl", "result.json", "validation.csv", "test.csv"}
-    assert left == session | tables | {"best/model.pth", "best/best.json"}
+    assert left == session | tables | {"best/model.pth"}
     result = json.loads((run / "result.json").read_text())
     assert f"{result['validation']['value']:.4g}" in out
     for part in (result["validation"], result["test"]):
@@ -102,6 +102,52 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(noodle, tmp_p
     assert same(a, b) and not same(a, c)
 
 
+def test_a_run_stopped_before_its_result_gets_it_when_resumed(noodle, tmp_path, monkeypatch):
+    import conclusion
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(conclusion, "judge", stop)
+    status, _, err = noodle("faces_ae", "--namestr run --n_epochs 2")
+    run = tmp_path / "weights" / "run"
+    assert status == 130 and f"--load_dir {run}" in err and not (run / "result.json").exists()
+    monkeypatch.undo()
+    status, _, err = noodle("", f"--load_dir {run}")
+    assert status == 0, err
+    assert json.loads((run / "result.json").read_text())["best_epoch"] <= 1
+    assert len(read_records(run)) == 2
+
+
+def test_going_on_with_more_epochs_takes_up_the_rate_of_the_longer_schedule(noodle, tmp_path):
+    noodle("faces_ae", "--namestr run --n_epochs 2 --schedule cosine")
+    run = tmp_path / "weights" / "run"
+    noodle("", f"--load_dir {run} --n_epochs 4")
+    groups = torch.load(run / "3" / "optim.pth", weights_only=True)["param_groups"]
+    assert groups[0]["lr"] == pytest.approx(0)
+    first, last = read_records(run)[1], read_records(run)[2]
+    assert first["validation/mse"] != last["validation/mse"]  # the third epoch did learn
+
+
+def test_patience_waits_for_an_evaluation(noodle, tmp_path):
+    noodle("faces_ae", "--namestr run --n_epochs 20 --lr 0.1 --schedule constant --test_every 5 --patience 3")
+    records = read_records(tmp_path / "weights" / "run")
+    assert "validation/mse" in records[-1] and len(records) >= 10
+
+
+def test_a_folder_without_groups_has_an_interval_over_images(noodle, stimuli, tmp_path):
+    status, out, _ = noodle("faces_ae", f"--data_dir {stimuli / '01'} --namestr run --n_epochs 1 --val_fraction 0.5")
+    assert status == 0 and "in 1 groups" not in out and "95 %" in out
+
+
+def test_comet_can_be_left_out_when_resuming(noodle, tmp_path):
+    noodle("faces_ae", "--namestr run --n_epochs 1")
+    config = tmp_path / "weights" / "run" / "config.json"
+    config.write_text(config.read_text().replace('"comet": false', '"comet": true'))
+    status, _, err = noodle("", f"--load_dir {config.parent} --n_epochs 2 --no-comet")
+    assert status == 0, err
+
+
 def test_every_row_of_the_table_names_its_image_and_what_was_predicted(noodle, stimuli, tmp_path):
     noodle("faces_emotion", "--namestr run --n_epochs 1 --split group --val_fraction 0.5")
     with (tmp_path / "weights" / "run" / "validation.csv").open() as file:
@@ -148,6 +194,12 @@ def test_rejigged_data_trains_a_classifier_and_leaves_the_originals(noodle, stim
     split = json.loads((tmp_path / "weights" / "run" / "split.json").read_text())
     assert all(name.startswith("train/") for name in split["training"])
     assert all(name.startswith("val/") for name in split["validation"])
+    config = json.loads((tmp_path / "weights" / "run" / "config.json").read_text())
+    assert config["classes"] == ["happy", "sad"]
+    status, _, err = noodle("faces_emotion", words.replace(str(folder), str(tmp_path / "classify")))
+    assert status == 2 and "arranged already" in err
+    status, _, err = noodle("", f"--load_dir {tmp_path / 'weights' / 'run'} --n_epochs 2 --rejig_data")
+    assert status == 2 and "--rejig_data" in err
 
 
 def test_unreadable_images_are_named_and_left_out_only_when_asked(noodle, stimuli, tmp_path):
@@ -171,7 +223,18 @@ MISTAKES = {
     "--enocder fc": ["--enocder", "did you mean '--encoder'"],
     "--latent_dim 0": ["latent_dim", "'0' is not a whole number of at least 1"],
     "--n_epochs": ["--n_epochs"],
-    "--val_fraction 1": ["'1' is not a number from 0 to below 1"],
+    "--val_fraction 1": ["'1' is not a number above 0 to below 1"],
+    "--val_fraction 0": ["'0' is not a number above 0"],
+    "--lr 0": ["'0' is not a number above 0"],
+    "--fold 1/3 --test_fraction 0.2": ["--test_fraction", "--fold", "give one"],
+    "--optimizer adam weight_decay=-1": ["weight_decay=-1.0 must be 0 or more"],
+    "--optimizer sgd momentum=1": ["momentum=1.0 must be from 0 to below 1"],
+    "--optimizer sgd nesterov=true": ["nesterov=true needs momentum"],
+    "--schedule step every=0": ["every=0"],
+    "--schedule cosine final=2": ["final=2.0"],
+    "--device meta": ["--device meta", "--device cpu"],
+    "--dataset folder size=999999x999999": ["do not fit in memory", "size="],
+    "--encoder resnet18 weights=none --batch_size 1": ["--batch_size 1", "batch normalisation"],
     "--fold 6/5": ["'6/5' is not k/K"],
     "--load_dir NOWHERE": ["is no session"],
     "--data_dir NOWHERE": ["no folder", "--data_dir", "simulate.py faces"],
@@ -183,6 +246,7 @@ MISTAKES = {
     "--objective classify --dataset folder label=sex": ["label=sex", "names no column"],
     "--split group --dataset folder group=none": ["--split group", "group=COLUMN"],
     "--split given": ["--split given", "train, val or test"],
+    "--log_images": ["--log_images", "add --comet"],
     "--lr 1e30 --n_epochs 3": ["the loss is", "epoch", "learning rate"],
 }
 

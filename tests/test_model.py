@@ -317,6 +317,8 @@ def test_auto_takes_half_precision_where_the_device_has_it_but_never_for_fc(feat
 
 @pytest.mark.parametrize("capable", [True, False])
 def test_auto_asks_a_gpu_what_it_can(capable, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: capable)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: capable and not including_emulation
+    )
     assert choose_precision("resnet18", "auto", torch.device("cuda")) == ("bf16" if capable else "fp32")
     assert choose_precision("fc", "auto", torch.device("cuda")) == "fp32"

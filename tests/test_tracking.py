@@ -13,7 +13,7 @@ import pytest
 from conftest import HERE, SMALL
 
 from choices import UserError
-from tracking import Comet, JsonLines, read_records, read_settings
+from tracking import JsonLines, comet_account, read_records
 
 KEY = "notAkey0butAsLongAsOne123"
 CLOSED = "http://127.0.0.1:9/clientlib/"
@@ -110,6 +110,7 @@ def test_without_a_key_the_error_names_the_settings_file_and_the_variable(stimul
     assert done.returncode == 2
     assert "settings.json" in done.stderr and "COMET_API_KEY" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "weights").exists()
 
 
 class FakeComet(BaseHTTPRequestHandler):
@@ -168,14 +169,14 @@ def test_a_settings_file_that_is_not_json_is_a_clear_error(tmp_path):
     path = tmp_path / "settings.json"
     path.write_text("{'apikey': 1}")
     with pytest.raises(UserError, match="not valid JSON"):
-        read_settings(path)
+        comet_account(path)
 
 
 def test_an_empty_key_in_the_settings_counts_as_none(tmp_path, monkeypatch):
     monkeypatch.delenv("COMET_API_KEY", raising=False)
     (tmp_path / "settings.json").write_text('{"username": "", "apikey": ""}')
     with pytest.raises(UserError, match="COMET_API_KEY"):
-        Comet(tmp_path, "run", tmp_path / "settings.json")
+        comet_account(tmp_path / "settings.json")
 
 
 def test_a_resumed_record_keeps_what_came_before_and_drops_what_came_after(tmp_path):

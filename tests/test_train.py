@@ -128,6 +128,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_epoch_step_and_rate(p
         list(run(model, optimizer, training, batches(2), n_epochs=3))
 
 
+def test_weights_that_are_not_finite_after_the_last_step_stop_the_run():
+    model = Recorder([])
+    optimizer = torch.optim.SGD(model.parameters(), lr=float("inf"))
+    with pytest.raises(UserError, match="the largest weight is .* at the end of epoch 0"):
+        list(run(model, optimizer, batches(2), batches(2), n_epochs=1))
+
+
 def test_a_stage_that_does_not_move_in_the_first_step_is_an_error():
     model = Recorder([])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)

@@ -150,7 +150,7 @@ def test_a_run_is_never_overwritten(tmp_path):
 
 def test_a_session_rebuilds_its_own_model(run):
     session(run, 4, weight=0.25)
-    model, _ = utils.load_model(run / "4")
+    model, _ = utils.load_model(str(run / "4"))
     assert model.head.layer.bias.tolist() == [0.25, 0.25]
 
 
@@ -294,6 +294,33 @@ def test_rejigging_again_replaces_its_own_work_and_nothing_else(photographs, tmp
     with pytest.raises(UserError, match="mine.txt"):
         arrange(photographs, out)
     assert contents(out) == before
+
+
+def test_rejigging_refuses_a_link_and_a_place_it_cannot_write(photographs, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "classify").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="classify"):
+        arrange(photographs, tmp_path / "classify")
+    with pytest.raises(UserError, match="cannot write /proc/classify"):
+        arrange(photographs, utils.Path("/proc/classify"))
+
+
+def test_a_full_disk_is_a_clear_error_and_earlier_sessions_stay(run, monkeypatch):
+    session(run, 3, weight=1.0)
+
+    def full(content, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(utils, "_save", full)
+    with pytest.raises(UserError, match="cannot write session 7 to .*No space left.*earlier sessions are whole"):
+        session(run, 7)
+    assert utils.load_model(run)[0].head.layer.bias.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("wish", [{"fold": (1, 3)}, {"test_fraction": 0.2}])
+def test_a_given_split_takes_no_other_wish(wish):
+    with pytest.raises(UserError, match="--split given"):
+        deal(known(), "given", **wish)
 
 
 def test_rejigging_keeps_whole_people_apart_when_asked(photographs, tmp_path):
