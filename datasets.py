@@ -137,7 +137,7 @@ class Folder(StimulusSet):
                 told = f"{len(unfit)} of {len(ids)} file names do not fit pattern={pattern}:\n{listing(unfit)}"
                 if needed:
                     raise UserError(f"{told}\nbut the dataset reads {' and '.join(needed)} out of them")
-                notes.append(told)
+                notes.append(told if len(unfit) < len(ids) else told.splitlines()[0].rstrip(":"))
             columns |= read if len(unfit) < len(ids) else {}
         for option, column in (("label", label), ("group", group)):
             if column is not None and column not in columns:

@@ -367,7 +367,8 @@ def carry_linear_map(layers: Sequence[nn.Module], first: Tensor, last: Tensor, b
     narrow = [layer[0].out_features for layer in hidden if layer[0].out_features < n]
     if narrow:
         raise UserError(
-            f"start=pca and start=linear need hidden layers of at least {n} units (2 x latent_dim), not {narrow[0]}"
+            f"start=pca and start=linear need hidden layers of at least {n} units (2 x latent_dim), not {narrow[0]}; "
+            f"take --encoder fc hidden={n}, or start=random for both --encoder fc and --head fc"
         )
     pair = torch.cat([torch.eye(len(first)), -torch.eye(len(first))])  # (2K, K)
     carried = first.cpu()
