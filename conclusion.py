@@ -83,8 +83,7 @@ def side_by_side(training):
     import torch
     from torchvision.utils import make_grid
 
-    x, y = next(iter(training.loaders["validation"]))
-    x = x[:8]
+    x = next(iter(training.loaders["validation"]))[0][:8]
     training.model.eval()
     with torch.no_grad():
         output = training.objective.output(training.model(x))

@@ -379,7 +379,7 @@ def loop(training: Training, flags, folder: Path, trackers: list, console, inter
             rank = training.objective.rank(record)
             if training.best is None or rank > tuple(training.best["rank"]):
                 weights = {key: value.detach().cpu().clone() for key, value in training.model.state_dict().items()}
-                training.best = {"epoch": epoch, metric: record[metric], "rank": list(rank), "model": weights}
+                training.best = {"epoch": epoch, "rank": list(rank), "model": weights}
         for tracker in trackers:
             tracker.log(record)
         waited = epoch - training.best["epoch"] if training.best else 0

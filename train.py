@@ -58,8 +58,8 @@ def train_epoch(model, training: Batches, objective, optimizer, *, epoch: int = 
     losses = torch.stack(losses).double().cpu()  # (steps,), read once an epoch: reading makes a GPU wait
     worst = int(losses.isfinite().logical_not().int().argmax())  # the first that is not finite
     require_finite(losses[worst].item(), "loss", f"epoch {epoch}, step {worst}", optimizer)
-    size = sum(float(parameter.detach().abs().max()) for parameter in model.parameters() if parameter.numel())
-    require_finite(size, "largest weight", f"the end of epoch {epoch}", optimizer)
+    largest = torch.stack([parameter.detach().abs().max() for parameter in model.parameters()]).max()
+    require_finite(largest.item(), "largest weight", f"the end of epoch {epoch}", optimizer)
     return torch.tensor(sizes).double().dot(losses).item() / sum(sizes)
 
 
