@@ -32,7 +32,8 @@ def augment(images: Tensor, augmentations: list[Augmentation], draw: Generator) 
 
     Args:
         images: (B, C, H, W) in [0, 1].
-        draw: the source of every random number, on the CPU whatever the device of the images.
+        draw: the source of every random number, on the CPU whatever the device of the images; what is drawn for each
+            pixel is drawn on their device, from a seed that this gives.
     """
     matrix = None
     for augmentation in augmentations:
@@ -65,12 +66,14 @@ class Crop(Augmentation):
         self.ratio = ratio
 
     def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
-        size = self.boxes(n, shape, draw)
-        centre = (2 * torch.rand(n, 2, generator=draw) - 1) * (1 - size)
-        return affine(size, centre)
+        return affine(*self.boxes(n, shape, draw))
 
-    def boxes(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
-        """Return (n, 2): width and height of n boxes as a share of the image's; ten tries each, then all of it."""
+    def boxes(self, n: int, shape: tuple[int, int], draw: Generator) -> tuple[Tensor, Tensor]:
+        """Draw n boxes: ten tries each, then the largest of an allowed ratio in the centre.
+
+        Returns:
+            (n, 2) width and height as a share of the image's, and (n, 2) x and y of the centre from -1 to 1.
+        """
         height, width = shape
         low, high = self.area
         area = (low + (high - low) * torch.rand(n, 10, generator=draw)) * height * width  # (n, 10) px
@@ -79,7 +82,9 @@ class Crop(Augmentation):
         boxes = torch.stack([(area * stretch).sqrt() / width, (area / stretch).sqrt() / height], 2)  # (n, 10, 2)
         boxes = torch.cat([boxes, self._whole(shape).expand(n, 1, 2)], 1)  # (n, 11, 2)
         first = (boxes <= 1).all(2).int().argmax(1)
-        return boxes[torch.arange(n), first]
+        size = boxes[torch.arange(n), first]
+        centre = (2 * torch.rand(n, 2, generator=draw) - 1) * (1 - size)
+        return size, torch.where((first < 10)[:, None], centre, 0)
 
     def _whole(self, shape: tuple[int, int]) -> Tensor:
         """Return the largest box of an allowed ratio."""
@@ -180,6 +185,47 @@ class Brightness(Augmentation):
         add, gain = ((2 * torch.rand(2, len(images), 1, 1, 1, generator=draw) - 1).to(images)).unbind()
         mean = images.mean((1, 2, 3), keepdim=True)
         return (mean + (1 + gain * self.contrast) * (images - mean) + add * self.add).clamp(0, 1)
+
+
+@AUGMENTATIONS.add("noise")
+class Noise(Augmentation):
+    """Add Gaussian noise, of each pixel and channel its own, as a camera does.
+
+    Args:
+        sd: its standard deviation, where white is 1.
+    """
+
+    def __init__(self, *, sd: float = 0.05) -> None:
+        require(0 <= sd < math.inf, f"noise: sd={sd} must be 0 or more")
+        self.sd = sd
+
+    def pixels(self, images: Tensor, draw: Generator) -> Tensor:
+        noise = torch.randn(images.shape, generator=beside(images, draw), device=images.device, dtype=images.dtype)
+        return (images + self.sd * noise).clamp(0, 1)
+
+
+@AUGMENTATIONS.add("salt_pepper")
+class SaltPepper(Augmentation):
+    """Turn some pixels white and as many black, in all channels.
+
+    Args:
+        share: of the pixels, black and white together.
+    """
+
+    def __init__(self, *, share: float = 0.02) -> None:
+        require(0 <= share <= 1, f"salt_pepper: share={share} must be from 0 to 1")
+        self.share = share
+
+    def pixels(self, images: Tensor, draw: Generator) -> Tensor:
+        chance = torch.rand((len(images), 1, *images.shape[2:]), generator=beside(images, draw), device=images.device)
+        images = torch.where(chance < self.share / 2, 0.0, images)
+        return torch.where(chance >= 1 - self.share / 2, 1.0, images)
+
+
+def beside(images: Tensor, draw: Generator) -> Generator:
+    """Return a generator on the device of the images, which goes on from a draw."""
+    seed = int(torch.randint(2**62, (), generator=draw))
+    return Generator(images.device).manual_seed(seed)
 
 
 def affine(scale: Tensor, centre: Tensor) -> Tensor:

@@ -29,7 +29,12 @@ def conclude(training, flags, folder: Path, trackers: list) -> None:
         write_rows(folder / f"{part}.csv", training, part, objective.rows(evidence, training.dataset.classes))
         if part == "validation":
             show(training, flags, evidence, trackers)
-    result |= {"ceiling": None, "best_epoch": training.best["epoch"], "seconds": round(training.seconds, 2)}
+    result |= {
+        "leaks": training.leaks,
+        "ceiling": None,
+        "best_epoch": training.best["epoch"],
+        "seconds": round(training.seconds, 2),
+    }
     utils.write_json(folder / "result.json", result)
     print(summary(result, folder))
 
@@ -39,7 +44,7 @@ def judge(objective, evidence: dict, dataset, indices: list[int]) -> dict:
     import numpy as np
 
     grouped = dataset.group and len(set(dataset.columns[dataset.group])) > 1
-    groups = np.array(dataset.columns[dataset.group] if grouped else dataset.ids)[indices]
+    groups = np.asarray(dataset.columns[dataset.group] if grouped else dataset.ids)[indices]
     value = objective.metrics(evidence)[objective.metric]
     counts = {"n": len(indices), "n_groups": len(set(groups)) if grouped else None}
     return {"value": value, "interval": objective.interval(evidence, groups)} | counts

@@ -1,64 +1,98 @@
 """Datasets: what one sample is, for each data source. The only reader of stimuli.
 
-A dataset holds its images as one integer tensor, the id of each, and named columns of what is known about them.
+A dataset holds its images as one array of numbers, the id of each, and named columns of what is known about them.
 To add one: a class under @DATASETS.add("name") in this file. Nothing else changes.
 """
 
-import re
+import math
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+import v1
+from arrays import as_images, choose_white, find_idx, open_array, read_idx, read_table_array, require_white
 from choices import Size, Table, UserError, require
+from metadata import Columns, adopt, as_texts, join_table, listing, merge, read_array_columns, read_csv, read_names
+from pictures import decode, find_images
+from store import Mapped, Store
 
 DATASETS = Table("dataset")
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"}
-COLOUR_MODES = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"}
+CLASSES = {
+    "mnist": list("0123456789"),
+    "fashion": ["top", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"],
+    "kmnist": ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"],
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a dataset comes from.
+
+    Attributes:
+        folder: as --data_dir names it.
+        store: where decoded images lie.
+        skip_unreadable: go on without files that cannot be read; else they are an error.
+    """
+
+    folder: Path
+    store: Store
+    skip_unreadable: bool = False
 
 
 class StimulusSet:
     """Images with what is known of each.
 
     Attributes:
-        images: (N, C, H, W) uint8, or uint16 where the files have 16 bits.
+        images: (N, C, H, W) numbers, most often uint8.
         max_value: the image value that stands for 1.0.
         ids: N names, unique; each names its image in every output.
-        columns: metadata by name, N texts each.
+        columns: metadata by name, N texts or numbers each; `part`, where there is one, is for --split given.
         label, group: the columns that hold the class and the person (animal, recording) or None.
+        responses: (N, n_neurons) float32, NaN where a neuron was not recorded, or None.
         skipped: files left out because they could not be read.
         notes: what the user should know.
     """
 
     def __init__(
         self,
-        images: Tensor,
+        images: Tensor | np.ndarray | Mapped,
         ids: list[str],
         *,
         max_value: float,
-        columns: dict[str, list[str]],
+        columns: Columns,
         label: str | None = None,
         group: str | None = None,
+        responses: Tensor | None = None,
         skipped: Sequence[str] = (),
         notes: Sequence[str] = (),
     ) -> None:
-        self.images = images
+        self._mapped = images if isinstance(images, Mapped) else None
+        self.images = _as_tensor(images)
         self.ids = ids
         self.max_value = max_value
         self.columns = columns
         self.label = label
         self.group = group
+        self.responses = responses
         self.skipped = list(skipped)
         self.notes = list(notes)
-        self.classes = sorted(set(columns[label])) if label else []
+        for option, column in (("label", label), ("group", group)):
+            if column is not None and column not in columns:
+                raise UserError(
+                    f"{option}={column} names no column; there are {', '.join(columns) or 'none'}; a field in braces "
+                    "of pattern= makes another, and so does a table, metadata="
+                )
+        names = as_texts(columns[label]) if label else []
+        self.classes = sorted(set(names))
         positions = {name: index for index, name in enumerate(self.classes)}
-        self.labels = torch.tensor([positions[name] for name in columns[label]]) if label else None
+        self.labels = torch.tensor([positions[name] for name in names]) if label else None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -66,19 +100,38 @@ class StimulusSet:
     @property
     def provides(self) -> list[str]:
         """What a sample of this dataset holds."""
-        return ["image"] + (["label"] if self.label else [])
+        return ["image", *self._targets()]
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
         return tuple(self.images.shape[1:])
 
-    def sample(self, indices: Tensor) -> dict[str, Tensor]:
-        """Return the samples at (B,) indices as a batch; image is (B, C, H, W) as stored, label (B,) int64."""
-        batch = {"image": self.images[indices]}
-        if self.labels is not None:
-            batch["label"] = self.labels[indices]
-        return batch
+    def sample(self, indices: Tensor, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """Return the samples at (B,) indices as a batch on a device.
+
+        Returns:
+            image (B, C, H, W) float32, 1 for white; label (B,) int64 and response (B, n_neurons) where there are any.
+        """
+        device = torch.device(device)
+        indices = indices.to(self.images.device)
+        batch = {"image": _gather(self.images, indices, device).float().div_(self.max_value)}
+        return batch | {name: _gather(values, indices, device) for name, values in self._targets().items()}
+
+    def keep_on(self, device: torch.device) -> None:
+        """Move all images, and what is to be predicted of them, to a device."""
+        self.images, self._mapped = self.images.to(device), None
+        self.labels = None if self.labels is None else self.labels.to(device)
+        self.responses = None if self.responses is None else self.responses.to(device)
+
+    def read_ahead(self, indices: Tensor) -> None:
+        """Have the images at these indices fetched from the disk meanwhile, where they lie on one."""
+        if self._mapped:
+            self._mapped.read_ahead(indices.tolist())
+
+    def _targets(self) -> dict[str, Tensor]:
+        targets = {"label": self.labels, "response": self.responses}
+        return {name: values for name, values in targets.items() if values is not None}
 
 
 @DATASETS.add("folder")
@@ -86,14 +139,15 @@ class Folder(StimulusSet):
     """Every image file below a folder, at any depth.
 
     Args:
-        data_dir: the folder.
-        skip_unreadable: go on without files that cannot be read; else they are an error.
+        source: its folder.
         size: resize to this; needed where the images differ in size.
         fit: how another aspect ratio is fitted: crop the centre, stretch, or pad with the mean border grey.
         colour: auto keeps grey images grey and makes all colour where one is; 16 bits are kept of grey files.
         max_value: the value that stands for white; none takes 255, or 65535 for 16 bits.
         pattern: how file names (without ending) are built; fields in braces become metadata columns, {} is
             anything. '{person}/{}_to_{emotion}_C{step}' reads 09/09F_Ne_to_Sa_C07.JPG; none reads no names.
+        metadata: a CSV with a header and a row per image, one column of which names the file; its other columns
+            become metadata columns.
         label: the column that holds the class; `folder` is the folder that the file lies in.
         group: the column that holds the person (animal, recording) to be kept apart by --split group.
 
@@ -103,225 +157,308 @@ class Folder(StimulusSet):
 
     def __init__(
         self,
-        data_dir: Path,
-        skip_unreadable: bool,
+        source: Source,
         *,
         size: Size | None = None,
         fit: Literal["crop", "stretch", "pad"] = "crop",
         colour: Literal["auto", "grey", "rgb"] = "auto",
         max_value: float | None = None,
         pattern: str | None = None,
-        label: str = "folder",
+        metadata: str | None = None,
+        label: str | None = "folder",
         group: str | None = None,
     ) -> None:
-        if max_value is not None:
-            require(0 < max_value < float("inf"), f"dataset 'folder': max_value={max_value} must be above 0")
-        paths = find_images(data_dir)
-        images, unreadable = decode(paths, size, fit, colour)
-        if unreadable and not skip_unreadable:
+        require_white(max_value)
+        paths = find_images(source.folder)
+        images, n_images, unreadable = decode(paths, source.folder, size, fit, colour, source.store)
+        if unreadable and not source.skip_unreadable:
             raise UserError(
                 f"{len(unreadable)} of {len(paths)} images cannot be read:\n"
                 + listing(f"{path}: {reason}" for path, reason in unreadable.items())
                 + "\nmend or remove them, or go on without them by --skip_unreadable"
             )
         paths = [path for path in paths if path not in unreadable]
-        if not paths:
-            raise UserError(f"none of the {len(unreadable)} images in {data_dir} can be read")
-        ids = [path.relative_to(data_dir).as_posix() for path in paths]
+        require(bool(paths), f"none of the {len(unreadable)} images in {source.folder} can be read")
+        ids = [path.relative_to(source.folder).as_posix() for path in paths]
         columns = {"folder": [path.parent.absolute().name for path in paths]}
         notes = []
         if pattern:
             read, unfit = read_names(ids, pattern)
-            needed = [column for column in (label, group) if column in read]
-            if unfit:
-                told = f"{len(unfit)} of {len(ids)} file names do not fit pattern={pattern}:\n{listing(unfit)}"
-                if needed:
-                    raise UserError(f"{told}\nbut the dataset reads {' and '.join(needed)} out of them")
-                notes.append(told if len(unfit) < len(ids) else told.splitlines()[0].rstrip(":"))
-            columns |= read if len(unfit) < len(ids) else {}
-        for option, column in (("label", label), ("group", group)):
-            if column is not None and column not in columns:
-                raise UserError(
-                    f"dataset 'folder': {option}={column} names no column; there are {', '.join(columns)}; "
-                    "a field in braces of pattern= makes another"
-                )
+            notes += adopt(columns, read, unfit, f"do not fit pattern={pattern}", (label, group))
+        if metadata:
+            table = _beside(source.folder, metadata)
+            read, unfit, n_over = join_table(table, ids)
+            notes += adopt(columns, read, unfit, f"have no row in {table}", (label, group))
+            notes += [f"{n_over} rows of {table} name no image in {source.folder}"] if n_over else []
+        images = _first(images, n_images)
+        white, dark = choose_white(images, max_value, str(source.folder))
         super().__init__(
             images,
             ids,
-            max_value=max_value or torch.iinfo(images.dtype).max,
+            max_value=white,
             columns=columns,
             label=label,
             group=group,
-            skipped=[path.relative_to(data_dir).as_posix() for path in unreadable],
+            skipped=[path.relative_to(source.folder).as_posix() for path in unreadable],
+            notes=notes + dark,
+        )
+
+
+@DATASETS.add("arrays")
+class Arrays(StimulusSet):
+    """Images in a .npy or .npz file: N x H x W, N x C x H x W or N x H x W x C, of any type of number.
+
+    Args:
+        source: the file, or the folder that it lies in.
+        file: its name in the folder; none takes the only one there.
+        array: its name in an npz file; none takes the only one that can be images.
+        size: of images that are rows of N x P numbers; nothing is resized.
+        max_value: the value that stands for white; none takes 255 or 65535 for 8 or 16 bits, else 1.
+        metadata: a table with a row per image in the same order: a CSV with a header, or a .npy file.
+        columns: the names of the columns of a .npy table.
+        label: the column that holds the class.
+        group: the column that holds the animal (person, recording) to be kept apart by --split group.
+
+    Other arrays of an npz file with one value per image become columns too.
+
+    Raises:
+        UserError: for a file that is missing or damaged, other shapes, values outside 0 to white.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        file: str | None = None,
+        array: str | None = None,
+        size: Size | None = None,
+        max_value: float | None = None,
+        metadata: str | None = None,
+        columns: tuple[str, ...] = (),
+        label: str | None = None,
+        group: str | None = None,
+    ) -> None:
+        require_white(max_value)
+        require(bool(metadata) or not columns, "dataset 'arrays': columns= names those of a table; add metadata=FILE")
+        path = _the_file(source.folder, file)
+        images, beside = open_array(path, array, source.store)
+        images = as_images(images, size, path)
+        n_images = len(images.array if isinstance(images, Mapped) else images)
+        known = {}
+        for name, one in beside.items():
+            merge(known, read_array_columns(one, [name], f"array '{name}' of {path}"))
+        if metadata:
+            merge(known, _read_table(_beside(path.parent, metadata), columns, n_images))
+        white, notes = choose_white(images, max_value, str(path))
+        super().__init__(
+            images,
+            _numbered(n_images),
+            max_value=white,
+            columns=known,
+            label=label,
+            group=group,
             notes=notes,
         )
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Return the image files below a folder, sorted; hidden files and folders are passed over."""
-    if not folder.exists():
-        raise UserError(
-            f"no folder {folder}; name one by --data_dir, or draw the built-in faces: "
-            "python Resources/simulate.py faces"
-        )
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file; --data_dir takes a folder of images")
-    paths = sorted(path for path in _walk(folder, set()) if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise UserError(f"no images in {folder}; looked at any depth for {', '.join(sorted(SUFFIXES))}")
-    return paths
-
-
-def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """Yield every file below a folder that is not hidden; linked folders too, each once."""
-    if folder.resolve() in seen:
-        return
-    seen.add(folder.resolve())
-    for path in folder.iterdir():
-        if path.is_dir() and not path.name.startswith("."):
-            yield from _walk(path, seen)
-        elif path.is_file() and not path.name.startswith("."):
-            yield path
-
-
-def decode(paths: list[Path], size: Size | None, fit: str, colour: str) -> tuple[Tensor, dict[Path, str]]:
-    """Decode image files into one tensor.
+@DATASETS.add("mnist")
+class Mnist(StimulusSet):
+    """MNIST, Fashion-MNIST or KMNIST from the four idx files, compressed or not.
 
     Args:
-        paths: the files.
-        size, fit, colour: as the options of `Folder`.
-
-    Returns:
-        (N, C, H, W) images of the readable files in order, uint8 or uint16, and the reason for each unreadable.
-    """
-    with ThreadPoolExecutor() as pool:
-        headers = list(pool.map(_attempt, [_read_header] * len(paths), paths))
-        found = [header for header in headers if isinstance(header, tuple)]
-        if not found:
-            return torch.empty(0), dict(zip(paths, headers, strict=True))
-        target = size or _common_size([size for size, _ in found])
-        modes = {mode for _, mode in found}
-        channels = 3 if colour == "rgb" or (colour == "auto" and modes & COLOUR_MODES) else 1
-        deep = any(mode.startswith("I") for mode in modes)
-        store = _store((len(paths), channels, *target), np.uint16 if deep else np.uint8)
-
-        def fill(path: Path, header: object, out: np.ndarray) -> str | None:
-            if not isinstance(header, tuple):
-                return header
-            return _attempt(_read_image, path, fit, out)
-
-        reasons = list(pool.map(fill, paths, headers, store))
-    good = [reason is None for reason in reasons]
-    images = torch.from_numpy(store if all(good) else store[good])
-    return images, {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
-
-
-def _store(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    try:
-        return np.empty(shape, dtype)
-    except MemoryError as error:
-        raise UserError(
-            f"{shape[0]} images of {shape[2]}x{shape[3]} do not fit in memory; choose a smaller size="
-        ) from error
-
-
-def _common_size(sizes: list[Size]) -> Size:
-    counts = Counter(sizes)
-    if len(counts) > 1:
-        few = ", ".join(f"{size} ({count} images)" for size, count in counts.most_common(3))
-        raise UserError(
-            f"the images have {len(counts)} different sizes, such as {few}; choose one to bring them to, "
-            f"for example --dataset folder size={min(counts)}"
-        )
-    return sizes[0]
-
-
-def _attempt(function: Callable, path: Path, *arguments: object) -> object:
-    """Return what the function returns, or as a text why the file could not be read."""
-    try:
-        return function(path, *arguments)
-    except UnidentifiedImageError:
-        return "not an image"
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
-        return str(error) or type(error).__name__
-
-
-def _read_header(path: Path) -> tuple[Size, str]:
-    with Image.open(path) as image:
-        if image.mode == "F":
-            raise ValueError("it has floating-point pixels; save it with 8 or 16 bits")
-        if image.format == "TIFF" and image.n_frames > 1:
-            raise ValueError(f"it holds {image.n_frames} pictures; save each as a file of its own")
-        width, height = image.size
-        if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # stored on its side
-            if image.format == "TIFF":  # Pillow 13 mixes up its rows and columns
-                raise ValueError("it is a TIFF stored on its side; save it upright")
-            width, height = height, width
-        return Size(height, width), image.mode
-
-
-def _read_image(path: Path, fit: str, out: np.ndarray) -> None:
-    """Decode one file into out (C, H, W), uint8 or uint16."""
-    with Image.open(path) as image:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):
-            values = np.asarray(image, np.float32)
-            if values.min() < 0 or values.max() > 65535:
-                raise ValueError("it has values beyond 16 bits")
-            planes, white = [Image.fromarray(values)] * len(out), 65535
-        else:
-            planes, white = image.convert("RGB" if len(out) == 3 else "L").split(), 255
-    full = np.iinfo(out.dtype).max
-    for plane, channel in zip(planes, out, strict=True):
-        values = np.asarray(_fit(plane, Size(*channel.shape), fit))
-        channel[:] = values if white == full == 255 else (values * (full / white)).round().clip(0, full)
-
-
-def _fit(plane: Image.Image, size: Size, fit: str) -> Image.Image:
-    shape = (size.width, size.height)
-    if plane.size == shape:
-        return plane
-    if fit == "crop":
-        return ImageOps.fit(plane, shape, Image.Resampling.BICUBIC)
-    if fit == "stretch":
-        return plane.resize(shape, Image.Resampling.BICUBIC)
-    values = np.asarray(plane, np.float32)
-    border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]]).mean()
-    return ImageOps.pad(plane, shape, Image.Resampling.BICUBIC, color=round(float(border)))
-
-
-def read_names(ids: list[str], pattern: str) -> tuple[dict[str, list[str]], list[str]]:
-    """Read metadata columns out of file names.
-
-    Args:
-        ids: paths with / between folders.
-        pattern: the last parts of a path without its ending; {field} becomes a column, {} stands for anything.
-
-    Returns:
-        A column of N texts per field, empty where a name does not fit; and the names that do not fit.
+        source: the folder of the files, at any depth.
+        name: which of the three it is; they all have files of the same names.
+        download: fetch the files into the folder where they are missing.
 
     Raises:
-        UserError: for a pattern without a field or with one twice.
+        UserError: where the files are missing or damaged.
+
+    Source: LeCun et al. 1998, doi:10.1109/5.726791; Xiao et al. 2017, arXiv:1708.07747; Clanuwat et al. 2018,
+    arXiv:1812.01718.
     """
-    literals = re.split(r"\{([^{}]*)\}", pattern)
-    fields = [field for field in literals[1::2] if field]
-    reserved = {"id", "folder"} & set(fields)
-    if reserved:
-        raise UserError(
-            f"pattern={pattern}: a field cannot be called {' or '.join(reserved)}, which stands for another column"
+
+    def __init__(
+        self, source: Source, *, name: Literal["mnist", "fashion", "kmnist"] = "mnist", download: bool = False
+    ) -> None:
+        found = find_idx(source.folder)
+        if not found and download:
+            _download_idx(name, source.folder)
+            found = find_idx(source.folder)
+        require(
+            "train" in found,
+            f"no train-images-idx3-ubyte and train-labels-idx1-ubyte (or .gz) in {source.folder}; name their folder by "
+            "--data_dir, or fetch them: --dataset mnist download=true",
         )
-    if not fields or len(set(fields)) < len(fields) or not all(field.isidentifier() for field in fields):
-        raise UserError(f"pattern={pattern} needs fields in braces, each once, such as {{person}}_{{emotion}}")
-    groups = [f"(?P<{field}>[^/]+?)" if field else "[^/]*?" for field in literals[1::2]] + [""]
-    parts = (re.escape(literal) + group for literal, group in zip(literals[::2], groups, strict=True))
-    regex = re.compile(r"(?:.*/)?" + "".join(parts))
-    matches = [regex.fullmatch(str(PurePosixPath(name).with_suffix(""))) for name in ids]
-    columns = {field: [match[field] if match else "" for match in matches] for field in fields}
-    return columns, [name for name, match in zip(ids, matches, strict=True) if not match]
+        images, labels, ids, parts = [], [], [], []
+        for part, (image_file, label_file) in found.items():
+            images.append(read_idx(image_file))
+            labels.append(read_idx(label_file))
+            require(
+                images[-1].ndim == 3 and images[-1].size > 0 and labels[-1].shape == images[-1].shape[:1],
+                f"{image_file} and {label_file} do not belong together: {images[-1].shape} and {labels[-1].shape}",
+            )
+            require(
+                images[-1].shape[1:] == images[0].shape[1:],
+                f"{image_file} holds images of another size than the training images",
+            )
+            parts += [part] * len(labels[-1])
+            ids += [f"{part}/{number}" for number in _numbered(len(labels[-1]))]
+        names = CLASSES[name]
+        codes = np.concatenate(labels)
+        require(codes.max() < len(names), f"{source.folder} has labels up to {codes.max()}, but {name} has 10 classes")
+        super().__init__(
+            np.concatenate(images)[:, None],
+            ids,
+            max_value=255,
+            columns={"class": [names[code] for code in codes], "part": parts},
+            label="class",
+        )
 
 
-def listing(lines: Iterable[str], most: int = 5) -> str:
-    """Return the first lines, indented, and how many more there are."""
-    lines = list(lines)
-    more = [f"  ... and {len(lines) - most} more"] if len(lines) > most else []
-    return "\n".join([f"  {line}" for line in lines[:most]] + more)
+@DATASETS.add("digits")
+class Digits(StimulusSet):
+    """Handwritten digits: 1,797 of 8x8 px, which come with scikit-learn; needs no files.
+
+    Args:
+        source: not looked at.
+
+    Source: Alpaydin & Kaynak 1998, doi:10.24432/C50P49.
+    """
+
+    def __init__(self, source: Source) -> None:
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        super().__init__(
+            digits.images[:, None].astype(np.uint8),
+            _numbered(len(digits.images)),
+            max_value=16,
+            columns={"class": [str(digit) for digit in digits.target]},
+            label="class",
+        )
+
+
+@DATASETS.add("v1")
+class V1(StimulusSet):
+    """Natural images with the responses of neurons in visual cortex, from folders region1, region2, ...
+
+    Args:
+        source: the folder of the regions, or one of them.
+        regions: their numbers; none takes all there are.
+        max_value: the value that stands for white.
+
+    The neurons of all regions stand beside each other; a response is NaN where a neuron was not recorded. The columns
+    are `region`, `part` (train: shown once; test: shown repeatedly) and `image`, the same for the same picture.
+
+    Attributes:
+        neurons: the name of each column of responses, region/number.
+        repeated: (n,) indices of the images that were shown repeatedly.
+        trials: (T, n, n_neurons) their responses in each presentation, NaN where there was none.
+
+    Raises:
+        UserError: where files are missing, damaged or do not belong together.
+
+    Source: Antolik et al. 2016, doi:10.1371/journal.pcbi.1004927, supporting data S1.
+    """
+
+    def __init__(self, source: Source, *, regions: tuple[int, ...] = (), max_value: float = v1.WHITE) -> None:
+        require_white(max_value)
+        recorded = [v1.read_region(folder) for folder in v1.find_regions(source.folder, regions)]
+        images, responses, trials, columns = v1.pool(recorded)
+        side = math.isqrt(images.shape[1])
+        images = as_images(images.astype(np.float32), Size(side, side), source.folder)
+        white, _ = choose_white(images, max_value, str(source.folder))
+        number = Counter()
+        ids = []
+        for region, part in zip(columns["region"], columns["part"], strict=True):
+            ids.append(f"{region}/{part}/{number[region, part]:04}")
+            number[region, part] += 1
+        self.neurons = [f"{region.name}/{i}" for region in recorded for i in range(region.n_neurons)]
+        self.repeated = torch.tensor([i for i, part in enumerate(columns["part"]) if part == "test"])
+        self.trials = torch.from_numpy(trials)[:, self.repeated]
+        super().__init__(
+            images,
+            ids,
+            max_value=white,
+            columns=columns,
+            group="image",
+            responses=torch.from_numpy(responses),
+            notes=[note for region in recorded for note in region.notes],
+        )
+
+
+def _as_tensor(images: Tensor | np.ndarray | Mapped) -> Tensor:
+    if isinstance(images, Tensor):
+        return images
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(images.array if isinstance(images, Mapped) else images)
+
+
+def _gather(values: Tensor, indices: Tensor, device: torch.device) -> Tensor:
+    """Return the rows at (B,) indices on a device, through pinned memory where they lie elsewhere."""
+    deep = values.dtype == torch.uint16
+    if deep:  # a GPU gathers only signed ones
+        values = values.view(torch.int16)
+    if values.device == device:
+        rows = values.index_select(0, indices)
+    else:
+        rows = torch.empty((len(indices), *values.shape[1:]), dtype=values.dtype, pin_memory=device.type == "cuda")
+        torch.index_select(values, 0, indices, out=rows)
+        rows = rows.to(device, non_blocking=True)
+    return rows.view(torch.uint16) if deep else rows
+
+
+def _first(images: np.ndarray | Mapped, n: int) -> np.ndarray | Mapped:
+    """Return the first n images."""
+    if isinstance(images, Mapped):
+        images.array = images.array[:n]
+        return images
+    return images[:n]
+
+
+def _numbered(n: int) -> list[str]:
+    digits = len(str(n - 1))
+    return [f"{i:0{digits}}" for i in range(n)]
+
+
+def _beside(folder: Path, name: str) -> Path:
+    """Return a file that is named from a folder, or else from here."""
+    found = [path for path in (folder / name, Path(name)) if path.is_file()]
+    require(bool(found), f"no file {name} in {folder}, nor here")
+    return found[0]
+
+
+def _the_file(folder: Path, name: str | None) -> Path:
+    """Return the array file that is meant: the path itself, the one of this name, or the only one there."""
+    if folder.is_file() and not name:
+        return folder
+    if name:
+        return _beside(folder, name)
+    there = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".npy", ".npz"))
+    names = ", ".join(path.name for path in there)
+    require(bool(there), f"no .npy or .npz file in {folder}; name it, or its folder, by --data_dir")
+    require(len(there) == 1, f"{folder} holds {names}; say which are the images: --dataset arrays file=NAME")
+    return there[0]
+
+
+def _read_table(path: Path, columns: tuple[str, ...], n_images: int) -> Columns:
+    """Read a table that has a row per image, in the same order."""
+    if path.suffix.lower() == ".npy":
+        read = read_array_columns(read_table_array(path), columns, str(path))
+    else:
+        require(not columns, f"columns= names those of a .npy table, but {path} names its own")
+        read = read_csv(path)
+    n_rows = len(next(iter(read.values())))
+    require(n_rows == n_images, f"{path} has {n_rows} rows, but there are {n_images} images")
+    return read
+
+
+def _download_idx(name: str, folder: Path) -> None:
+    from torchvision import datasets
+
+    kind = {"mnist": datasets.MNIST, "fashion": datasets.FashionMNIST, "kmnist": datasets.KMNIST}[name]
+    try:
+        kind(str(folder), download=True)
+    except (OSError, RuntimeError) as error:  # no network, or no room
+        raise UserError(f"{name} cannot be downloaded to {folder}: {str(error).splitlines()[0]}") from error

@@ -20,9 +20,9 @@ TABLES = {
     "optimizer": "how weights are stepped",
     "schedule": "how the learning rate changes",
 }
-NOT_OF_THE_RUN = {"debug", "list", "load_dir", "rejig_data"}
+NOT_OF_THE_RUN = {"clear_cache", "debug", "list", "load_dir", "rejig_data"}
 RESUMABLE = {"n_epochs", "test_every", "save_every", "log_every", "keep", "patience", "data_dir", "save_dir", "device"}
-RESUMABLE |= {"comet", "log_images", "namestr"} | NOT_OF_THE_RUN
+RESUMABLE |= {"cache_dir", "comet", "log_images", "namestr"} | NOT_OF_THE_RUN
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,6 +40,13 @@ def positive(text: str) -> int:
     """Read a whole number of at least 1."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    """Read a whole number of at least 0."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 0")
     return int(text)
 
 
@@ -89,8 +96,11 @@ def build_parser() -> Parser:
         default=False,
         help="go on without images that cannot be read",
     )
-    add("--split", choices=["random", "group", "given"], default="random",
-        help="how images are dealt out; group keeps people apart, given takes folders train, val, test")  # fmt: skip
+    add("--split", choices=["random", "group", "block", "given"], default="random",
+        help="how images are dealt out; group keeps people apart, block stretches of frames; given takes the column "
+        "`part`, else folders train, val, test")  # fmt: skip
+    add("--n_blocks", type=positive, default=20, help="stretches that --split block cuts the frames into")
+    add("--gap", type=whole, default=0, help="frames left out on both sides of what --split block holds out")
     add(
         "--val_fraction",
         type=number(0, 1),
@@ -99,6 +109,10 @@ def build_parser() -> Parser:
     )
     add("--test_fraction", type=number(0, 1, with_low=True), default=0.0, help="share that is touched once, at the end")
     add("--fold", type=fold, metavar="k/K", help="the k-th of K parts is the test part")
+    add("--cache_dir", type=Path,
+        help="keep decoded images here for the next runs; without it only sets of over 2 GiB are kept, beside the runs"
+    )  # fmt: skip
+    add("--clear_cache", action="store_true", help="remove the images that are kept, and leave")
     add("--augment", nargs="+", action="append", metavar=("NAME", "KEY=VALUE"), default=argparse.SUPPRESS,
         help="change training images; may be repeated; `none` for nothing (default: the recipe's)")  # fmt: skip
     add("--rejig_data", action="store_true",
@@ -158,7 +172,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     defaults = {"recipe": known.recipe} | base
     parser.set_defaults(**{key: value for key, value in defaults.items() if key != "augment"})
     flags = parser.parse_args(words)
-    if flags.list:
+    if flags.list or flags.clear_cache:
         return flags
     resolve(flags, base)
     if known.load_dir:
@@ -216,7 +230,7 @@ def session_flags(load_dir: Path) -> dict:
     from utils import find_session, load_config
 
     flags = load_config(find_session(load_dir)[0])["flags"]
-    return flags | {key: Path(flags[key]) for key in ("data_dir", "save_dir")}
+    return flags | {key: Path(flags[key]) for key in ("data_dir", "save_dir", "cache_dir") if flags[key]}
 
 
 def plain(flags: argparse.Namespace) -> dict:

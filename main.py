@@ -33,6 +33,8 @@ def main(words: list[str] | None = None) -> int:
         if flags.list:
             print(describe_tables())
             return 0
+        if flags.clear_cache:
+            return clear_cache(flags)
         return run(flags, words)
     except KeyboardInterrupt:
         return 130
@@ -58,6 +60,7 @@ class Training:
     dataset: object
     objective: object
     parts: dict[str, list[int]]
+    leaks: dict
     loaders: dict
     model: object
     optimizer: object
@@ -82,7 +85,7 @@ def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> T
     torch.manual_seed(flags.seed)
     torch.set_flush_denormal(True)
     device = choose_device(flags.device)
-    dataset, objective, parts, loaders = wire_data(flags, session, device)
+    dataset, objective, parts, leaked, loaders = wire_data(flags, session, device)
     model, made_of = wire_model(flags, dataset, objective, device)
     if session is None:
         model.start(*loaders["training"].dataset.excerpt(), objective.link)
@@ -94,7 +97,7 @@ def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> T
     )
     config = {"flags": plain(flags), "model": made_of, "classes": dataset.classes, "skipped": dataset.skipped}
     config |= {"command": shlex.join(["python", "main.py", *words]), **provenance(device)}
-    training = Training(dataset, objective, parts, loaders, model, optimizer, schedule, device, config)
+    training = Training(dataset, objective, parts, leaked, loaders, model, optimizer, schedule, device, config)
     if session is not None:
         restore(training, session)
     return training
@@ -102,21 +105,23 @@ def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> T
 
 def wire_data(flags: argparse.Namespace, session: Path | None, device) -> tuple:
     """Build dataset, objective, split and loaders; prints what the user should know of them."""
+    import splits
     import utils
 
     tables = load_tables()
     objective = tables["objective"].build(flags.objective)
     augmentations = [tables["augmentation"].build(choice) for choice in flags.augment]
-    dataset = tables["dataset"].build(flags.dataset, flags.data_dir, flags.skip_unreadable)
+    dataset = utils.open_dataset(vars(flags))
     objective.check(dataset.provides, dataset.classes)
     parts = utils.load_split(session.parent, dataset) if session else deal(flags, dataset)
-    notes = [*dataset.notes, *group_notes(dataset, parts)]
+    leaked, notes = splits.leaks(dataset, parts)
+    notes = dataset.notes + notes
     if device.type == "cuda":
         notes.append("on a GPU the same seed gives the same numbers only nearly: sums are added in any order")
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     settings = {"batch_size": flags.batch_size, "augmentations": augmentations, "device": device, "seed": flags.seed}
-    return dataset, objective, parts, utils.dataloaders(dataset, parts, objective, **settings)
+    return dataset, objective, parts, leaked, utils.dataloaders(dataset, parts, objective, **settings)
 
 
 def wire_model(flags: argparse.Namespace, dataset, objective, device) -> tuple:
@@ -144,25 +149,11 @@ def wire_model(flags: argparse.Namespace, dataset, objective, device) -> tuple:
 
 def deal(flags: argparse.Namespace, dataset) -> dict[str, list[int]]:
     """Split a dataset as the flags say."""
-    import utils
+    import splits
 
     folded = tuple(int(n) for n in flags.fold.split("/")) if flags.fold else None
-    fractions = {"val_fraction": flags.val_fraction, "test_fraction": flags.test_fraction}
-    return utils.split(dataset, flags.split, **fractions, fold=folded, seed=flags.seed)
-
-
-def group_notes(dataset, parts: dict[str, list[int]]) -> list[str]:
-    """Return a note where a split puts images of one person (animal, recording) into two parts."""
-    import utils
-
-    groups = dataset.columns[dataset.group] if dataset.group else []
-    shared = utils.shared_groups(parts, groups) if len(set(groups)) > 1 else 0
-    if not shared:
-        return []
-    return [
-        f"{shared} of {len(set(groups))} different '{dataset.group}' are both in training and in another part, so the "
-        "result tells how well known ones are known; --split group tells of new ones"
-    ]
+    sizes = {"val_fraction": flags.val_fraction, "test_fraction": flags.test_fraction, "fold": folded}
+    return splits.split(dataset, flags.split, **sizes, gap=flags.gap, seed=flags.seed)
 
 
 def restore(training: Training, session: Path) -> None:
@@ -301,6 +292,16 @@ def run(flags: argparse.Namespace, words: list[str]) -> int:
         )
         print(f"stopped; {way}", file=sys.stderr)
     return 0 if finished else 130
+
+
+def clear_cache(flags: argparse.Namespace) -> int:
+    """Remove the decoded images that earlier runs have stored; returns the exit status."""
+    from store import told_bytes
+    from utils import open_store
+
+    store = open_store(vars(flags))
+    print(f"{told_bytes(store.clear())} of decoded images removed from {shown(store.folder)}")
+    return 0
 
 
 def send_files(folder: Path, trackers: list) -> None:

@@ -91,6 +91,8 @@ class Objective:
     def interval(self, evidence: Evidence, groups: np.ndarray) -> tuple[float, float] | None:
         """Return the 95 % interval of the main metric by leaving out one group of images at a time.
 
+        That of an error is computed on its logarithm, since no error is below 0.
+
         Args:
             evidence: of a whole split, (N, ...) each.
             groups: (N,) the person (animal, recording) of each image, or a name of its own.
@@ -108,10 +110,11 @@ class Objective:
         if n_groups < 2:
             return None
         left_out = ({key: value[codes != code] for key, value in evidence.items()} for code in range(n_groups))
-        values = [self.metrics(rest)[self.metric] for rest in left_out]
-        half = t.ppf(0.975, n_groups - 1) * np.std(values) * np.sqrt(n_groups - 1)
+        values = np.array([self.metrics(rest)[self.metric] for rest in left_out])
         value = self.metrics(evidence)[self.metric]
-        return float(value - half), float(value + half)
+        scale, back = (np.log, np.exp) if min(values) > 0 and self.direction == "min" else (np.array, np.array)
+        half = t.ppf(0.975, n_groups - 1) * np.std(scale(values)) * np.sqrt(n_groups - 1)
+        return float(back(scale(value) - half)), float(back(scale(value) + half))
 
 
 @OBJECTIVES.add("reconstruct")

@@ -7,117 +7,48 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from augment import Augmentation, augment
 from choices import UserError
-from datasets import StimulusSet, find_images
+from datasets import DATASETS, Source, StimulusSet
 from model import Model, build_model
+from pictures import find_images
+from splits import blocks, split
+from store import Store
 
-PART_FOLDERS = {"train": "training", "training": "training", "val": "validation", "validation": "validation"}
-PART_FOLDERS |= {"valid": "validation", "test": "test"}
-EXCERPT_VALUES = 2**28  # a gigabyte of float32
+EXCERPT_VALUES = 2**27  # half a gigabyte of float32
+FILL_GPU = 0.5  # the share of its free memory that images may take
 EMOTIONS = {"_Ha_": "happy", "_Sa_": "sad"}
 
-# ---------------------------------------------------------------------------------------------------- splits
+# ----------------------------------------------------------------------------------------------------- data
 
 
-def split(
-    dataset: StimulusSet,
-    how: str,
-    *,
-    val_fraction: float,
-    test_fraction: float,
-    fold: tuple[int, int] | None,
-    seed: int,
-) -> dict[str, list[int]]:
-    """Deal the images out to training, validation and test.
+def open_store(flags: Mapping) -> Store:
+    """Return where the images of a run lie decoded: --cache_dir, or a hidden folder beside the runs."""
+    chosen = flags.get("cache_dir")
+    return Store(Path(chosen or Path(flags["save_dir"]) / ".cache"), always=bool(chosen))
+
+
+def open_dataset(flags: Mapping, data_dir: Path | None = None) -> StimulusSet:
+    """Open the images of a run.
 
     Args:
-        dataset: its ids, labels and groups are used, never its images.
-        how: random (balanced by class), group (no person in two parts) or given (folders train, val, test).
-        test_fraction: share of the images, or of the groups.
-        val_fraction: share of what is not test.
-        fold: (k, K): the k-th of K equal parts, from 1, is the test part.
-        seed: of the dealing alone.
-
-    Returns:
-        The (sorted) indices of each part; test is empty unless asked for.
-
-    Raises:
-        UserError: where a part that was asked for would be empty, or wishes contradict each other.
+        flags: the values of main's flags, as config.json has them too.
+        data_dir: where the images are now, if not where the flags say.
     """
-    if test_fraction and (fold or how == "given"):
-        raise UserError(f"--test_fraction makes a test part, as {'--fold' if fold else '--split given'} does; give one")
-    if fold and how == "given":
-        raise UserError("--fold deals images out, and --split given takes the folders as they are; give one")
-    if how == "given":
-        return _given(dataset)
-    if how == "group" and dataset.group is None:
-        raise UserError(
-            "--split group needs to know which images belong together: name a column by --dataset folder group=COLUMN; "
-            f"there are {', '.join(dataset.columns)}"
-        )
-    names = dataset.columns[dataset.group] if how == "group" else dataset.ids
-    units, codes = np.unique(names, return_inverse=True)
-    order = _balanced_order(units, codes, dataset, seed)
-    if fold:
-        slices = np.array_split(order, fold[1])
-        test = slices[fold[0] - 1]
-        order = np.concatenate(slices[: fold[0] - 1] + slices[fold[0] :])
-    else:
-        n_test = max(1, round(test_fraction * len(order))) if test_fraction else 0
-        test, order = order[:n_test], order[n_test:]
-    n_validation = max(1, round(val_fraction * len(order)))
-    chosen = {"training": order[n_validation:], "validation": order[:n_validation], "test": test}
-    wanted = ["training", "validation"] + (["test"] if fold or test_fraction else [])
-    empty = [part for part in wanted if len(chosen[part]) == 0]
-    if empty:
-        what = f"{len(units)} different {dataset.group}" if how == "group" else f"{len(units)} images"
-        raise UserError(f"{what} are too few to deal out: nothing is left for {' and '.join(empty)}")
-    return {part: np.flatnonzero(np.isin(codes, dealt)).tolist() for part, dealt in chosen.items()}
-
-
-def _balanced_order(units: np.ndarray, codes: np.ndarray, dataset: StimulusSet, seed: int) -> np.ndarray:
-    """Return the units in random order, such that every stretch of it holds the classes in their proportion."""
-    draw = np.random.default_rng(seed)
-    shuffled = draw.permutation(len(units))
-    if dataset.labels is None:
-        return shuffled
-    first = np.unique(codes, return_index=True)[1]
-    labels = dataset.labels.numpy()[first][shuffled]  # a unit of several classes counts as that of its first image
-    place = np.empty(len(units))
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        place[members] = (np.arange(len(members)) + draw.random()) / len(members)
-    return shuffled[np.argsort(place, kind="stable")]
-
-
-def _given(dataset: StimulusSet) -> dict[str, list[int]]:
-    parts = {"training": [], "validation": [], "test": []}
-    for index, name in enumerate(dataset.ids):
-        part = PART_FOLDERS.get(name.split("/")[0].lower())
-        if part is None:
-            raise UserError(
-                f"--split given: {name} does not lie in a folder train, val or test at the top of --data_dir"
-            )
-        parts[part].append(index)
-    empty = [part for part in ("training", "validation") if not parts[part]]
-    if empty:
-        raise UserError(f"--split given: no image for {' and '.join(empty)}; --data_dir needs folders train and val")
-    return parts
-
-
-def shared_groups(parts: dict[str, list[int]], groups: Sequence[str]) -> int:
-    """Return how many groups stand both in training and in another part."""
-    trained = {groups[i] for i in parts["training"]}
-    return len(trained & {groups[i] for part in ("validation", "test") for i in parts[part]})
+    source = Source(Path(data_dir or flags["data_dir"]), open_store(flags), flags["skip_unreadable"])
+    dataset = DATASETS.build(flags["dataset"], source)
+    if flags["split"] == "block":
+        recordings = dataset.columns[dataset.group] if dataset.group else None
+        dataset.columns["block"] = blocks(dataset.ids, flags["n_blocks"], recordings)
+        dataset.group = "block"
+    return dataset
 
 
 def make_classification_dataset(data_dir: Path, out: Path, *, apart: bool, val_fraction: float, seed: int) -> dict:
@@ -144,7 +75,7 @@ def make_classification_dataset(data_dir: Path, out: Path, *, apart: bool, val_f
     ids = [paths[i].relative_to(data_dir).as_posix() for i in kept]
     known = StimulusSet(torch.empty(0), ids, max_value=1, columns=columns, label="emotion", group="person")
     how = "group" if apart else "random"
-    parts = split(known, how, val_fraction=val_fraction, test_fraction=0, fold=None, seed=seed)
+    parts = split(known, how, val_fraction=val_fraction, test_fraction=0, fold=None, gap=0, seed=seed)
     validation = {kept[i] for i in parts["validation"]}
     repeated = {name for name, count in Counter(path.name for path in paths).items() if count > 1}
 
@@ -235,27 +166,44 @@ class Batches(Dataset):
         most = max(1, EXCERPT_VALUES // math.prod(self.dataset.image_shape))
         return self.objective.pair(self._sample(torch.arange(0, len(self), -(-len(self) // most))))
 
+    def read_ahead(self, positions: Tensor) -> None:
+        """Have the images at these positions fetched from the disk meanwhile."""
+        self.dataset.read_ahead(self.indices[positions])
+
     def _sample(self, positions: Tensor) -> dict[str, Tensor]:
-        sample = self.dataset.sample(self.indices[positions])
-        sample = {key: value.to(self.device, non_blocking=True) for key, value in sample.items()}
-        sample["image"] = sample["image"].float() / self.dataset.max_value  # (B, C, H, W) in [0, 1]
-        return sample
+        return self.dataset.sample(self.indices[positions], self.device)
 
 
 class EvenBatches:
-    """Positions 0..n-1 in batches of nearly equal size: none is dropped, and no small one is left over."""
+    """Positions 0..n-1 in batches of nearly equal size: none is dropped, and no small one is left over.
 
-    def __init__(self, n: int, batch_size: int, draw: Generator | None = None) -> None:
+    Args:
+        draw: shuffles anew at each iteration; None keeps the order.
+        announce: told each batch one batch early.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        draw: Generator | None = None,
+        announce: Callable[[Tensor], None] = lambda positions: None,
+    ) -> None:
         self.n = n
         self.n_batches = -(-n // batch_size)
         self.draw = draw
+        self.announce = announce
 
     def __len__(self) -> int:
         return self.n_batches
 
     def __iter__(self) -> Iterator[Tensor]:
         order = torch.arange(self.n) if self.draw is None else torch.randperm(self.n, generator=self.draw)
-        yield from order.tensor_split(self.n_batches)
+        batches = order.tensor_split(self.n_batches)
+        self.announce(batches[0])
+        for batch, following in zip(batches, (*batches[1:], batches[0][:0]), strict=True):
+            self.announce(following)
+            yield batch
 
 
 def dataloaders(
@@ -273,13 +221,16 @@ def dataloaders(
     The training loader's `batch_sampler.draw` is the one source of shuffling and augmentation: saving its state
     is what makes a resumed run continue exactly.
     """
+    if device.type == "cuda" and dataset.images.nbytes < FILL_GPU * torch.cuda.mem_get_info(device)[0]:
+        dataset.keep_on(device)
     loaders = {}
-    for part, indices in parts.items():
+    for part in ("training", "validation", "test"):
+        indices = parts[part]
         if not indices:
             continue
         draw = Generator().manual_seed(seed) if part == "training" else None
         batches = Batches(dataset, indices, objective, device, augmentations if draw else (), draw)
-        sampler = EvenBatches(len(indices), batch_size, draw)
+        sampler = EvenBatches(len(indices), batch_size, draw, batches.read_ahead)
         loaders[part] = DataLoader(batches, batch_sampler=sampler, collate_fn=_as_it_is)
     return loaders
 

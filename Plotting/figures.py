@@ -93,15 +93,17 @@ def maps(
     held_out: np.ndarray,
     images: np.ndarray | None = None,
     categories: Sequence[str] = (),
+    axis_names: Mapping[str, str] | None = None,
 ) -> Figure:
     """Draw embeddings below each other, one panel per metadata column, held-out images ringed.
 
     Args:
         embeddings: by name, (N, 2).
-        columns: by name, N texts; many numbers are coloured by value, all else by category.
+        columns: by name, N texts or numbers; many numbers are coloured by value, all else by category.
         held_out: (N,) bool.
         images: (N, C, H, W) in [0, 1]; adds a panel with thumbnails.
         categories: columns that are categories even where they look like numbers.
+        axis_names: of each embedding; UMAP for those not named.
     """
     shown = {name: np.array(column) for name, column in columns.items()}
     n_columns = len(shown) + (images is not None)
@@ -115,18 +117,20 @@ def maps(
             _thumbnails(line[-1], embedding, images)
             line[-1].set_title(f"{title}: images")
         for axis in line:
-            axis.set(xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2")
+            name = (axis_names or {}).get(title, "UMAP")
+            axis.set(xticks=[], yticks=[], xlabel=f"{name} 1", ylabel=f"{name} 2")
     return _tidy(figure)
 
 
 def telling_columns(columns: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Return the columns that are worth a panel: not constant, not all different, each grouping once."""
+    """Return the columns that are worth a panel: numbers, and texts that repeat; each grouping once."""
     telling, seen = {}, []
     for name, column in columns.items():
+        numbers = isinstance(column, np.ndarray)
         codes = np.unique(column, return_inverse=True)[1]
         first = {code: i for i, code in reversed(list(enumerate(codes)))}
         grouping = tuple(first[code] for code in codes)
-        if 1 < len(first) <= len(column) / 2 and grouping not in seen:
+        if len(first) > 1 and (numbers or len(first) <= len(column) / 2) and grouping not in seen:
             telling[name] = column
             seen.append(grouping)
     return telling

@@ -9,10 +9,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from augment import AUGMENTATIONS, augment
 from choices import UserError
-from datasets import DATASETS, StimulusSet
+from datasets import StimulusSet
 from objectives import OBJECTIVES, Objective
-from utils import find_session, load_model, load_split
+from utils import find_session, load_model, load_split, open_dataset
 
 BATCH = 256
 
@@ -37,7 +38,12 @@ class Run:
     def images(self, indices: np.ndarray | None = None) -> torch.Tensor:
         """Return (N, C, H, W) images in [0, 1], all of them unless told which."""
         indices = np.arange(len(self.dataset)) if indices is None else indices
-        return self.dataset.sample(torch.as_tensor(indices))["image"].float() / self.dataset.max_value
+        return self.dataset.sample(torch.as_tensor(indices))["image"]
+
+    def augmented(self, indices: np.ndarray, *, seed: int = 0) -> torch.Tensor:
+        """Return (n, C, H, W): images as training showed them, each changed by a draw of its own."""
+        changes = [AUGMENTATIONS.build(choice) for choice in self.config["flags"]["augment"]]
+        return augment(self.images(indices), changes, torch.Generator().manual_seed(seed))
 
 
 def open_run(load_dir: Path, data_dir: Path | None = None) -> Run:
@@ -52,7 +58,7 @@ def open_run(load_dir: Path, data_dir: Path | None = None) -> Run:
         session = folder / "best"
     model, config = load_model(session)
     flags = config["flags"]
-    dataset = DATASETS.build(flags["dataset"], Path(data_dir or flags["data_dir"]), flags["skip_unreadable"])
+    dataset = open_dataset(flags, data_dir)
     part = np.empty(len(dataset), dtype="<U10")
     for name, indices in load_split(folder, dataset).items():
         part[indices] = name

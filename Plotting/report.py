@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import figures
 from latents import Run, embed, latents, open_run, outputs, save_latents
 
-from choices import UserError
+from choices import UserError, require
 from tracking import read_records
 
 MOST = 8  # images in a row
+MOST_MAPPED = 5000  # images on a map
+MOST_VALUES = 2**27  # of all their pixels, half a gigabyte
+MOST_PANELS = 6
 
 
 def main(words: list[str] | None = None) -> int:
@@ -24,10 +29,11 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("run", type=Path, help="a run, or one of its sessions")
     parser.add_argument("--data_dir", type=Path, help="where the images are now, if they have moved")
+    parser.add_argument("--columns", help="columns that colour the maps, separated by commas; if none, telling ones")
     arguments = parser.parse_args(words)
     try:
         run = open_run(arguments.run, arguments.data_dir)
-        pictures = draw(run)
+        pictures = draw(run, arguments.columns.split(",") if arguments.columns else [])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -39,9 +45,11 @@ def main(words: list[str] | None = None) -> int:
     return 0
 
 
-def draw(run: Run) -> dict[str, object]:
+def draw(run: Run, columns: list[str]) -> dict[str, object]:
     """Return the figures by name."""
-    pictures = {"latent_map": draw_map(run)}
+    pictures = {"latent_map": draw_map(run, columns)}
+    if run.config["flags"]["augment"]:
+        pictures["augmented"] = draw_augmented(run)
     if (run.folder / "result.json").is_file():
         result = json.loads((run.folder / "result.json").read_text())
         told = (result["metric"], result["direction"], result["baselines"], result["best_epoch"])
@@ -53,18 +61,45 @@ def draw(run: Run) -> dict[str, object]:
     return pictures
 
 
-def draw_map(run: Run) -> figures.Figure:
-    """Return the UMAP of the pixels above that of the latents, coloured by every telling column."""
+def draw_map(run: Run, columns: list[str]) -> figures.Figure:
+    """Return the map of the pixels above that of the latents, coloured by columns."""
     values = latents(run)
     save_latents(run, values)
-    images = run.images().numpy()
-    training = run.part == "training"
+    most = min(len(run.dataset), MOST_MAPPED, MOST_VALUES // math.prod(run.dataset.image_shape))
+    chosen = np.linspace(0, len(run.dataset) - 1, most).astype(int)
+    images, training = run.images(chosen).numpy(), run.part[chosen] == "training"
+    some = "" if most == len(run.dataset) else f" of {most} of {len(run.dataset)} images"
+    flat = values.shape[1] == 2
     embeddings = {
-        "pixels": embed(images.reshape(len(images), -1), training),
-        "latents": embed(values, training),
+        f"pixels{some}": embed(images.reshape(most, -1), training),
+        f"latents{some}": values[chosen] if flat else embed(values[chosen], training),
     }
-    columns = figures.telling_columns(run.dataset.columns)
-    return figures.maps(embeddings, columns, ~training, images, ("folder", run.dataset.label, run.dataset.group))
+    shown = {name: _pick(column, chosen) for name, column in choose_columns(run, columns).items()}
+    categories = ("folder", run.dataset.label, run.dataset.group)
+    names = {f"latents{some}": "latent"} if flat else {}
+    return figures.maps(embeddings, shown, ~training, images, categories, names)
+
+
+def choose_columns(run: Run, names: list[str]) -> dict[str, Sequence]:
+    """Return the columns of these names; for none the most telling, those that the run was told of first."""
+    columns = run.dataset.columns
+    unknown = [name for name in names if name not in columns]
+    require(not unknown, f"--columns: there is no {' or '.join(unknown)}; there are {', '.join(columns)}")
+    if names:
+        return {name: columns[name] for name in names}
+    told = [name for name in (run.dataset.label, run.dataset.group) if name not in (None, "folder")]
+    order = dict.fromkeys([*told, *(name for name in columns if name != "folder"), *columns])
+    telling = figures.telling_columns({name: columns[name] for name in order})
+    return dict(list(telling.items())[:MOST_PANELS])
+
+
+def draw_augmented(run: Run) -> figures.Figure:
+    """Return training images, and below each four draws of what training showed in its place."""
+    training = np.flatnonzero(run.part == "training")
+    training = training[np.linspace(0, len(training) - 1, min(MOST, len(training))).astype(int)]
+    rows = {"image": run.images(training).numpy()}
+    rows |= {f"draw {seed + 1}": run.augmented(training, seed=seed).numpy() for seed in range(4)}
+    return figures.image_rows(rows, [run.dataset.ids[i].replace("/", "/\n") for i in training])
 
 
 def draw_reconstructions(run: Run) -> figures.Figure:
@@ -93,9 +128,13 @@ def draw_classes(run: Run) -> dict[str, figures.Figure]:
     if len(wrong):
         names = run.dataset.classes
         told = [run.dataset.ids[indices[i]].replace("/", "/\n") for i in wrong]
-        titles = [f"{name}\n{names[predicted[i]]} {sureness[i]:.2f}" for name, i in zip(told, wrong, strict=True)]
+        titles = [f"{name}\nas {names[predicted[i]]} {sureness[i]:.2f}" for name, i in zip(told, wrong, strict=True)]
         pictures["mistakes"] = figures.image_rows({"named wrongly": images[wrong].numpy()}, titles)
     return pictures
+
+
+def _pick(column: Sequence, indices: np.ndarray) -> Sequence:
+    return column[indices] if isinstance(column, np.ndarray) else [column[i] for i in indices]
 
 
 def held_out(run: Run) -> np.ndarray:

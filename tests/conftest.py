@@ -10,6 +10,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as main.py, before torch 
 import pytest
 import torch
 
+from datasets import StimulusSet
+from splits import split
+
 HERE = Path(__file__).resolve().parent.parent
 DATA = HERE.parent / "shared" / "data"
 
@@ -61,3 +64,21 @@ def noodle(stimuli, tmp_path, capsys):
         return status, told.out, told.err
 
     return run
+
+
+def known(n_people=10, per_person=6, with_labels=True) -> StimulusSet:
+    """Images that hold their own index, of people with two emotions."""
+    people = [f"p{i:02}" for i in range(n_people) for _ in range(per_person)]
+    emotions = ["happy" if i % 3 else "sad" for i in range(len(people))]
+    ids = [f"{person}/{i}.png" for i, person in enumerate(people)]
+    images = torch.arange(len(ids), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 4, 3)
+    columns = {"person": people, "emotion": emotions}
+    return StimulusSet(
+        images, ids, max_value=255, columns=columns, label="emotion" if with_labels else None, group="person"
+    )
+
+
+def deal(dataset, how="random", val_fraction=0.1, test_fraction=0.0, fold=None, gap=0, seed=1):
+    """Split a dataset with the defaults of most tests."""
+    sizes = {"val_fraction": val_fraction, "test_fraction": test_fraction, "fold": fold, "gap": gap}
+    return split(dataset, how, **sizes, seed=seed)

@@ -16,6 +16,8 @@ NONE = {  # options at which an augmentation does nothing
     "rotate": "rotate deg=0",
     "zoom": "zoom by=0",
     "brightness": "brightness add=0 contrast=0",
+    "noise": "noise sd=0",
+    "salt_pepper": "salt_pepper share=0",
 }
 every = pytest.mark.parametrize("name", list(AUGMENTATIONS))
 
@@ -94,7 +96,7 @@ def test_strength_zero_changes_nothing(name):
     assert torch.allclose(apply(images, NONE[name]), images, atol=1e-5)
 
 
-@every
+@pytest.mark.parametrize("name", sorted(set(AUGMENTATIONS) - {"noise", "salt_pepper"}))
 def test_a_uniform_image_stays_uniform(name):
     out = apply(torch.full((4, 1, 16, 12), 0.4), name)
     assert torch.allclose(out, out[:, :, :1, :1].expand_as(out), atol=1e-6)
@@ -166,6 +168,27 @@ def test_brightness_adds_and_contrast_keeps_the_mean():
     assert (gain.min().item(), gain.max().item()) == pytest.approx((0.5, 1.5), abs=0.01)
 
 
+def test_noise_has_the_spread_it_says_and_is_of_each_pixel_its_own():
+    images = torch.full((50, 2, 40, 40), 0.5)
+    noise = apply(images, "noise sd=0.1") - images
+    n = noise.numel()
+    assert noise.std().item() == pytest.approx(0.1, abs=4 * 0.1 / math.sqrt(2 * n))
+    assert abs(noise.mean().item()) < 4 * 0.1 / math.sqrt(n)
+    neighbours = torch.corrcoef(torch.stack([noise[..., 1:].flatten(), noise[..., :-1].flatten()]))[0, 1]
+    channels = torch.corrcoef(noise.transpose(0, 1).flatten(1))[0, 1]
+    assert max(abs(neighbours), abs(channels)) < 4 / math.sqrt(n / 2)
+
+
+def test_salt_and_pepper_turns_the_share_it_says_half_white_half_black_in_all_channels():
+    images = torch.full((50, 2, 40, 40), 0.5)
+    out = apply(images, "salt_pepper share=0.1")
+    assert torch.equal(out[:, 0], out[:, 1])
+    for value in (0.0, 1.0):
+        share = (out[:, 0] == value).float().mean().item()
+        assert share == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / (50 * 1600)))
+    assert set(out.unique().tolist()) == {0.0, 0.5, 1.0}
+
+
 # ------------------------------------------------------------------------------------------------------- crop
 
 
@@ -173,7 +196,7 @@ def test_brightness_adds_and_contrast_keeps_the_mean():
 def boxes():
     """20,000 crops of a 300 x 400 image, ours and torchvision's: area and log aspect ratio, as in px."""
     height, width, n = 300, 400, 20_000
-    ours = AUGMENTATIONS.build("crop").boxes(n, (height, width), draw()) * torch.tensor([width, height])  # w, h
+    ours = AUGMENTATIONS.build("crop").boxes(n, (height, width), draw())[0] * torch.tensor([width, height])  # w, h
     torch.manual_seed(0)
     image = torch.empty(1, height, width)
     theirs = [RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3])[2:] for _ in range(n)]  # h, w
@@ -212,11 +235,13 @@ def test_a_crop_lies_inside_the_image_anywhere_it_fits():
 @pytest.mark.parametrize("shape", [(10, 100), (100, 10), (20, 20)])
 def test_where_no_box_fits_the_crop_is_the_largest_of_an_allowed_shape(shape):
     height, width = shape
-    box = AUGMENTATIONS.build("crop area=1,1 ratio=0.8,1.25").boxes(50, shape, draw()) * torch.tensor([width, height])
+    size, centre = AUGMENTATIONS.build("crop area=1,1 ratio=0.8,1.25").boxes(50, shape, draw())
+    box = size * torch.tensor([width, height])
     ratio = box[:, 0] / box[:, 1]
     assert (ratio >= 0.8 - 1e-4).all()
     assert (ratio <= 1.25 + 1e-4).all()
     assert ((box[:, 0] - width).abs().minimum((box[:, 1] - height).abs()) < 1e-3).all()
+    assert (centre[(ratio < 0.81) | (ratio > 1.24)] == 0).all()  # as torchvision's
 
 
 def test_augmentations_compose_in_the_order_given(monkeypatch):

@@ -6,7 +6,10 @@ import torch
 from PIL import ExifTags, Image
 
 from choices import UserError
-from datasets import DATASETS, SUFFIXES, read_names
+from datasets import DATASETS, Source
+from metadata import read_names
+from pictures import SUFFIXES
+from store import Store
 
 GREY = np.random.default_rng(0).integers(0, 256, (6, 9), dtype=np.uint8)
 DEEP = np.random.default_rng(1).integers(0, 65536, (6, 9)).astype(np.uint16)
@@ -21,7 +24,7 @@ def save(path, values=GREY, **options):
 
 
 def folder(path, words="", skip_unreadable=False):
-    return DATASETS.build(f"folder {words}", path, skip_unreadable)
+    return DATASETS.build(f"folder {words}", Source(path, Store(path.parent / "cache"), skip_unreadable))
 
 
 def only(path, words=""):
@@ -413,10 +416,23 @@ def test_a_sample_is_a_batch_of_what_the_dataset_provides(tmp_path):
     assert len(set(dataset.ids)) == len(dataset) == len(dataset.images)
 
 
-@pytest.mark.parametrize(("words", "white"), [("", 255), ("max_value=100", 100), ("max_value=0.5", 0.5)])
+@pytest.mark.parametrize(("words", "white"), [("", 255), ("max_value=250", 250), ("max_value=248.5", 248.5)])
 def test_max_value_is_what_stands_for_white(tmp_path, words, white):
     save(tmp_path / "a.png")
     assert folder(tmp_path, words).max_value == white
+
+
+def test_a_value_brighter_than_white_is_refused(tmp_path):
+    save(tmp_path / "a.png")
+    told = error(tmp_path, "max_value=100")
+    assert f"values from {GREY.min()} to {GREY.max()}, outside 0 to 100" in told
+    assert "max_value=" in told
+
+
+def test_16_bit_images_that_use_few_of_their_values_are_told_of(tmp_path):
+    save(tmp_path / "a.png", DEEP // 16)
+    assert "max_value=40" in folder(tmp_path).notes[0]
+    assert folder(tmp_path, "max_value=4095").notes == []
 
 
 @pytest.mark.parametrize("value", ["0", "-3", "nan"])

@@ -233,7 +233,7 @@ MISTAKES = {
     "--schedule step every=0": ["every=0"],
     "--schedule cosine final=2": ["final=2.0"],
     "--device meta": ["--device meta", "--device cpu"],
-    "--dataset folder size=999999x999999": ["do not fit in memory", "size="],
+    "--dataset folder size=999999x999999": ["cannot keep", "size=", "--cache_dir"],
     "--encoder resnet18 weights=none --batch_size 1": ["--batch_size 1", "batch normalisation"],
     "--fold 6/5": ["'6/5' is not k/K"],
     "--load_dir NOWHERE": ["is no session"],

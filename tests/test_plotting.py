@@ -306,8 +306,8 @@ def test_curves_have_a_point_only_where_there_was_a_validation():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("ae", {"latent_map", "curves", "reconstructions"}),
-        ("emotion", {"latent_map", "curves", "confusion", "mistakes"}),
+        ("ae", {"latent_map", "augmented", "curves", "reconstructions"}),
+        ("emotion", {"latent_map", "augmented", "curves", "confusion", "mistakes"}),
     ],
 )
 def test_a_report_writes_every_picture_of_a_run_and_says_where(name, expected, weights, capsys):

@@ -5,7 +5,8 @@ import json
 import pytest
 
 import main
-from datasets import DATASETS
+from datasets import DATASETS, Source
+from store import Store
 
 
 @pytest.mark.parametrize("split", ["random", "group"])
@@ -18,9 +19,9 @@ def test_the_autoencoder_beats_pca_on_photographs_and_on_people_it_has_never_see
     assert result["validation"]["value"] < 0.97 * result["baselines"]["pca"] < result["baselines"]["mean_image"]
 
 
-def test_the_expression_and_the_person_are_read_from_folder_and_name(data):
+def test_the_expression_and_the_person_are_read_from_folder_and_name(data, tmp_path):
     choice = "folder size=32x32 pattern={expression}/{person}_{} label=expression group=person"
-    dataset = DATASETS.build(choice, data("london_faces"), False)
+    dataset = DATASETS.build(choice, Source(data("london_faces"), Store(tmp_path)))
     assert dataset.images.shape == (204, 3, 32, 32)
     assert dataset.classes == ["neutral", "smiling"]
     assert len(set(dataset.columns["person"])) == 102

@@ -1,0 +1,225 @@
+"""Array files: npy, npz and idx, opened without trusting what they announce."""
+
+import gzip
+import math
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from choices import Size, UserError, require
+from store import IN_MEMORY, Mapped, Store, fingerprint, read_header, told_bytes
+
+MOST_DEFLATED = 1100  # a byte of deflate stands for at most 1032 bytes
+DAMAGED = (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, KeyError, zipfile.BadZipFile, zlib.error)
+CHUNK = 2**26  # values
+IDX_PARTS = {"train": "train", "t10k": "test"}
+
+
+def open_array(path: Path, name: str | None, store: Store) -> tuple[np.ndarray | Mapped, dict[str, np.ndarray]]:
+    """Open the images of a .npy or .npz file; large ones are mapped into memory.
+
+    Args:
+        name: of the array in an npz file; none takes the only one that can be images.
+
+    Returns:
+        (N, ...) numbers; and the other arrays of an npz file that hold one value per image.
+
+    Raises:
+        UserError: for a file that is damaged, cut off or not of numbers.
+    """
+    try:
+        if path.suffix.lower() == ".npz":
+            return _open_npz(path, name, store)
+        with path.open("rb") as file:
+            n_bytes = _announced(*read_header(file))
+        mapped = Mapped(path)  # fails where fewer bytes are there than announced
+        return (mapped if n_bytes > IN_MEMORY else np.load(path, allow_pickle=False)), {}
+    except UserError:
+        raise
+    except DAMAGED as error:
+        raise UserError(f"{path} cannot be read: {_reason(error)}") from error
+
+
+def read_table_array(path: Path) -> np.ndarray:
+    """Read a small .npy file, such as a table of metadata or responses."""
+    array, _ = open_array(path, None, Store(path.parent))
+    require(not isinstance(array, Mapped), f"{path} holds over {told_bytes(IN_MEMORY)}, too much for a table")
+    return array
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """Read an array of bytes in the idx format of MNIST, compressed by gzip or not.
+
+    Raises:
+        UserError: for a file that is damaged, cut off or of another type.
+
+    Source: LeCun, Cortes & Burges, the MNIST database.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            magic = file.read(4)
+            if len(magic) < 4 or magic[:3] != b"\0\0\x08":
+                raise ValueError("it is no idx file of bytes")
+            shape = tuple(np.frombuffer(file.read(4 * magic[3]), ">u4").tolist())
+            if len(shape) != magic[3]:
+                raise ValueError("it is cut off")
+            n_bytes = math.prod(shape)
+            if n_bytes > path.stat().st_size * (MOST_DEFLATED if path.suffix == ".gz" else 1):
+                raise ValueError(f"it announces {n_bytes} values, more than it can hold")
+            values = np.frombuffer(file.read(n_bytes + 1), np.uint8)
+            if len(values) != n_bytes:
+                raise ValueError(
+                    f"it announces {n_bytes} values, but holds {'more' if len(values) > n_bytes else 'fewer'}"
+                )
+            return values.reshape(shape).copy()
+    except DAMAGED as error:
+        raise UserError(f"{path} cannot be read: {_reason(error)}") from error
+
+
+def find_idx(folder: Path) -> dict[str, tuple[Path, Path]]:
+    """Return the image and the label file of each part, train or test, whose two files are there at any depth."""
+    files = {}
+    for path in sorted(folder.rglob("*ubyte*"), reverse=True):  # a plain file before its .gz
+        files[path.name.removesuffix(".gz").replace(".idx", "-idx")] = path
+    kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
+    pairs = {prefix: tuple(files.get(f"{prefix}-{kind}") for kind in kinds) for prefix in IDX_PARTS}
+    return {IDX_PARTS[prefix]: pair for prefix, pair in pairs.items() if all(pair)}
+
+
+def as_images(images: np.ndarray | Mapped, size: Size | None, where: Path) -> np.ndarray | Mapped:
+    """Bring an array to N x C x H x W numbers that torch knows; a mapped one is not copied.
+
+    Args:
+        size: of images that are rows of N x P numbers; nothing is resized.
+        where: the array's file, for errors.
+    """
+    values = images.array if isinstance(images, Mapped) else images
+    kind = values.dtype
+    require(kind.kind in "biuf" and kind.itemsize <= 8, f"{where} holds {kind}, but images are plain real numbers")
+    values = _as_nchw(values, size, where)
+    foreign = not kind.isnative or kind in (np.uint32, np.uint64)
+    if isinstance(images, Mapped):
+        require(
+            not foreign and images.array.flags.c_contiguous,
+            f"{where} is large, and in Fortran order, foreign byte order or unsigned 32 bit; save it as C-ordered "
+            "uint8, uint16 or float32",
+        )
+        images.array = values
+        return images
+    if foreign or kind == np.float64:
+        values = values.astype(np.float32 if kind.itemsize > 2 else kind.newbyteorder("="))
+    return values
+
+
+def _as_nchw(values: np.ndarray, size: Size | None, where: Path) -> np.ndarray:
+    shape = " x ".join(map(str, values.shape)) or "a single value"
+    if values.ndim == 2 and size and size.height * size.width == values.shape[1]:
+        values = values.reshape(-1, *size)
+    require(
+        values.ndim in (3, 4) and values.size > 0,
+        f"{where} is {shape}, but images are N x H x W or N x C x H x W; rows of pixels need size=HEIGHTxWIDTH",
+    )
+    if values.ndim == 3:
+        values = values[:, None]
+    elif values.shape[1] > 4 >= values.shape[3]:
+        values = np.moveaxis(values, 3, 1)
+    require(
+        size is None or values.shape[2:] == size,
+        f"{where} is {shape}, not images of {size}; arrays are never resized, so leave size= out",
+    )
+    return values
+
+
+def require_white(max_value: float | None) -> None:
+    """Raise UserError for a value that cannot stand for white."""
+    require(
+        max_value is None or 0 < max_value < math.inf,
+        f"max_value={max_value} must be above 0: it is the value that stands for white",
+    )
+
+
+def choose_white(images: np.ndarray | Mapped, max_value: float | None, where: str) -> tuple[float, list[str]]:
+    """Return the value that stands for white, and what to say of it.
+
+    Raises:
+        UserError: where a value lies outside 0 to white.
+    """
+    values = images.array if isinstance(images, Mapped) else images
+    if values.dtype == np.uint8 and max_value in (None, 255):
+        return 255, []
+    low, high = bounds(values)
+    white = max_value or {"uint8": 255, "uint16": 65535}.get(values.dtype.name, 1)
+    require(math.isfinite(low) and math.isfinite(high), f"{where} holds values that are not finite (NaN or infinite)")
+    if low < 0 or high > white:
+        raise UserError(
+            f"{where} holds values from {low:g} to {high:g}, outside 0 to {white:g}"
+            + ("; say which is white by max_value=" if low >= 0 else "; images cannot be negative, so shift them first")
+        )
+    dark = max_value is None and values.dtype == np.uint16 and high < white / 2
+    return white, [
+        f"the brightest of all values is {high:g} of {white:g}; max_value={high:g} would make it white"
+    ] * dark
+
+
+def bounds(values: np.ndarray) -> tuple[float, float]:
+    """Return the smallest and the largest value, NaN where one is NaN; reads large arrays piece by piece."""
+    rows = max(1, CHUNK // max(1, math.prod(values.shape[1:])))
+    pieces = [values[start : start + rows] for start in range(0, len(values), rows)]
+    ends = np.array([(piece.min(), piece.max()) for piece in pieces], np.float64)
+    return float(ends[:, 0].min()), float(ends[:, 1].max())
+
+
+def _open_npz(path: Path, name: str | None, store: Store) -> tuple[np.ndarray | Mapped, dict[str, np.ndarray]]:
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        shapes = {}
+        for one, info in members.items():
+            with archive.open(info) as file:
+                header = read_header(file)
+                shapes[one] = header[0]
+                if info.file_size != file.tell() + _announced(*header):
+                    raise ValueError(f"its array '{one}' is cut off")
+                if info.file_size > MOST_DEFLATED * max(1, info.compress_size):
+                    raise ValueError(f"its array '{one}' announces more than it can hold")
+        chosen = name or _only_images(path, shapes)
+        require(chosen in members, f"{path} has no array '{chosen}'; there are {', '.join(members)}")
+        beside = {
+            one: np.lib.format.read_array(archive.open(info), allow_pickle=False)
+            for one, info in members.items()
+            if one != chosen and shapes[one] == shapes[chosen][:1]
+        }
+
+        def fill(out: np.ndarray) -> dict:
+            with archive.open(members[chosen]) as file:
+                read_header(file)
+                flat = memoryview(out).cast("B")
+                for start in range(0, len(flat), CHUNK):
+                    piece = file.read(min(CHUNK, len(flat) - start))
+                    flat[start : start + len(piece)] = piece
+            return {}
+
+        with archive.open(members[chosen]) as file:
+            shape, columns_first, dtype = read_header(file)
+        if columns_first:
+            raise ValueError("its images are in Fortran order; save numpy.ascontiguousarray of them")
+        images, _ = store.array(lambda: fingerprint([chosen, path]), shape, dtype, fill)
+        return images, beside
+
+
+def _only_images(path: Path, shapes: dict[str, tuple[int, ...]]) -> str:
+    candidates = [name for name, shape in shapes.items() if len(shape) in (3, 4)]
+    if not candidates:
+        candidates = [name for name, shape in shapes.items() if len(shape) == 2]
+    told = ", ".join(f"{name} ({' x '.join(map(str, shape))})" for name, shape in shapes.items())
+    require(len(candidates) == 1, f"{path} holds {told}; say which are the images: --dataset arrays array=NAME")
+    return candidates[0]
+
+
+def _announced(shape: tuple[int, ...], columns_first: bool, dtype: np.dtype) -> int:
+    return math.prod(shape) * dtype.itemsize
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,155 @@
+"""Pictures: image files found below a folder and decoded, all to one size, into one integer array."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from choices import Size, UserError
+from store import Mapped, Store, fingerprint
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"}
+COLOUR_MODES = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"}
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Return the image files below a folder, sorted; hidden files and folders are passed over."""
+    if not folder.exists():
+        raise UserError(
+            f"no folder {folder}; name one by --data_dir, or draw the built-in faces: "
+            "python Resources/simulate.py faces"
+        )
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file; --data_dir takes a folder of images")
+    paths = sorted(path for path in _walk(folder, set()) if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise UserError(f"no images in {folder}; looked at any depth for {', '.join(sorted(SUFFIXES))}")
+    return paths
+
+
+def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """Yield every file below a folder that is not hidden; linked folders too, each once."""
+    if folder.resolve() in seen:
+        return
+    seen.add(folder.resolve())
+    for path in folder.iterdir():
+        if path.is_dir() and not path.name.startswith("."):
+            yield from _walk(path, seen)
+        elif path.is_file() and not path.name.startswith("."):
+            yield path
+
+
+def decode(
+    paths: list[Path], folder: Path, size: Size | None, fit: str, colour: str, store: Store
+) -> tuple[np.ndarray | Mapped, int, dict[Path, str]]:
+    """Decode image files into one array.
+
+    Args:
+        paths: the files, below folder.
+        size, fit, colour: as the options of `datasets.Folder`.
+        store: where the array lies.
+
+    Returns:
+        (N, C, H, W) uint8 or uint16, the readable images first and in order; how many they are; and the reason for
+        each file that cannot be read.
+    """
+    with ThreadPoolExecutor() as pool:
+        headers = list(pool.map(_attempt, [_read_header] * len(paths), paths))
+        found = [header for header in headers if isinstance(header, tuple)]
+        if not found:
+            return np.empty(0), 0, dict(zip(paths, headers, strict=True))
+        target = size or _common_size([size for size, _ in found])
+        modes = {mode for _, mode in found}
+        channels = 3 if colour == "rgb" or (colour == "auto" and modes & COLOUR_MODES) else 1
+        deep = any(mode.startswith("I") for mode in modes)
+
+        def fill(out: np.ndarray) -> dict[str, str]:
+            def one(path: Path, header: object, row: np.ndarray) -> str | None:
+                return _attempt(_read_image, path, fit, row) if isinstance(header, tuple) else header
+
+            reasons = list(pool.map(one, paths, headers, out))
+            good = [index for index, reason in enumerate(reasons) if reason is None]
+            for to, index in enumerate(good):
+                if to < index:
+                    out[to] = out[index]
+            return {str(index): reason for index, reason in enumerate(reasons) if reason}
+
+        def key() -> str:
+            contents = (
+                path if isinstance(header, tuple) else header for path, header in zip(paths, headers, strict=True)
+            )
+            named = zip((os.fspath(path.relative_to(folder)) for path in paths), contents, strict=True)
+            return fingerprint([f"{target} {fit} {channels} {deep}", *(part for pair in named for part in pair)])
+
+        shape = (len(paths), channels, *target)
+        images, reasons = store.array(key, shape, np.uint16 if deep else np.uint8, fill)
+    return images, len(paths) - len(reasons), {paths[int(index)]: reason for index, reason in reasons.items()}
+
+
+def _common_size(sizes: list[Size]) -> Size:
+    counts = Counter(sizes)
+    if len(counts) > 1:
+        few = ", ".join(f"{size} ({count} images)" for size, count in counts.most_common(3))
+        raise UserError(
+            f"the images have {len(counts)} different sizes, such as {few}; choose one to bring them to, "
+            f"for example --dataset folder size={min(counts)}"
+        )
+    return sizes[0]
+
+
+def _attempt(function: Callable, path: Path, *arguments: object) -> object:
+    """Return what the function returns, or as a text why the file could not be read."""
+    try:
+        return function(path, *arguments)
+    except UnidentifiedImageError:
+        return "not an image"
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+        return str(error) or type(error).__name__
+
+
+def _read_header(path: Path) -> tuple[Size, str]:
+    with Image.open(path) as image:
+        if image.mode == "F":
+            raise ValueError("it has floating-point pixels; save it with 8 or 16 bits")
+        if image.format == "TIFF" and image.n_frames > 1:
+            raise ValueError(f"it holds {image.n_frames} pictures; save each as a file of its own")
+        width, height = image.size
+        if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # stored on its side
+            if image.format == "TIFF":  # Pillow 13 mixes up its rows and columns
+                raise ValueError("it is a TIFF stored on its side; save it upright")
+            width, height = height, width
+        return Size(height, width), image.mode
+
+
+def _read_image(path: Path, fit: str, out: np.ndarray) -> None:
+    """Decode one file into out (C, H, W), uint8 or uint16."""
+    with Image.open(path) as image:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):
+            values = np.asarray(image, np.float32)
+            if values.min() < 0 or values.max() > 65535:
+                raise ValueError("it has values beyond 16 bits")
+            planes, white = [Image.fromarray(values)] * len(out), 65535
+        else:
+            planes, white = image.convert("RGB" if len(out) == 3 else "L").split(), 255
+    full = np.iinfo(out.dtype).max
+    for plane, channel in zip(planes, out, strict=True):
+        values = np.asarray(_fit(plane, Size(*channel.shape), fit))
+        channel[:] = values if white == full == 255 else (values * (full / white)).round().clip(0, full)
+
+
+def _fit(plane: Image.Image, size: Size, fit: str) -> Image.Image:
+    shape = (size.width, size.height)
+    if plane.size == shape:
+        return plane
+    if fit == "crop":
+        return ImageOps.fit(plane, shape, Image.Resampling.BICUBIC)
+    if fit == "stretch":
+        return plane.resize(shape, Image.Resampling.BICUBIC)
+    values = np.asarray(plane, np.float32)
+    border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]]).mean()
+    return ImageOps.pad(plane, shape, Image.Resampling.BICUBIC, color=round(float(border)))

@@ -1,0 +1,170 @@
+"""The store: an array in memory, or, where it is large, in a file that is mapped into memory and used again.
+
+A stored array lies in a folder of its own, named after the content it was made from: array.npy, and told.json with
+what there is to say of it.
+"""
+
+import fcntl
+import json
+import math
+import mmap
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from choices import UserError
+
+IN_MEMORY = 2 * 2**30  # bytes; a larger array is stored in a file
+CHUNK = 2**24
+
+Fill = Callable[[np.ndarray], dict]
+
+
+class Mapped:
+    """An array file that is read where and when it is needed; its pages are the system's to keep or to drop.
+
+    Attributes:
+        array: the values, read-only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            shape, columns_first, dtype = read_header(file)
+            offset = file.tell()
+            expected = offset + math.prod(shape) * dtype.itemsize
+            if os.fstat(file.fileno()).st_size < expected:
+                raise ValueError(f"it is cut off: {expected} bytes are announced")
+            self._map = mmap.mmap(file.fileno(), expected, access=mmap.ACCESS_READ)
+        self._map.madvise(mmap.MADV_RANDOM)  # else each image read would bring in its neighbours on the disk
+        self.array = np.ndarray(shape, dtype, self._map, offset, order="F" if columns_first else "C")
+        self._offset = offset
+
+    def read_ahead(self, rows: Iterable[int]) -> None:
+        """Let the system fetch these rows while something else is done."""
+        row = self.array.strides[0]
+        for index in rows:
+            start = self._offset + index * row
+            first = start - start % mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_WILLNEED, first, start + row - first)
+
+
+class Store:
+    """Where arrays lie.
+
+    Args:
+        folder: for the files; made when the first is.
+        always: store small arrays too, which makes the next start quick.
+    """
+
+    def __init__(self, folder: Path, *, always: bool = False) -> None:
+        self.folder = folder
+        self.always = always
+
+    def array(self, key: Callable[[], str], shape: tuple[int, ...], dtype: type, fill: Fill) -> tuple:
+        """Return the array that `fill` writes, in memory or `Mapped`, and the dictionary that it returns.
+
+        Args:
+            key: called where a file is needed; a name for the content that the array is made from.
+            shape, dtype: of the array.
+            fill: writes all of the array; not called where the file is there already.
+
+        Raises:
+            UserError: where neither memory nor disk has room.
+        """
+        n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        if n_bytes <= IN_MEMORY and not self.always:
+            try:
+                array = np.empty(shape, dtype)
+            except MemoryError as error:
+                raise UserError(f"{told_bytes(n_bytes)} of images do not fit in memory") from error
+            return array, fill(array)
+        entry = self.folder / key()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with _locked(entry.with_suffix(".lock")):
+                if not entry.exists():
+                    self._make(entry, shape, dtype, fill)
+            return Mapped(entry / "array.npy"), json.loads((entry / "told.json").read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"cannot keep {told_bytes(n_bytes)} of decoded images in {self.folder}: "
+                f"{getattr(error, 'strerror', None) or error}; name another place by --cache_dir, or choose a smaller "
+                "size="
+            ) from error
+
+    def _make(self, entry: Path, shape: tuple[int, ...], dtype: type, fill: Fill) -> None:
+        scratch = entry.with_suffix(".part")
+        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed; the lock is ours
+        scratch.mkdir()
+        try:
+            with (scratch / "array.npy").open("w+b") as file:
+                header = {"shape": shape, "fortran_order": False, "descr": np.dtype(dtype).str}
+                np.lib.format.write_array_header_2_0(file, header)
+                n_bytes = file.tell() + math.prod(shape) * np.dtype(dtype).itemsize
+                file.flush()
+                os.posix_fallocate(file.fileno(), 0, n_bytes)  # a full disk must show here, not while writing
+            told = fill(np.load(scratch / "array.npy", mmap_mode="r+"))
+            (scratch / "told.json").write_text(json.dumps(told))
+            scratch.rename(entry)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+
+    def clear(self) -> int:
+        """Remove every stored array, and nothing else; returns the bytes that this sets free."""
+        freed = 0
+        for path in self.folder.glob("*") if self.folder.is_dir() else ():
+            if re.fullmatch(r"[0-9a-f]{32}(\.part|\.lock)?", path.name):
+                freed += sum(file.stat().st_blocks * 512 for file in path.glob("*.npy"))
+                path.unlink() if path.is_file() else shutil.rmtree(path)
+        return freed
+
+
+def read_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Return shape, order (whether Fortran's) and type of an open .npy file, which is then at its first value.
+
+    Raises:
+        ValueError: where it is none, or holds objects.
+    """
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, columns_first, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are never opened; save plain numbers")
+    return shape, columns_first, dtype
+
+
+def fingerprint(parts: Iterable[str | Path]) -> str:
+    """Return a name for texts and the content of files: another one as soon as a byte changes."""
+    whole = blake2b(digest_size=16)
+    for part in parts:
+        one = blake2b(digest_size=16)
+        for chunk in [part.encode()] if isinstance(part, str) else _chunks(part):
+            one.update(chunk)
+        whole.update(one.digest())
+    return whole.hexdigest()
+
+
+def told_bytes(n_bytes: float) -> str:
+    """Return a number of bytes as a person would say it."""
+    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let one process in at a time; the lock of one that died is free."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

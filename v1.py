@@ -1,0 +1,116 @@
+"""Recordings of visual cortex: from the published folders region1, region2, ... to images, responses and trials."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from arrays import read_table_array
+from choices import UserError, require
+
+PARTS = {"train": "training", "test": "validation"}  # the publisher's validation images are what we call the test
+WHITE = 255e-6  # the published images are grey values times 1e-6
+
+
+@dataclass
+class Region:
+    """What was recorded at one place.
+
+    Attributes:
+        shown: by part, images (n, P) and responses (n, K).
+        trials: (T, n, K) each presentation of the test images, or None.
+    """
+
+    name: str
+    shown: dict[str, tuple[np.ndarray, np.ndarray]]
+    trials: np.ndarray | None
+    notes: list[str]
+
+    @property
+    def n_neurons(self) -> int:
+        """K."""
+        return next(iter(self.shown.values()))[1].shape[1]
+
+
+def find_regions(folder: Path, numbers: tuple[int, ...]) -> list[Path]:
+    """Return the region folders of these numbers, all of them for none, or the folder itself if it is one."""
+    if not numbers and (folder / "validation_set.npy").is_file():
+        return [folder]
+    there = sorted(path for path in folder.glob("region*") if path.is_dir())
+    chosen = [folder / f"region{number}" for number in numbers] or there
+    missing = [path.name for path in chosen if path not in there]
+    if missing or not chosen:
+        raise UserError(
+            f"no folder {' or '.join(missing) or 'region1'} in {folder}; there are "
+            f"{', '.join(path.name for path in there) or 'no regions at all'}; --data_dir names the folder above them"
+        )
+    return chosen
+
+
+def read_region(folder: Path) -> Region:
+    """Read the five files of a region; images or responses may be missing, which is noted.
+
+    Raises:
+        UserError: where files are damaged or do not belong together.
+    """
+    files = {path.stem: path for path in folder.glob("*.npy")}
+    shown, notes = {}, []
+    for part, name in PARTS.items():
+        needed = (f"{name}_inputs", f"{name}_set")
+        absent = [f"{file}.npy" for file in needed if file not in files]
+        if absent:
+            notes.append(f"{folder.name}: no {' and '.join(absent)}, so it has no {part} images")
+            continue
+        images, responses = (read_table_array(files[file]) for file in needed)
+        require(
+            images.ndim == responses.ndim == 2 and len(images) == len(responses) > 0,
+            f"{folder}: {needed[0]} is {images.shape} and {needed[1]} {responses.shape}; both need a row per image",
+        )
+        shown[part] = images, responses
+    require(bool(shown), f"{folder} holds neither training nor validation images with their responses")
+    region = Region(folder.name, shown, None, notes)
+    require(
+        all(values.shape[1] == region.n_neurons for _, values in shown.values()),
+        f"{folder}: training_set and validation_set have different numbers of neurons",
+    )
+    if "raw_validation_set" in files and "test" in shown:
+        region.trials = read_table_array(files["raw_validation_set"])
+        require(
+            region.trials.ndim == 3 and region.trials.shape[1:] == shown["test"][1].shape,
+            f"{folder}: raw_validation_set is {region.trials.shape}, but needs presentations x images x neurons",
+        )
+    recorded = [responses for _, responses in shown.values()] + ([] if region.trials is None else [region.trials])
+    require(not any(np.isinf(values).any() for values in recorded), f"{folder}: a response is infinite")
+    return region
+
+
+def pool(regions: list[Region]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, list[str]]]:
+    """Put regions below each other, and their neurons side by side.
+
+    Returns:
+        Images (N, P); responses (N, all neurons), NaN where a neuron was not recorded; trials (T, N, all neurons),
+        likewise; and the columns `region`, `part` and `image`, the last the same for the same picture.
+    """
+    shown = [(region, part, *pair) for region in regions for part, pair in region.shown.items()]
+    sides = {images.shape[1] for _, _, images, _ in shown}
+    require(len(sides) == 1, f"the regions have images of different sizes: {sorted(sides)} px")
+    images = np.concatenate([images for _, _, images, _ in shown])
+    ends = np.cumsum([0, *(region.n_neurons for region in regions)])
+    n_trials = max((len(region.trials) for region in regions if region.trials is not None), default=0)
+    responses = np.full((len(images), ends[-1]), np.nan, np.float32)
+    trials = np.full((n_trials, len(images), ends[-1]), np.nan, np.float32)
+    row = 0
+    for region, part, pictures, values in shown:
+        rows = slice(row, row + len(pictures))
+        first = ends[regions.index(region)]
+        neurons = slice(first, first + region.n_neurons)
+        responses[rows, neurons] = values
+        if part == "test" and region.trials is not None:
+            trials[: len(region.trials), rows, neurons] = region.trials
+        row = rows.stop
+    columns = {
+        "region": [region.name for region, _, pictures, _ in shown for _ in pictures],
+        "part": [part for _, part, pictures, _ in shown for _ in pictures],
+        "image": [str(code) for code in np.unique(images, axis=0, return_inverse=True)[1].ravel()],
+    }
+    return images, responses, trials, columns
