@@ -2,8 +2,8 @@
 
 import gzip
 import math
+import warnings
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,6 @@ from choices import Size, UserError, require
 from store import IN_MEMORY, Mapped, Store, fingerprint, read_header, told_bytes
 
 MOST_DEFLATED = 1100  # a byte of deflate stands for at most 1032 bytes
-DAMAGED = (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, KeyError, zipfile.BadZipFile, zlib.error)
 CHUNK = 2**26  # values
 IDX_PARTS = {"train": "train", "t10k": "test"}
 
@@ -30,15 +29,16 @@ def open_array(path: Path, name: str | None, store: Store) -> tuple[np.ndarray |
         UserError: for a file that is damaged, cut off or not of numbers.
     """
     try:
-        if path.suffix.lower() == ".npz":
-            return _open_npz(path, name, store)
-        with path.open("rb") as file:
-            n_bytes = _announced(*read_header(file))
-        mapped = Mapped(path)  # fails where fewer bytes are there than announced
-        return (mapped if n_bytes > IN_MEMORY else np.load(path, allow_pickle=False)), {}
+        with warnings.catch_warnings(action="ignore"):  # numpy's, of odd headers
+            if path.suffix.lower() == ".npz":
+                return _open_npz(path, name, store)
+            with path.open("rb") as file:
+                n_bytes = _announced(*read_header(file))
+            mapped = Mapped(path)  # fails where fewer bytes are there than announced
+            return (mapped if n_bytes > IN_MEMORY else np.load(path, allow_pickle=False)), {}
     except UserError:
         raise
-    except DAMAGED as error:
+    except Exception as error:  # a damaged file fails in any way
         raise UserError(f"{path} cannot be read: {_reason(error)}") from error
 
 
@@ -62,9 +62,10 @@ def read_idx(path: Path) -> np.ndarray:
             magic = file.read(4)
             if len(magic) < 4 or magic[:3] != b"\0\0\x08":
                 raise ValueError("it is no idx file of bytes")
-            shape = tuple(np.frombuffer(file.read(4 * magic[3]), ">u4").tolist())
-            if len(shape) != magic[3]:
+            sides = file.read(4 * magic[3])
+            if len(sides) != 4 * magic[3]:
                 raise ValueError("it is cut off")
+            shape = tuple(np.frombuffer(sides, ">u4").tolist())
             n_bytes = math.prod(shape)
             if n_bytes > path.stat().st_size * (MOST_DEFLATED if path.suffix == ".gz" else 1):
                 raise ValueError(f"it announces {n_bytes} values, more than it can hold")
@@ -74,15 +75,24 @@ def read_idx(path: Path) -> np.ndarray:
                     f"it announces {n_bytes} values, but holds {'more' if len(values) > n_bytes else 'fewer'}"
                 )
             return values.reshape(shape).copy()
-    except DAMAGED as error:
+    except Exception as error:  # a damaged file fails in any way
         raise UserError(f"{path} cannot be read: {_reason(error)}") from error
 
 
 def find_idx(folder: Path) -> dict[str, tuple[Path, Path]]:
-    """Return the image and the label file of each part, train or test, whose two files are there at any depth."""
+    """Return the image and the label file of each part, train or test, whose two files are there at any depth.
+
+    Raises:
+        UserError: where two folders of the same depth hold files of one name, as of MNIST and Fashion-MNIST.
+    """
     files = {}
-    for path in sorted(folder.rglob("*ubyte*"), reverse=True):  # a plain file before its .gz
-        files[path.name.removesuffix(".gz").replace(".idx", "-idx")] = path
+    paths = (path for path in folder.rglob("*ubyte*") if path.is_file())
+    for path in sorted(paths, key=lambda path: (len(path.parts), path.suffix == ".gz")):  # a plain file before its .gz
+        first = files.setdefault(path.name.removesuffix(".gz").replace(".idx", "-idx"), path)
+        require(
+            first.parent == path.parent or len(first.parts) < len(path.parts),
+            f"{folder} holds both {first} and {path}; name the folder of one by --data_dir",
+        )
     kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
     pairs = {prefix: tuple(files.get(f"{prefix}-{kind}") for kind in kinds) for prefix in IDX_PARTS}
     return {IDX_PARTS[prefix]: pair for prefix, pair in pairs.items() if all(pair)}
@@ -100,7 +110,7 @@ def as_images(images: np.ndarray | Mapped, size: Size | None, where: Path) -> np
     require(kind.kind in "biuf" and kind.itemsize <= 8, f"{where} holds {kind}, but images are plain real numbers")
     values = _as_nchw(values, size, where)
     foreign = not kind.isnative or kind in (np.uint32, np.uint64)
-    if isinstance(images, Mapped):
+    if isinstance(images, Mapped) and not (foreign and values.nbytes <= IN_MEMORY):
         require(
             not foreign and images.array.flags.c_contiguous,
             f"{where} is large, and in Fortran order, foreign byte order or unsigned 32 bit; save it as C-ordered "
@@ -109,7 +119,8 @@ def as_images(images: np.ndarray | Mapped, size: Size | None, where: Path) -> np
         images.array = values
         return images
     if foreign or kind == np.float64:
-        values = values.astype(np.float32 if kind.itemsize > 2 else kind.newbyteorder("="))
+        with np.errstate(over="ignore"):  # what becomes infinite is refused
+            values = values.astype(np.float32 if kind.itemsize > 2 else kind.newbyteorder("="))
     return values
 
 
@@ -152,13 +163,14 @@ def choose_white(images: np.ndarray | Mapped, max_value: float | None, where: st
     low, high = bounds(values)
     white = max_value or {"uint8": 255, "uint16": 65535}.get(values.dtype.name, 1)
     require(math.isfinite(low) and math.isfinite(high), f"{where} holds values that are not finite (NaN or infinite)")
-    if low < 0 or high > white:
+    rounding = float(np.finfo(values.dtype).eps) if values.dtype.kind == "f" else 0  # 0.1 is more in float32
+    if low < 0 or high > white * (1 + rounding):
         raise UserError(
             f"{where} holds values from {low:g} to {high:g}, outside 0 to {white:g}"
             + ("; say which is white by max_value=" if low >= 0 else "; images cannot be negative, so shift them first")
         )
-    dark = max_value is None and values.dtype == np.uint16 and high < white / 2
-    return white, [
+    dark = max_value is None and values.dtype == np.uint16 and 0 < high < white / 2
+    return max(white, high), [
         f"the brightest of all values is {high:g} of {white:g}; max_value={high:g} would make it white"
     ] * dark
 
@@ -181,7 +193,7 @@ def _open_npz(path: Path, name: str | None, store: Store) -> tuple[np.ndarray | 
                 shapes[one] = header[0]
                 if info.file_size != file.tell() + _announced(*header):
                     raise ValueError(f"its array '{one}' is cut off")
-                if info.file_size > MOST_DEFLATED * max(1, info.compress_size):
+                if info.file_size > MOST_DEFLATED * max(1, min(info.compress_size, path.stat().st_size)):
                     raise ValueError(f"its array '{one}' announces more than it can hold")
         chosen = name or _only_images(path, shapes)
         require(chosen in members, f"{path} has no array '{chosen}'; there are {', '.join(members)}")
@@ -194,10 +206,13 @@ def _open_npz(path: Path, name: str | None, store: Store) -> tuple[np.ndarray | 
         def fill(out: np.ndarray) -> dict:
             with archive.open(members[chosen]) as file:
                 read_header(file)
-                flat = memoryview(out).cast("B")
+                flat = out.reshape(-1).view(np.uint8)
                 for start in range(0, len(flat), CHUNK):
-                    piece = file.read(min(CHUNK, len(flat) - start))
-                    flat[start : start + len(piece)] = piece
+                    target = flat[start : start + CHUNK]
+                    piece = file.read(len(target))
+                    if len(piece) < len(target):
+                        raise EOFError(f"its array '{chosen}' is cut off")
+                    target[:] = np.frombuffer(piece, np.uint8)
             return {}
 
         with archive.open(members[chosen]) as file:
@@ -222,4 +237,4 @@ def _announced(shape: tuple[int, ...], columns_first: bool, dtype: np.dtype) -> 
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0][:200]

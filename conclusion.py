@@ -54,7 +54,7 @@ def value_of(objective, baseline, loader) -> float:
     """Return the main metric of a baseline on the images of a loader."""
     from train import join
 
-    evidence = join([objective.evidence(baseline(x), y) for x, y in loader])
+    evidence = join((objective.evidence(baseline(x), y) for x, y in loader), len(loader))
     return objective.metrics(evidence)[objective.metric]
 
 

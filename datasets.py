@@ -107,6 +107,11 @@ class StimulusSet:
         """(C, H, W)."""
         return tuple(self.images.shape[1:])
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the images lie on a disk and are read when needed."""
+        return self._mapped is not None
+
     def sample(self, indices: Tensor, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """Return the samples at (B,) indices as a batch on a device.
 
@@ -125,9 +130,8 @@ class StimulusSet:
         self.responses = None if self.responses is None else self.responses.to(device)
 
     def read_ahead(self, indices: Tensor) -> None:
-        """Have the images at these indices fetched from the disk meanwhile, where they lie on one."""
-        if self._mapped:
-            self._mapped.read_ahead(indices.tolist())
+        """Have the images at these indices of a mapped set fetched from the disk meanwhile."""
+        self._mapped.read_ahead(indices.tolist())
 
     def _targets(self) -> dict[str, Tensor]:
         targets = {"label": self.labels, "response": self.responses}
@@ -281,7 +285,7 @@ class Mnist(StimulusSet):
         self, source: Source, *, name: Literal["mnist", "fashion", "kmnist"] = "mnist", download: bool = False
     ) -> None:
         found = find_idx(source.folder)
-        if not found and download:
+        if download and "train" not in found:
             _download_idx(name, source.folder)
             found = find_idx(source.folder)
         require(
@@ -366,6 +370,7 @@ class V1(StimulusSet):
         recorded = [v1.read_region(folder) for folder in v1.find_regions(source.folder, regions)]
         images, responses, trials, columns = v1.pool(recorded)
         side = math.isqrt(images.shape[1])
+        require(side**2 == images.shape[1], f"{source.folder}: images of {images.shape[1]} px are not square")
         images = as_images(images.astype(np.float32), Size(side, side), source.folder)
         white, _ = choose_white(images, max_value, str(source.folder))
         number = Counter()
@@ -374,7 +379,7 @@ class V1(StimulusSet):
             ids.append(f"{region}/{part}/{number[region, part]:04}")
             number[region, part] += 1
         self.neurons = [f"{region.name}/{i}" for region in recorded for i in range(region.n_neurons)]
-        self.repeated = torch.tensor([i for i, part in enumerate(columns["part"]) if part == "test"])
+        self.repeated = torch.tensor([i for i, part in enumerate(columns["part"]) if part == "test"], dtype=torch.int64)
         self.trials = torch.from_numpy(trials)[:, self.repeated]
         super().__init__(
             images,
@@ -460,5 +465,6 @@ def _download_idx(name: str, folder: Path) -> None:
     kind = {"mnist": datasets.MNIST, "fashion": datasets.FashionMNIST, "kmnist": datasets.KMNIST}[name]
     try:
         kind(str(folder), download=True)
-    except (OSError, RuntimeError) as error:  # no network, or no room
-        raise UserError(f"{name} cannot be downloaded to {folder}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # a network fails in any way
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{name} cannot be downloaded to {folder}: {reason}") from error

@@ -67,7 +67,7 @@ def read_csv(path: Path) -> dict[str, list[str]]:
     except csv.Error as error:
         raise UserError(f"the table {path} cannot be read: line {reader.line_num}: {error}") from error
     require(len(rows) > 1, f"the table {path} has no rows; it needs a header line and a row per image")
-    names = [name.strip() for name in rows[0][1]]
+    names = [_free(name.strip()) for name in rows[0][1]]
     require(
         all(names) and len(set(names)) == len(names),
         f"the table {path} needs a name for each column, each once; its first line reads {rows[0][1][:9]}",
@@ -109,10 +109,7 @@ def join_table(path: Path, ids: list[str]) -> tuple[Columns, list[str], int]:
     require(twice is None, f"{path} has several rows for '{twice}'")
     rows = {name: row for row, name in enumerate(table.pop(key))}
     found = [rows.get(name) for name in views[view]]
-    columns = {
-        f"{name}_" if name in RESERVED else name: ["" if row is None else column[row] for row in found]
-        for name, column in table.items()
-    }
+    columns = {name: ["" if row is None else column[row] for row in found] for name, column in table.items()}
     missing = [name for name, row in zip(ids, found, strict=True) if row is None]
     return columns, missing, len(rows) - len(ids) + len(missing)
 
@@ -126,15 +123,18 @@ def read_array_columns(values: np.ndarray, names: Sequence[str], where: str) -> 
     """
     require(values.ndim in (1, 2), f"{where} is {_shape(values)}, but a table is N rows by K columns")
     fields = values.dtype.names
-    parts = [values[field] for field in fields] if fields else list(values.reshape(len(values), -1).T)
-    names = names or fields or [f"column_{i}" for i in range(len(parts))]
+    parts = [values[field] for field in fields] if fields else list(np.atleast_2d(values.T))
+    names = [_free(name) for name in names or fields or [f"column_{i}" for i in range(len(parts))]]
     require(
         len(names) == len(parts) and len(set(names)) == len(names),
         f"{where} has {len(parts)} columns, but columns= names {len(names)}: {', '.join(names)}",
     )
     wrong = [name for name, part in zip(names, parts, strict=True) if part.ndim != 1 or part.dtype.kind not in "biufUS"]
     require(not wrong, f"{where}: {', '.join(wrong)} holds neither numbers nor texts")
-    return {name: _column(part) for name, part in zip(names, parts, strict=True)}
+    try:
+        return {name: _column(part) for name, part in zip(names, parts, strict=True)}
+    except SystemError as error:  # numpy's, of characters that do not exist
+        raise UserError(f"{where} is damaged: its texts are none") from error
 
 
 def adopt(columns: Columns, read: Columns, unfit: list[str], told: str, needed: Iterable[str | None]) -> list[str]:
@@ -177,6 +177,11 @@ def listing(lines: Iterable[str], most: int = 5) -> str:
 def as_texts(column: Sequence) -> list[str]:
     """Return a column as texts; whole numbers without a decimal point."""
     return column if isinstance(column, list) else [f"{value:.10g}" for value in column]
+
+
+def _free(name: str) -> str:
+    """Return a name for a column that stands for no other."""
+    return f"{name}_" if name in RESERVED else name
 
 
 def _column(values: np.ndarray) -> Sequence:

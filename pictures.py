@@ -1,6 +1,8 @@
 """Pictures: image files found below a folder and decoded, all to one size, into one integer array."""
 
+import math
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from choices import Size, UserError
 from store import Mapped, Store, fingerprint
 
+DRAFT = 1.5  # times the size that is wanted
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"}
 COLOUR_MODES = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"}
 
@@ -57,7 +60,7 @@ def decode(
         (N, C, H, W) uint8 or uint16, the readable images first and in order; how many they are; and the reason for
         each file that cannot be read.
     """
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, warnings.catch_warnings(action="ignore"):  # Pillow's, of every odd tag
         headers = list(pool.map(_attempt, [_read_header] * len(paths), paths))
         found = [header for header in headers if isinstance(header, tuple)]
         if not found:
@@ -107,7 +110,7 @@ def _attempt(function: Callable, path: Path, *arguments: object) -> object:
         return function(path, *arguments)
     except UnidentifiedImageError:
         return "not an image"
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+    except Exception as error:  # a damaged file fails in any way
         return str(error) or type(error).__name__
 
 
@@ -128,28 +131,33 @@ def _read_header(path: Path) -> tuple[Size, str]:
 def _read_image(path: Path, fit: str, out: np.ndarray) -> None:
     """Decode one file into out (C, H, W), uint8 or uint16."""
     with Image.open(path) as image:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):
-            values = np.asarray(image, np.float32)
-            if values.min() < 0 or values.max() > 65535:
-                raise ValueError("it has values beyond 16 bits")
-            planes, white = [Image.fromarray(values)] * len(out), 65535
-        else:
-            planes, white = image.convert("RGB" if len(out) == 3 else "L").split(), 255
+        enough = math.ceil(DRAFT * max(out.shape[1:]))
+        image.draft(image.mode, (enough, enough))  # a JPEG is halved while decoded, as long as it stays large enough
+        ImageOps.exif_transpose(image, in_place=True)
+        image.load()
+    if image.mode.startswith("I"):
+        values = np.asarray(image, np.float32)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("it has values beyond 16 bits")
+        image, white = Image.fromarray(values), 65535
+    else:
+        mode, white = "RGB" if len(out) == 3 else "L", 255
+        image = image if image.mode == mode else image.convert(mode)
+    values = np.asarray(_fit(image, Size(*out.shape[1:]), fit))
+    values = values.transpose(2, 0, 1) if values.ndim == 3 else values[None]  # (C, H, W)
     full = np.iinfo(out.dtype).max
-    for plane, channel in zip(planes, out, strict=True):
-        values = np.asarray(_fit(plane, Size(*channel.shape), fit))
-        channel[:] = values if white == full == 255 else (values * (full / white)).round().clip(0, full)
+    out[:] = values if white == full == 255 else (values * (full / white)).round().clip(0, full)
 
 
-def _fit(plane: Image.Image, size: Size, fit: str) -> Image.Image:
+def _fit(image: Image.Image, size: Size, fit: str) -> Image.Image:
     shape = (size.width, size.height)
-    if plane.size == shape:
-        return plane
+    if image.size == shape:
+        return image
     if fit == "crop":
-        return ImageOps.fit(plane, shape, Image.Resampling.BICUBIC)
+        return ImageOps.fit(image, shape, Image.Resampling.BICUBIC)
     if fit == "stretch":
-        return plane.resize(shape, Image.Resampling.BICUBIC)
-    values = np.asarray(plane, np.float32)
-    border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]]).mean()
-    return ImageOps.pad(plane, shape, Image.Resampling.BICUBIC, color=round(float(border)))
+        return image.resize(shape, Image.Resampling.BICUBIC)
+    values = np.asarray(image, np.float32)
+    border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]]).mean(0)
+    colour = tuple(border.round().astype(int).tolist()) if border.ndim else round(float(border))
+    return ImageOps.pad(image, shape, Image.Resampling.BICUBIC, color=colour)

@@ -129,7 +129,9 @@ def natural_order(ids: list[str]) -> np.ndarray:
 def _leave_gap(parts: Parts, order: np.ndarray, gap: int) -> Parts:
     held_out = np.zeros(len(order), bool)
     held_out[parts["validation"] + parts["test"]] = True
-    near = np.convolve(held_out[order], np.ones(2 * gap + 1), "same") > 0.5
+    n_before = np.cumsum([0, *held_out[order]])  # held-out ones before each place in order
+    place = np.arange(len(order))
+    near = n_before[np.minimum(place + gap + 1, len(order))] > n_before[np.maximum(place - gap, 0)]
     left_out = set(order[near & ~held_out[order]].tolist())
     training = [index for index in parts["training"] if index not in left_out]
     return parts | {"training": training, "left_out": sorted(left_out)}
@@ -269,25 +271,25 @@ def near_duplicates(dataset: StimulusSet, training: list[int], held_out: list[in
     if len(compared) < len(training):
         beside = (checked[:, None] + np.array([-2, -1, 1, 2])).ravel()
         compared = np.union1d(compared, beside[np.isin(beside, training)])
-    known, new = thumbnails(dataset, compared), thumbnails(dataset, checked)
+
+    known, new = (
+        F.normalize(small - small.mean(1, keepdim=True))  # whatever the brightness and contrast
+        for small in (thumbnails(dataset, compared), thumbnails(dataset, checked))
+    )
     mean = known.mean(0)
-
-    def direction(values: Tensor) -> Tensor:
-        values = values - mean
-        return F.normalize(values - values.mean(1, keepdim=True))
-
-    alike = direction(new) @ direction(known).T  # (checked, compared)
+    alike = F.normalize(new - mean) @ F.normalize(known - mean).T  # (checked, compared)
     return int((alike.max(1).values >= ALIKE).sum()), len(checked)
 
 
 def thumbnails(dataset: StimulusSet, indices: np.ndarray) -> Tensor:
     """Return (n, 256): grey 16x16 versions of images, every pixel the mean of its area."""
     height, width = (_areas(length) for length in dataset.image_shape[1:])
-    small = []
-    for chunk in np.array_split(indices, -(-len(indices) // 512)):
-        grey = dataset.sample(torch.as_tensor(chunk))["image"].mean(1)  # (B, H, W)
-        small.append((height @ grey @ width.T).flatten(1))
-    return torch.cat(small)
+    small = torch.empty(len(indices), THUMBNAIL**2)
+    for start in range(0, len(indices), 512):
+        chunk = torch.as_tensor(indices[start : start + 512])
+        grey = dataset.sample(chunk)["image"].mean(1)  # (B, H, W)
+        small[start : start + 512] = (height @ grey @ width.T).flatten(1)
+    return small
 
 
 def _areas(length: int) -> Tensor:

@@ -12,9 +12,9 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -87,28 +87,23 @@ class Store:
         entry = self.folder / key()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _locked(entry.with_suffix(".lock")):
-                if not entry.exists():
-                    self._make(entry, shape, dtype, fill)
+            lock = entry.with_suffix(".lock").open("w")
+        except OSError as error:
+            raise self._no_room(n_bytes, error) from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # free again as soon as a process that held it has died
+            if not entry.exists():
+                self._make(entry, shape, dtype, fill)
+        try:
             return Mapped(entry / "array.npy"), json.loads((entry / "told.json").read_text())
         except (OSError, ValueError) as error:
-            raise UserError(
-                f"cannot keep {told_bytes(n_bytes)} of decoded images in {self.folder}: "
-                f"{getattr(error, 'strerror', None) or error}; name another place by --cache_dir, or choose a smaller "
-                "size="
-            ) from error
+            raise UserError(f"{entry} is damaged: {error}; remove what is stored by --clear_cache") from error
 
     def _make(self, entry: Path, shape: tuple[int, ...], dtype: type, fill: Fill) -> None:
         scratch = entry.with_suffix(".part")
         shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed; the lock is ours
-        scratch.mkdir()
         try:
-            with (scratch / "array.npy").open("w+b") as file:
-                header = {"shape": shape, "fortran_order": False, "descr": np.dtype(dtype).str}
-                np.lib.format.write_array_header_2_0(file, header)
-                n_bytes = file.tell() + math.prod(shape) * np.dtype(dtype).itemsize
-                file.flush()
-                os.posix_fallocate(file.fileno(), 0, n_bytes)  # a full disk must show here, not while writing
+            self._allocate(scratch, shape, dtype)
             told = fill(np.load(scratch / "array.npy", mmap_mode="r+"))
             (scratch / "told.json").write_text(json.dumps(told))
             scratch.rename(entry)
@@ -116,11 +111,30 @@ class Store:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
 
+    def _allocate(self, folder: Path, shape: tuple[int, ...], dtype: type) -> None:
+        """Write the header of folder/array.npy, and take the room for its values at once."""
+        values = math.prod(shape) * np.dtype(dtype).itemsize
+        try:
+            folder.mkdir()
+            with (folder / "array.npy").open("wb") as file:
+                header = {"shape": shape, "fortran_order": False, "descr": np.dtype(dtype).str}
+                np.lib.format.write_array_header_2_0(file, header)
+                file.flush()
+                os.posix_fallocate(file.fileno(), 0, file.tell() + values)  # while writing, a full disk would kill us
+        except OSError as error:
+            raise self._no_room(values, error) from error
+
+    def _no_room(self, n_bytes: int, error: OSError) -> UserError:
+        return UserError(
+            f"cannot keep {told_bytes(n_bytes)} of decoded images in {self.folder}: {error.strerror}; name another "
+            "place by --cache_dir, or choose a smaller size="
+        )
+
     def clear(self) -> int:
         """Remove every stored array, and nothing else; returns the bytes that this sets free."""
         freed = 0
         for path in self.folder.glob("*") if self.folder.is_dir() else ():
-            if re.fullmatch(r"[0-9a-f]{32}(\.part|\.lock)?", path.name):
+            if _is_stored(path):
                 freed += sum(file.stat().st_blocks * 512 for file in path.glob("*.npy"))
                 path.unlink() if path.is_file() else shutil.rmtree(path)
         return freed
@@ -134,7 +148,12 @@ def read_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
     """
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, columns_first, dtype = read(file)
+    try:
+        shape, columns_first, dtype = read(file)
+    except (SyntaxError, TokenError) as error:  # which numpy lets through
+        raise ValueError("its header is damaged") from error
+    if min(shape, default=0) < 0:
+        raise ValueError("it announces a negative size")
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are never opened; save plain numbers")
     return shape, columns_first, dtype
@@ -156,15 +175,16 @@ def told_bytes(n_bytes: float) -> str:
     return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
 
 
+def _is_stored(path: Path) -> bool:
+    """Return whether this is an array of a store, perhaps half-made, or its lock."""
+    if not re.fullmatch(r"[0-9a-f]{32}(\.part|\.lock)?", path.name):
+        return False
+    if path.suffix == ".lock":
+        return path.is_file()
+    return path.is_dir() and {file.name for file in path.iterdir()} <= {"array.npy", "told.json"}
+
+
 def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             yield chunk
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let one process in at a time; the lock of one that died is free."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -72,6 +72,9 @@ class Watched:
         self.batches = batches
         self.bar = bar
 
+    def __len__(self) -> int:
+        return len(self.batches)
+
     def __iter__(self) -> Iterator:
         for batch in self.batches:
             yield batch

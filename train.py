@@ -5,7 +5,7 @@ Nothing here prints, writes files or knows a device. To add an optimizer or a sc
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn, optim
@@ -15,7 +15,7 @@ from choices import Table, require
 OPTIMIZERS = Table("optimizer")
 SCHEDULES = Table("schedule")
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batches = Collection[tuple[Tensor, Tensor]]
 
 
 def fit(model, training, validation, objective, optimizer, *, start_epoch, n_epochs, test_every) -> Iterator[dict]:
@@ -44,7 +44,8 @@ def fit(model, training, validation, objective, optimizer, *, start_epoch, n_epo
 def train_epoch(model, training: Batches, objective, optimizer, *, epoch: int = 0) -> float:
     """Take one step per batch; return the mean loss over images."""
     model.train()
-    losses, sizes = [], []
+    losses = torch.zeros(len(training), device=next(model.parameters()).device)
+    sizes = []
     for step, (x, y) in enumerate(training):
         before = weight_sums(model) if epoch == step == 0 else None
         loss = objective.loss(model(x), y)
@@ -53,9 +54,9 @@ def train_epoch(model, training: Batches, objective, optimizer, *, epoch: int = 
         optimizer.step()
         if before:
             check_moved(before, weight_sums(model))
-        losses.append(loss.detach())
+        losses[step] = loss.detach()  # in place: small tensors kept between large freed ones would fragment memory
         sizes.append(len(x))
-    losses = torch.stack(losses).double().cpu()  # (steps,), read once an epoch: reading makes a GPU wait
+    losses = losses.double().cpu()  # (steps,), read once an epoch: reading makes a GPU wait
     worst = int(losses.isfinite().logical_not().int().argmax())  # the first that is not finite
     require_finite(losses[worst].item(), "loss", f"epoch {epoch}, step {worst}", optimizer)
     largest = torch.stack([parameter.detach().abs().max() for parameter in model.parameters()]).max()
@@ -85,21 +86,32 @@ def predict(model, loader: Batches, objective) -> tuple[float, dict[str, Tensor]
     Returns:
         The mean loss over images, and the objective's evidence of all N images, (N, ...) each, on the CPU.
     """
-    training = model.training
+    training, loss = model.training, 0.0
+
+    def pieces() -> Iterator[dict[str, Tensor]]:
+        nonlocal loss
+        for x, y in loader:
+            prediction = model(x)
+            loss += objective.loss(prediction, y).double() * len(x)
+            yield objective.evidence(objective.output(prediction), y)
+
     model.eval()
-    loss, pieces = 0.0, []
-    for x, y in loader:
-        prediction = model(x)
-        loss += objective.loss(prediction, y).double() * len(x)
-        pieces.append(objective.evidence(objective.output(prediction), y))
+    evidence = join(pieces(), len(loader))
     model.train(training)
-    evidence = join(pieces)
     return float(loss) / len(next(iter(evidence.values()))), evidence
 
 
-def join(pieces: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the evidence of all batches as one, (N, ...) each, on the CPU."""
-    return {key: torch.cat([piece[key] for piece in pieces]).cpu() for key in pieces[0]}
+def join(pieces: Iterable[dict[str, Tensor]], n_batches: int) -> dict[str, Tensor]:
+    """Return the evidence of all batches, of which none is larger than the first, as one: (N, ...) each, on the CPU."""
+    whole, n = {}, 0
+    for piece in pieces:
+        size = len(next(iter(piece.values())))
+        for key, values in piece.items():
+            if key not in whole:  # in place: see train_epoch
+                whole[key] = values.new_empty((n_batches * size, *values.shape[1:]))
+            whole[key][n : n + size] = values
+        n += size
+    return {key: values[:n].cpu() for key, values in whole.items()}
 
 
 def weight_sums(model) -> dict[str, list[float]]:

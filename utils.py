@@ -187,7 +187,7 @@ class EvenBatches:
         n: int,
         batch_size: int,
         draw: Generator | None = None,
-        announce: Callable[[Tensor], None] = lambda positions: None,
+        announce: Callable[[Tensor], None] | None = None,
     ) -> None:
         self.n = n
         self.n_batches = -(-n // batch_size)
@@ -200,6 +200,9 @@ class EvenBatches:
     def __iter__(self) -> Iterator[Tensor]:
         order = torch.arange(self.n) if self.draw is None else torch.randperm(self.n, generator=self.draw)
         batches = order.tensor_split(self.n_batches)
+        if self.announce is None:
+            yield from batches
+            return
         self.announce(batches[0])
         for batch, following in zip(batches, (*batches[1:], batches[0][:0]), strict=True):
             self.announce(following)
@@ -230,7 +233,7 @@ def dataloaders(
             continue
         draw = Generator().manual_seed(seed) if part == "training" else None
         batches = Batches(dataset, indices, objective, device, augmentations if draw else (), draw)
-        sampler = EvenBatches(len(indices), batch_size, draw, batches.read_ahead)
+        sampler = EvenBatches(len(indices), batch_size, draw, batches.read_ahead if dataset.is_mapped else None)
         loaders[part] = DataLoader(batches, batch_sampler=sampler, collate_fn=_as_it_is)
     return loaders
 

@@ -37,7 +37,7 @@ def find_regions(folder: Path, numbers: tuple[int, ...]) -> list[Path]:
     if not numbers and (folder / "validation_set.npy").is_file():
         return [folder]
     there = sorted(path for path in folder.glob("region*") if path.is_dir())
-    chosen = [folder / f"region{number}" for number in numbers] or there
+    chosen = [folder / f"region{number}" for number in dict.fromkeys(numbers)] or there
     missing = [path.name for path in chosen if path not in there]
     if missing or not chosen:
         raise UserError(
@@ -61,7 +61,7 @@ def read_region(folder: Path) -> Region:
         if absent:
             notes.append(f"{folder.name}: no {' and '.join(absent)}, so it has no {part} images")
             continue
-        images, responses = (read_table_array(files[file]) for file in needed)
+        images, responses = (_read_numbers(files[file]) for file in needed)
         require(
             images.ndim == responses.ndim == 2 and len(images) == len(responses) > 0,
             f"{folder}: {needed[0]} is {images.shape} and {needed[1]} {responses.shape}; both need a row per image",
@@ -74,7 +74,7 @@ def read_region(folder: Path) -> Region:
         f"{folder}: training_set and validation_set have different numbers of neurons",
     )
     if "raw_validation_set" in files and "test" in shown:
-        region.trials = read_table_array(files["raw_validation_set"])
+        region.trials = _read_numbers(files["raw_validation_set"])
         require(
             region.trials.ndim == 3 and region.trials.shape[1:] == shown["test"][1].shape,
             f"{folder}: raw_validation_set is {region.trials.shape}, but needs presentations x images x neurons",
@@ -82,6 +82,13 @@ def read_region(folder: Path) -> Region:
     recorded = [responses for _, responses in shown.values()] + ([] if region.trials is None else [region.trials])
     require(not any(np.isinf(values).any() for values in recorded), f"{folder}: a response is infinite")
     return region
+
+
+def _read_numbers(path: Path) -> np.ndarray:
+    values = read_table_array(path)
+    require(values.dtype.kind in "biuf", f"{path} holds {values.dtype}, but needs plain numbers")
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        return values.astype(np.float32)
 
 
 def pool(regions: list[Region]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, list[str]]]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from conftest import HERE, SMALL
@@ -213,6 +214,111 @@ def test_unreadable_images_are_named_and_left_out_only_when_asked(noodle, stimul
     status, _, _ = noodle("faces_ae", words + " --skip_unreadable")
     assert status == 0
     assert json.loads((tmp_path / "weights" / "run" / "config.json").read_text())["skipped"] == ["01/broken.png"]
+
+
+# ------------------------------------------------------------------------------------------ blocks, kept images
+
+
+@pytest.fixture
+def video(tmp_path):
+    """A film of 60 frames in which neighbours are nearly the same, beside a table that tells its clip."""
+    place = np.linspace(0, 40, 60)[:, None, None]
+    y, x = np.mgrid[:16, :14]
+    frames = 0.5 + 0.5 * np.sin(x / 3 + place) * np.cos(y / 4 - place / 2)
+    folder = tmp_path / "video"
+    folder.mkdir()
+    np.save(folder / "frames.npy", (255 * frames).astype(np.uint8))
+    (folder / "clips.csv").write_text("clip\n" + "".join(f"{i // 30}\n" for i in range(60)))
+    return folder
+
+
+BLOCKS = "--dataset arrays metadata=clips.csv group=clip --split block --n_blocks 12 --val_fraction 0.2 --gap 2"
+
+
+def test_a_film_is_split_by_blocks_with_a_gap_and_its_record_tells_what_leaks(video, noodle, tmp_path):
+    status, out, err = noodle("faces_ae", f"--data_dir {video} --namestr run --n_epochs 2 {BLOCKS}")
+    assert status == 0, err
+    run = tmp_path / "weights" / "run"
+    split = json.loads((run / "split.json").read_text())
+    assert split["left_out"] and sorted(sum(split.values(), [])) == [f"{i:02}" for i in range(60)]
+    held_out = {int(name) for name in split["validation"] + split["test"]}
+    assert min(abs(int(name) - frame) for name in split["training"] for frame in held_out) == 3
+    result = json.loads((run / "result.json").read_text())
+    leaks = result["leaks"]
+    assert leaks["groups"] is None
+    assert leaks["near_duplicates"]["validation"]["checked"] == len(split["validation"])
+    assert "are both in training and in another part" not in err
+    with (run / "validation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["id"] for row in rows} == set(split["validation"])
+    assert all(int(row["clip"]) == int(row["id"]) // 30 and row["block"] for row in rows)
+
+
+def test_a_film_that_is_dealt_at_random_is_said_to_leak(noodle, video, tmp_path):
+    frames = np.repeat(np.load(video / "frames.npy"), 2, axis=0)
+    np.save(video / "frames.npy", frames)
+    words = f"--data_dir {video} --dataset arrays --namestr run --n_epochs 1 --val_fraction 0.2"
+    status, _, err = noodle("faces_ae", words)
+    assert status == 0 and "validation images have a near-duplicate in training" in err
+    found = json.loads((tmp_path / "weights" / "run" / "result.json").read_text())["leaks"]["near_duplicates"]
+    assert found["validation"]["n"] > found["validation"]["checked"] / 2
+
+
+def test_a_run_by_blocks_goes_on_exactly_where_it_was_stopped(video, noodle, tmp_path):
+    runs = tmp_path / "weights"
+    words = f"--data_dir {video} {BLOCKS} --schedule constant"
+    noodle("faces_ae", f"{words} --namestr whole --n_epochs 4")
+    noodle("faces_ae", f"{words} --namestr halves --n_epochs 2")
+    status, _, err = noodle("", f"--load_dir {runs / 'halves'} --n_epochs 4")
+    assert status == 0, err
+    assert same(weights_of(runs / "whole" / "3"), weights_of(runs / "halves" / "3"))
+    assert read_records(runs / "whole") == read_records(runs / "halves")
+    for name in ("split.json", "validation.csv"):
+        assert (runs / "whole" / name).read_text() == (runs / "halves" / name).read_text()
+    results = [json.loads((runs / name / "result.json").read_text()) for name in ("whole", "halves")]
+    assert [result.pop("seconds") >= 0 for result in results] and results[0] == results[1]
+
+
+def kept(cache):
+    return {path: path.stat().st_mtime_ns for path in cache.glob("*/array.npy")}
+
+
+def test_decoded_images_are_kept_and_used_again_until_a_file_changes_and_removed_when_asked(
+    noodle, stimuli, tmp_path, monkeypatch
+):
+    import shutil
+
+    import pictures
+
+    decoded = []
+    true_read = pictures._read_image
+    monkeypatch.setattr(pictures, "_read_image", lambda *about: (decoded.append(about[0]), true_read(*about))[1])
+    folder, cache = shutil.copytree(stimuli, tmp_path / "stimuli"), tmp_path / "cache"
+    words = f"--data_dir {folder} --cache_dir {cache} --n_epochs 1"
+    assert noodle("faces_ae", f"{words} --namestr a")[0] == 0
+    before = kept(cache)
+    assert len(before) == 1 and len(decoded) == 24
+    assert noodle("faces_ae", f"{words} --namestr b")[0] == 0
+    assert kept(cache) == before and len(decoded) == 24
+    assert noodle("faces_ae", f"--data_dir {folder} --n_epochs 1 --namestr unkept")[0] == 0
+    a, b, unkept = (weights_of(tmp_path / "weights" / name / "0") for name in ("a", "b", "unkept"))
+    assert same(a, b) and same(a, unkept)
+
+    decoded.clear()
+    changed = pictures.find_images(folder)[0]
+    told = changed.stat()
+    Image.open(changed).rotate(180).save(changed)
+    os.utime(changed, ns=(told.st_atime_ns, told.st_mtime_ns))  # noticed by content, not by time
+    assert noodle("faces_ae", f"{words} --namestr c")[0] == 0
+    assert len(kept(cache)) == 2 and before.items() <= kept(cache).items() and len(decoded) == 24
+    assert not same(a, weights_of(tmp_path / "weights" / "c" / "0"))
+
+    (cache / "mine.txt").write_text("notes")
+    status, out, _ = noodle("faces_ae", f"{words} --clear_cache")
+    assert status == 0 and "MiB of decoded images removed from" in out and str(cache) in out
+    assert [path.name for path in cache.iterdir()] == ["mine.txt"]
+    status, out, _ = noodle("faces_ae", f"{words} --clear_cache")
+    assert status == 0 and out.startswith("0.0 MiB")
 
 
 MISTAKES = {

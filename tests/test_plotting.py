@@ -323,7 +323,7 @@ def test_a_report_writes_every_picture_of_a_run_and_says_where(name, expected, w
 
 
 def written_order(expected, written):
-    order = ["latent_map", "curves", "reconstructions", "confusion", "mistakes"]
+    order = ["latent_map", "augmented", "curves", "reconstructions", "confusion", "mistakes"]
     return [key for key in order if key in expected & written]
 
 

@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 
 import main
 from datasets import DATASETS, Source
@@ -25,3 +27,36 @@ def test_the_expression_and_the_person_are_read_from_folder_and_name(data, tmp_p
     assert dataset.images.shape == (204, 3, 32, 32)
     assert dataset.classes == ["neutral", "smiling"]
     assert len(set(dataset.columns["person"])) == 102
+
+
+def test_the_recorded_neurons_are_read_and_the_mean_of_their_trials_is_their_response(data, tmp_path):
+    dataset = DATASETS.build("v1", Source(data("antolik2016_v1"), Store(tmp_path)))
+    assert dataset.images.shape == (50, 1, 31, 31)
+    assert dataset.responses.shape == (50, 103)
+    assert dataset.trials.shape == (10, 50, 103)
+    assert torch.allclose(dataset.trials.mean(0), dataset.responses, rtol=0, atol=1e-5)
+    assert len(set(dataset.columns["image"])) == 50
+    image = dataset.sample(torch.arange(50))["image"]
+    assert (image.min(), image.max()) == (0, 1)
+    assert "no training_inputs.npy" in dataset.notes[0]
+
+
+@pytest.mark.parametrize("view", ["crop", "arena"])
+def test_the_images_of_a_mouse_have_a_row_of_the_table_each(view, data, tmp_path):
+    choice = f"arrays file=mouse_{view}_ims.npz metadata=mouse_mdata.npy"
+    dataset = DATASETS.build(choice, Source(data("mouse_openfield"), Store(tmp_path)))
+    assert dataset.images.shape == (2330, 1, 50, 50)
+    with np.load(data("mouse_openfield") / f"mouse_{view}_ims.npz") as file:
+        assert np.array_equal(dataset.images[:, 0].numpy(), file["arr_0"])
+    table = np.load(data("mouse_openfield") / "mouse_mdata.npy")
+    assert len(dataset.columns) == table.shape[1]
+    assert np.array_equal(np.stack(list(dataset.columns.values()), 1), table)
+
+
+def test_mnist_is_the_mnist_that_everyone_knows(data, tmp_path):
+    dataset = DATASETS.build("mnist", Source(data("mnist"), Store(tmp_path)))
+    assert dataset.images.shape == (70_000, 1, 28, 28)
+    assert dataset.columns["part"].count("train") == 60_000
+    assert dataset.columns["class"][:10] == list("5041921314")
+    assert dataset.columns["class"][60_000:60_005] == list("72104")
+    assert dataset.images[:60_000].numpy().mean() == pytest.approx(33.32, abs=0.005)

@@ -1,12 +1,16 @@
 """Splits that do not lie, and what leaks between their parts."""
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import deal, known
 
+import splits
+import utils
 from choices import UserError
 from datasets import StimulusSet
-from splits import shared_groups
+from splits import blocks, leaks, natural_order, near_duplicates, shared_groups, suggested_groups, thumbnails
 
 
 @pytest.mark.parametrize("how", ["random", "group"])
@@ -77,3 +81,276 @@ def test_too_few_people_to_deal_out_is_refused():
 def test_a_given_split_takes_no_other_wish(wish):
     with pytest.raises(UserError, match="--split given"):
         deal(known(), "given", **wish)
+
+
+@pytest.mark.parametrize(("part", "message"), [("trian", "frame1 has the part 'trian'"), ("", "has the part ''")])
+def test_an_unknown_part_in_the_column_is_named_with_its_image(part, message):
+    with pytest.raises(UserError, match=f"{message}; the parts are train, training, val"):
+        deal(film(3, columns={"part": ["train", part, "val"]}), "given")
+
+
+def test_a_given_split_follows_the_column_part_rather_than_folders():
+    dataset = StimulusSet(
+        torch.zeros(3, 1, 1, 1), ["test/a", "test/b", "c"], max_value=1, columns={"part": ["Valid", "train", "TEST"]}
+    )
+    assert deal(dataset, "given") == {"training": [1], "validation": [0], "test": [2]}
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+def test_a_given_split_without_validation_deals_some_of_training_out_balanced_and_reproducibly(with_labels):
+    dataset = known(n_people=50, with_labels=with_labels)
+    dataset.columns["part"] = ["train"] * 200 + ["test"] * 100
+    parts = deal(dataset, "given", val_fraction=0.15)
+    assert parts["test"] == list(range(200, 300))
+    assert len(parts["validation"]) == 30
+    assert sorted(parts["training"] + parts["validation"]) == list(range(200))
+    happy = sum(dataset.columns["emotion"][i] == "happy" for i in parts["validation"])
+    assert not with_labels or abs(happy - 20) <= 1
+    assert deal(dataset, "given", val_fraction=0.15) == parts != deal(dataset, "given", val_fraction=0.15, seed=2)
+
+
+# ------------------------------------------------------------------------------------------------------ blocks
+
+
+def film(n, columns=None, group=None, images=None) -> StimulusSet:
+    """Frames whose names are out of order as text: frame0, frame1, frame10, frame11, frame2 ..."""
+    images = torch.zeros(n, 1, 4, 4, dtype=torch.uint8) if images is None else images
+    ids = sorted(f"frame{i}" for i in range(n))
+    return StimulusSet(images, ids, max_value=255, columns=columns or {}, group=group)
+
+
+def in_time(dataset):
+    """The index of frame0, frame1, frame2 ..."""
+    return [dataset.ids.index(f"frame{i}") for i in range(len(dataset))]
+
+
+def test_frames_are_ordered_by_the_numbers_in_their_names():
+    names = ["frame10.png", "frame9.png", "b/2_1.png", "b/2_0.png", "b/10_0.png", "frame.png", "007.png", "6.png"]
+    ordered = ["6.png", "007.png", "b/2_0.png", "b/2_1.png", "b/10_0.png", "frame9.png", "frame10.png", "frame.png"]
+    assert [names[i] for i in natural_order(names)] == ordered
+
+
+@pytest.mark.parametrize(("n_frames", "n_blocks"), [(100, 20), (101, 20), (13, 5), (7, 1), (3, 20), (1, 1)])
+def test_blocks_are_contiguous_in_time_and_nearly_equally_long(n_frames, n_blocks):
+    dataset = film(n_frames)
+    one = blocks(dataset.ids, n_blocks, None)
+    ordered = [one[i] for i in in_time(dataset)]
+    assert ordered == sorted(ordered)
+    lengths = [ordered.count(block) for block in set(ordered)]
+    assert len(lengths) == min(n_frames, n_blocks)
+    assert max(lengths) - min(lengths) <= 1
+
+
+@pytest.mark.parametrize("n_blocks", [1, 2, 7, 1000])
+@pytest.mark.parametrize("as_numbers", [False, True])
+def test_no_block_reaches_across_recordings_and_every_recording_has_one(n_blocks, as_numbers):
+    lengths = (50, 20, 1, 4)
+    recordings = np.repeat(np.arange(4.0), lengths) if as_numbers else list("a" * 50 + "b" * 20 + "c" + "d" * 4)
+    ids = [f"{recording}/{i}" for recording, n in enumerate(lengths) for i in range(n)]
+    made = blocks(ids, n_blocks, recordings)
+    belongs = {block: set() for block in made}
+    for block, recording in zip(made, recordings, strict=True):
+        belongs[block].add(recording)
+    assert all(len(of) == 1 for of in belongs.values())
+    assert len(set().union(*belongs.values())) == 4
+    assert n_blocks - 4 <= len(belongs) <= n_blocks + 4 or n_blocks == 1000 and len(belongs) == 75
+
+
+def opened(folder, words="arrays", **flags):
+    """A dataset as a run opens it."""
+    given = {"data_dir": folder, "save_dir": folder, "dataset": words, "skip_unreadable": False, "split": "block"}
+    return utils.open_dataset(given | {"n_blocks": 5} | flags)
+
+
+@pytest.mark.parametrize("group", [None, "session"])
+def test_a_run_by_blocks_has_a_column_of_them_and_keeps_them_apart(tmp_path, group):
+    images = np.zeros((40, 4, 4), np.uint8)
+    np.savez(tmp_path / "x.npz", images=images, session=np.repeat([1, 2], 20))
+    dataset = opened(tmp_path, f"arrays group={group or 'none'}")
+    assert dataset.group == "block"
+    assert list(dataset.columns) == ["session", "block"]
+    assert dataset.columns["block"] == blocks(dataset.ids, 5, dataset.columns["session"] if group else None)
+    parts = deal(dataset, "block", val_fraction=0.25)
+    assert shared_groups(parts, dataset.columns["block"]) == 0
+    assert sorted(parts["training"] + parts["validation"]) == list(range(40))
+
+
+@pytest.mark.parametrize("gap", [0, 1, 3])
+def test_the_folds_of_blocks_test_every_frame_once(gap):
+    dataset = film(50)
+    dataset.columns["block"], dataset.group = blocks(dataset.ids, 10, None), "block"
+    tested = [i for k in range(1, 6) for i in deal(dataset, "block", fold=(k, 5), gap=gap)["test"]]
+    assert sorted(tested) == list(range(50))
+
+
+@pytest.mark.parametrize("gap", [0, 1, 2, 5])
+@pytest.mark.parametrize("sizes", [{}, {"test_fraction": 0.2}, {"fold": (1, 5)}])
+def test_no_training_frame_lies_within_the_gap_of_a_held_out_one(gap, sizes):
+    dataset = film(200)
+    dataset.columns["block"], dataset.group = blocks(dataset.ids, 10, None), "block"
+    parts = deal(dataset, "block", **sizes, gap=gap)
+    time = np.empty(200, int)
+    time[in_time(dataset)] = np.arange(200)
+    held_out = time[parts["validation"] + parts["test"]]
+    distances = np.abs(time[:, None] - held_out).min(1)
+    assert (distances[parts["training"]] > gap).all()
+    assert (distances[parts.get("left_out", [])] <= gap).all()
+    assert sorted(i for part in parts.values() for i in part) == list(range(200))
+    assert ("left_out" in parts) == (gap > 0)
+
+
+@pytest.mark.parametrize("how", ["random", "group", "given"])
+def test_a_gap_beside_another_split_is_refused(how):
+    with pytest.raises(UserError, match=f"--gap leaves out frames .* --split {how} makes none"):
+        deal(known(), how, gap=2)
+
+
+@pytest.mark.parametrize("gap", [7, 11, 1000])
+def test_a_gap_that_leaves_nothing_for_training_is_refused(gap):
+    dataset = film(21)
+    dataset.columns["block"], dataset.group = blocks(dataset.ids, 3, None), "block"
+    with pytest.raises(UserError, match="nothing is left for training"):
+        deal(dataset, "block", test_fraction=0.34, gap=gap)
+
+
+# ------------------------------------------------------------------------------------------------------- leaks
+
+
+def named(ids, columns=None, label=None):
+    return StimulusSet(torch.zeros(len(ids), 1, 2, 2), ids, max_value=1, columns=columns or {}, label=label)
+
+
+@pytest.mark.parametrize("name", ["face_id", "mouse", "session", "Subject ID", "recording-day"])
+def test_a_column_named_after_individuals_or_recordings_suggests_groups(name):
+    dataset = named([str(i) for i in range(12)], {"mood": list("abcdef") * 2, name: np.repeat([3.0, 7, 8], 4)})
+    what, remedy, groups = suggested_groups(dataset)
+    assert what == f"'{name}'" and f"group={name}" in remedy
+    assert groups == ["3"] * 4 + ["7"] * 4 + ["8"] * 4
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [f"{person}_{i}.png" for person in "abc" for i in range(3)],
+        [f"x/{i}/face-{person}-{i}.png" for person in "abc" for i in range(3)],
+    ],
+)
+def test_beginnings_of_file_names_that_repeat_suggest_groups(ids):
+    what, remedy, groups = suggested_groups(named(ids))
+    assert what == "beginnings of file names, such as a," and "pattern={person}_{}" in remedy
+    assert groups == [person for person in "abc" for _ in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("ids", "columns", "label"),
+    [
+        ([f"{i}.png" for i in range(12)], {}, None),
+        ([f"face_{i}.png" for i in range(12)], {}, None),
+        ([f"face{i // 2}" for i in range(4)], {}, None),
+        ([f"{'abc'[i % 3]}_{i}.png" for i in range(12)], {"mood": list("xyz") * 4}, "mood"),
+        (["frame"] * 12, {}, None),
+        ([str(i) for i in range(12)], {"mouse": list("abc") * 4}, "mouse"),
+        ([str(i) for i in range(12)], {"mouse": ["a"] * 12}, None),
+        ([str(i) for i in range(12)], {"mouse": [str(i) for i in range(12)]}, None),
+        ([str(i) for i in range(12)], {"mousetrap": list("abc") * 4}, None),
+    ],
+    ids=["unique", "numbered", "few", "class", "constant", "is label", "constant column", "unique column", "other"],
+)
+def test_names_that_are_unique_constant_or_the_class_suggest_no_groups(ids, columns, label):
+    assert suggested_groups(named(ids, columns, label)) is None
+
+
+def noise(n, channels=1, height=40, width=32, seed=0):
+    """Smooth random images from 0 to about 200."""
+    draw = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(n, channels, 4, 4, generator=draw)
+    return resize(coarse, (height, width)).mul(180).add(10)
+
+
+def resize(images, size):
+    return F.interpolate(images, tuple(size), mode="bilinear", antialias=True)
+
+
+def as_set(images):
+    images = images.round().to(torch.uint8)
+    return StimulusSet(images, [str(i) for i in range(len(images))], max_value=255, columns={})
+
+
+def found(pictures, held_out):
+    images = torch.cat([pictures, held_out])
+    n = len(pictures)
+    return near_duplicates(as_set(images), list(range(n)), list(range(n, len(images))))
+
+
+CHANGES = {
+    "copy": lambda x: x,
+    "brighter": lambda x: x + 40,
+    "less contrast": lambda x: x * 0.5 + 50,
+    "noisy": lambda x: x + 4 * torch.randn(x.shape),
+    "resized": lambda x: resize(resize(x, [side * 7 // 8 for side in x.shape[2:]]), x.shape[2:]),
+}
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 32), (3, 40, 32), (1, 16, 16), (1, 14, 12), (1, 100, 17)])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_copy_of_a_training_image_is_a_near_duplicate(change, shape):
+    pictures = noise(60, *shape)
+    assert found(pictures, CHANGES[change](pictures[5:15])) == (10, 10)
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 32), (3, 40, 32), (1, 16, 16), (1, 14, 12), (1, 100, 17)])
+def test_another_picture_is_no_near_duplicate(shape):
+    assert found(noise(60, *shape), noise(20, *shape, seed=1)) == (0, 20)
+
+
+def test_only_the_held_out_images_that_have_a_twin_are_counted():
+    pictures = noise(60)
+    assert found(pictures, torch.cat([pictures[:3], noise(7, seed=1)])) == (3, 10)
+
+
+@pytest.mark.parametrize("limit", ["MOST_COMPARED", "MOST_VALUES"])
+def test_of_too_many_training_images_those_next_to_a_held_out_one_are_compared(monkeypatch, limit):
+    monkeypatch.setattr(splits, limit, 7 if limit == "MOST_COMPARED" else 7 * 40 * 32)
+    pictures = noise(60).repeat_interleave(2, 0)
+    held_out = [10, 51, 119]
+    training = [i for i in range(120) if i not in held_out]
+    assert near_duplicates(as_set(pictures), training, held_out) == (3, 3)
+
+
+def test_of_too_many_held_out_images_evenly_spaced_ones_are_checked(monkeypatch):
+    monkeypatch.setattr(splits, "MOST_CHECKED", 5)
+    pictures = noise(60)
+    assert found(pictures, pictures[:20]) == (5, 5)
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (1, 40, 33), (3, 50, 17), (1, 7, 5), (1, 1, 100)])
+def test_a_thumbnail_holds_the_mean_of_each_area(shape):
+    """Against pixels cut into 16 x 16 pieces each, whose means are then plain."""
+    images = torch.rand(3, *shape)
+    pieces = images.double().mean(1).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    expected = pieces.reshape(3, 16, shape[1], 16, shape[2]).mean((2, 4)).flatten(1)
+    dataset = StimulusSet(images, list("abc"), max_value=1, columns={})
+    assert torch.allclose(thumbnails(dataset, np.array([2, 0])), expected[[2, 0]].float(), atol=1e-6)
+
+
+def test_what_leaks_is_recorded_and_told():
+    pictures = noise(30).repeat_interleave(2, 0)
+    dataset = as_set(pictures)
+    dataset.columns["mouse"] = [str(i // 6) for i in range(60)]
+    held_out = {"validation": [1, 21, 41], "test": [5, 7]}
+    parts = held_out | {"training": [i for i in range(60) if i not in (1, 21, 41, 5, 7)]}
+    record, notes = leaks(dataset, parts)
+    assert record["groups"] == {"what": "'mouse'", "n": 10, "in_two_parts": 4}
+    assert record["near_duplicates"] == {"validation": {"n": 3, "checked": 3}, "test": {"n": 2, "checked": 2}}
+    assert "4 of 10 different 'mouse' are both in training and in another part" in notes[0]
+    assert "--dataset NAME group=mouse and --split group" in notes[0]
+    assert "3 of 3 validation images have a near-duplicate" in notes[1] and "2 of 2 test images" in notes[2]
+
+
+def test_where_nothing_leaks_nothing_is_told():
+    dataset = as_set(noise(30))
+    dataset.columns["mouse"] = [str(i // 3) for i in range(30)]
+    dataset.group = "mouse"
+    record, notes = leaks(dataset, {"training": list(range(24)), "validation": list(range(24, 30)), "test": []})
+    assert record == {"groups": None, "near_duplicates": {"validation": {"n": 0, "checked": 6}}}
+    assert notes == []

@@ -3,20 +3,25 @@
 import csv
 import os
 
+import numpy as np
 import pytest
 import torch
 from conftest import deal, known
+from PIL import Image
 
+import arrays
+import store
 import utils
+from augment import AUGMENTATIONS
 from choices import UserError
 from model import build_model
 from objectives import OBJECTIVES
 
 
-def loaders(dataset, parts, batch_size=8):
-    objective = OBJECTIVES.build("classify")
-    settings = {"augmentations": [], "device": torch.device("cpu"), "seed": 3}
-    return utils.dataloaders(dataset, parts, objective, batch_size=batch_size, **settings)
+def loaders(dataset, parts, batch_size=8, objective="classify", augmentations=()):
+    augmentations = [AUGMENTATIONS.build(choice) for choice in augmentations]
+    settings = {"augmentations": augmentations, "device": torch.device("cpu"), "seed": 3}
+    return utils.dataloaders(dataset, parts, OBJECTIVES.build(objective), batch_size=batch_size, **settings)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 8, 53, 54, 1000])
@@ -44,6 +49,85 @@ def test_the_label_stays_with_its_image():
     for x, y in loaders(dataset, deal(dataset))["training"]:
         indices = (x[:, 0, 0, 0] * 255).round().long()
         assert torch.equal(y, dataset.labels[indices])
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(1, 8), (8, 8), (9, 8), (100, 7)])
+@pytest.mark.parametrize("shuffled", [True, False])
+def test_every_batch_is_announced_once_and_before_it_comes_and_in_the_same_order_as_unannounced(
+    n, batch_size, shuffled
+):
+    def draw():
+        return torch.Generator().manual_seed(1) if shuffled else None
+
+    announced = []
+    for _ in range(2):
+        silent, telling = draw(), draw()
+        announced.clear()
+        plain = [batch.tolist() for batch in utils.EvenBatches(n, batch_size, silent)]
+        told = []
+        for batch in utils.EvenBatches(n, batch_size, telling, lambda batch: announced.append(batch.tolist())):
+            told.append(batch.tolist())
+            assert told[-1] in announced
+        assert told == plain == [batch for batch in announced if batch]
+        assert not shuffled or torch.equal(silent.get_state(), telling.get_state())
+    assert sorted(sum(plain, [])) == list(range(n))
+
+
+AUGMENTED = ["flip", "crop area=0.5,1", "noise"]
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Return a function that opens 30 colour images as a run does: pictures, or an array in a file."""
+    images = np.random.default_rng(0).integers(0, 256, (30, 12, 10, 3), dtype=np.uint8)
+
+    def open_as(kind):
+        folder = tmp_path / kind
+        if not folder.exists():
+            folder.mkdir()
+            if kind == "folder":
+                for i, image in enumerate(images):
+                    Image.fromarray(image).save(folder / f"{i:02}.png")
+            elif kind == "npy":
+                np.save(folder / "x.npy", images)
+            else:
+                {"npz": np.savez, "npz_compressed": np.savez_compressed}[kind](folder / "x.npz", x=images)
+        flags = {"data_dir": folder, "save_dir": tmp_path, "skip_unreadable": False, "split": "random"}
+        return utils.open_dataset(flags | {"dataset": "folder" if kind == "folder" else "arrays"})
+
+    return open_as
+
+
+@pytest.mark.parametrize("kind", ["folder", "npy", "npz", "npz_compressed"])
+def test_images_that_lie_on_the_disk_make_the_same_batches_as_those_in_memory(kind, opened, monkeypatch):
+    def epochs():
+        dataset = opened(kind)
+        made = loaders(dataset, deal(dataset), objective="reconstruct", augmentations=AUGMENTED)
+        return dataset.is_mapped, [x for _ in range(2) for part in ("training", "validation") for x, _ in made[part]]
+
+    here, in_memory = epochs()
+    for module in (store, arrays):
+        monkeypatch.setattr(module, "IN_MEMORY", 0)
+    there, mapped = epochs()
+    assert (here, there) == (False, True)
+    assert len(in_memory) == len(mapped) == 10
+    assert all(torch.equal(a, b) for a, b in zip(in_memory, mapped, strict=True))
+
+
+def test_a_loader_whose_draw_is_restored_makes_exactly_the_batches_that_would_have_come(opened):
+    def training():
+        dataset = opened("folder")
+        return loaders(dataset, deal(dataset), objective="reconstruct", augmentations=AUGMENTED)["training"]
+
+    whole = training()
+    first = torch.cat([x for x, _ in whole])
+    state = whole.batch_sampler.draw.get_state()
+    expected = [x for _ in range(2) for x, _ in whole]
+    resumed = training()
+    resumed.batch_sampler.draw.set_state(state)
+    after = [x for _ in range(2) for x, _ in resumed]
+    assert all(torch.equal(a, b) for a, b in zip(expected, after, strict=True))
+    assert not torch.equal(first, torch.cat(expected)[: len(first)])
 
 
 # ---------------------------------------------------------------------------------------------------- sessions

@@ -1,0 +1,145 @@
+"""Loading alone, ours beside torchvision's: `loading.py mnist DATA_DIR`, `loading.py folder DATA_DIR`.
+
+All are timed in turn, so that what else the machine does falls on all; printed are images per second (median, least
+and most over the rounds) and the median of the paired ratios.
+"""
+
+import argparse
+import gzip
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as main.py
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+import torchvision
+from torch.utils.data import DataLoader
+from torchvision import transforms
+
+import utils
+from datasets import DATASETS, Source, StimulusSet
+from objectives import OBJECTIVES
+from pictures import find_images
+from store import Store
+
+BATCH = 128
+SIZE = (130, 101)
+
+
+def main() -> None:
+    """Run one of the two comparisons."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["mnist", "folder"])
+    parser.add_argument("data_dir", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--n_images", type=int, default=2000, help="of the folder; files are repeated to reach it")
+    flags = parser.parse_args()
+    print(f"{os.cpu_count()} cores, torch {torch.__version__}, torchvision {torchvision.__version__}")
+    if flags.what == "mnist":
+        compare_mnist(flags.data_dir, flags.rounds)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            repeat_images(flags.data_dir, Path(folder) / "images" / "all", flags.n_images)
+            compare_folder(Path(folder) / "images", flags.rounds)
+
+
+def compare_mnist(data_dir: Path, rounds: int) -> None:
+    """Epochs over the 60,000 training images, in shuffled batches, normalised."""
+    dataset = DATASETS.build("mnist", Source(data_dir, Store(data_dir)))
+    ours = our_loader(dataset, [i for i, part in enumerate(dataset.columns["part"]) if part == "train"])
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        for path in data_dir.glob("*ubyte.gz"):
+            with gzip.open(path) as packed:
+                (raw / path.stem).write_bytes(packed.read())
+        normalise = transforms.Compose([transforms.ToTensor(), transforms.Normalize(0.1307, 0.3081)])
+        theirs = torchvision.datasets.MNIST(folder, transform=normalise)
+        loaders = {
+            "torchvision, in process": DataLoader(theirs, BATCH, shuffle=True),
+            "torchvision, 2 workers": DataLoader(theirs, BATCH, shuffle=True, num_workers=2),
+        }
+        compare(loaders | {"ours": Normalised(ours)}, rounds)
+
+
+def compare_folder(folder: Path, rounds: int) -> None:
+    """The first epoch from files nobody has looked at yet, and the epochs after it."""
+    resize = transforms.Compose([transforms.Resize(SIZE), transforms.ToTensor()])
+    first = {"ImageFolder, 2 workers": [], "ours": []}
+    for _ in range(rounds):
+        start = time.perf_counter()
+        theirs = torchvision.datasets.ImageFolder(folder, transform=resize)
+        loader = DataLoader(theirs, BATCH, shuffle=True, num_workers=2, persistent_workers=True)
+        first["ImageFolder, 2 workers"].append(len(theirs) / (run_through(loader, start)))
+        start = time.perf_counter()
+        choice = f"folder size={SIZE[0]}x{SIZE[1]} fit=stretch"
+        dataset = DATASETS.build(choice, Source(folder, Store(folder)))
+        ours = our_loader(dataset, list(range(len(dataset))))
+        first["ours"].append(len(dataset) / (run_through(ours, start)))
+    tell("first epoch, with opening", first)
+    print("later epochs")
+    compare({"ImageFolder, 2 workers": loader, "ours": ours}, rounds)
+
+
+class Normalised:
+    """A loader whose images are normalised as torchvision's are."""
+
+    def __init__(self, loader: DataLoader) -> None:
+        self.loader = loader
+        self.dataset = loader.dataset
+
+    def __iter__(self) -> Iterator:
+        return ((x.sub_(0.1307).div_(0.3081), y) for x, y in self.loader)
+
+
+def our_loader(dataset: StimulusSet, indices: list[int]) -> DataLoader:
+    """The training loader of main.py."""
+    parts = {"training": indices, "validation": [], "test": []}
+    objective = OBJECTIVES.build("classify")
+    settings = {"batch_size": BATCH, "augmentations": [], "device": torch.device("cpu"), "seed": 0}
+    return utils.dataloaders(dataset, parts, objective, **settings)["training"]
+
+
+def compare(loaders: dict[str, Iterable], rounds: int) -> None:
+    """Time one epoch of each in turn, after one that is not counted."""
+    rates = {name: [] for name in loaders}
+    for counted in [False] + [True] * rounds:
+        for name, loader in loaders.items():
+            seconds = run_through(loader, time.perf_counter())
+            if counted:
+                rates[name].append(len(loader.dataset) / seconds)
+    tell("images per second", rates)
+
+
+def run_through(loader: Iterable, start: float) -> float:
+    """Return the seconds since start, once every batch was loaded."""
+    for _ in loader:
+        pass
+    return time.perf_counter() - start
+
+
+def tell(what: str, rates: dict[str, list[float]]) -> None:
+    """Print images per second of each, and how many times those of the others ours are."""
+    print(what)
+    for name, values in rates.items():
+        ratio = median(ours / theirs for ours, theirs in zip(rates["ours"], values, strict=True))
+        print(f"  {name:<26}{median(values):>10,.0f}  ({min(values):,.0f} to {max(values):,.0f})   ours: {ratio:.1f} x")
+
+
+def repeat_images(data_dir: Path, folder: Path, n_images: int) -> None:
+    """Copy the images of a folder, again and again, until there are so many."""
+    folder.mkdir(parents=True)
+    for number, path in enumerate(islice(cycle(find_images(data_dir)), n_images)):
+        shutil.copy(path, folder / f"{number:05}{path.suffix}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,583 @@
+"""Array files: every layout and type keeps its exact values, and nothing that a file announces is believed."""
+
+import gzip
+import re
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_v1 import write_region
+
+import arrays
+import store
+from arrays import bounds, open_array, read_idx, read_table_array
+from choices import UserError
+from datasets import DATASETS, Source
+from store import Mapped, Store
+
+DRAW = np.random.default_rng(0)
+GREY = DRAW.integers(0, 256, (3, 6, 9), dtype=np.uint8)
+COLOUR = DRAW.integers(0, 256, (3, 3, 6, 9), dtype=np.uint8)
+
+
+@pytest.fixture
+def small_memory(monkeypatch):
+    """Let every array be larger than what is kept in memory."""
+    for module in (arrays, store):
+        monkeypatch.setattr(module, "IN_MEMORY", 100)
+
+
+def load(path, words="arrays", always=False):
+    return DATASETS.build(words, Source(path, Store(path.parent / "cache", always=always)))
+
+
+def saved(path, values, name="a.npy"):
+    np.save(path / name, values)
+    return path
+
+
+def zipped(path, *one, **several):
+    np.savez(path / "a.npz", *one, **several)
+    return path
+
+
+def values(dataset):
+    """The image values that a dataset hands out, in the units of its file."""
+    return dataset.sample(torch.arange(len(dataset)))["image"].double().numpy() * dataset.max_value
+
+
+def refused(told: str):
+    return pytest.raises(UserError, match=re.escape(told))
+
+
+# -------------------------------------------------------------------------------------------------------- layouts
+
+LAYOUTS = [
+    (GREY, "", GREY[:, None]),
+    (GREY[:, None], "", GREY[:, None]),
+    (GREY[..., None], "", GREY[:, None]),
+    (COLOUR, "", COLOUR),
+    (np.moveaxis(COLOUR, 1, 3), "", COLOUR),
+    (np.ascontiguousarray(np.moveaxis(COLOUR, 1, 3)), "", COLOUR),
+    (GREY.reshape(3, 54), "size=6x9", GREY[:, None]),
+    (GREY, "size=6x9", GREY[:, None]),
+    (np.asfortranarray(GREY), "", GREY[:, None]),
+]
+
+
+@pytest.mark.parametrize(("stored", "words", "images"), LAYOUTS)
+def test_every_layout_comes_out_as_images_by_channels_by_height_by_width(tmp_path, stored, words, images):
+    dataset = load(saved(tmp_path, stored), f"arrays {words}")
+    assert np.array_equal(dataset.images.numpy(), images)
+    assert dataset.image_shape == images.shape[1:]
+    assert dataset.ids == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+@pytest.mark.parametrize(("stored", "words", "images"), LAYOUTS)
+def test_a_large_array_is_mapped_and_equal_to_one_in_memory(tmp_path, small_memory, kind, stored, words, images):
+    stored = np.ascontiguousarray(stored)
+    (saved if kind == "npy" else zipped)(tmp_path, stored)
+    path = tmp_path / f"a.{kind}"
+    dataset = load(path, f"arrays {words}")
+    assert isinstance(dataset._mapped, Mapped)
+    assert np.array_equal(values(dataset).round(), images)
+    assert np.array_equal(dataset.images.numpy(), images)
+    dataset.read_ahead(torch.tensor([0, 2]))
+    assert len(list((path.parent / "cache").glob("*/array.npy"))) == (kind == "npz")
+
+
+def test_a_large_npz_file_is_unpacked_once_and_again_when_it_changes(tmp_path, small_memory):
+    file = tmp_path / "a.npz"
+    for stored, n_stored in ((GREY, 1), (GREY, 1), (255 - GREY, 2)):
+        np.savez_compressed(file, images=stored)
+        assert np.array_equal(load(file).images[:, 0].numpy(), stored)
+        assert len(list((tmp_path / "cache").glob("*/array.npy"))) == n_stored
+
+
+@pytest.mark.parametrize(
+    ("stored", "words", "told"),
+    [
+        (np.zeros((3, 54)), "", "is 3 x 54, but images are N x H x W or N x C x H x W; rows of pixels need size="),
+        (np.zeros((3, 54)), "size=5x9", "is 3 x 54, but images are"),
+        (np.zeros(3), "", "is 3, but images are"),
+        (np.array(3), "", "is a single value, but images are"),
+        (np.zeros((1, 1, 1, 1, 1)), "", "is 1 x 1 x 1 x 1 x 1, but images are"),
+        (np.zeros((0, 6, 9)), "", "is 0 x 6 x 9, but images are"),
+        (np.zeros((3, 6, 0)), "", "is 3 x 6 x 0, but images are"),
+        (GREY, "size=9x6", "is 3 x 6 x 9, not images of 9x6; arrays are never resized"),
+        (np.zeros((3, 6, 9), complex), "", "holds complex128, but images are plain real numbers"),
+        (np.zeros((3, 6, 9), np.longdouble), "", "but images are plain real numbers"),
+        (np.zeros((3, 6, 9), "U2"), "", "holds <U2, but images are plain real numbers"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+def test_what_is_no_array_of_images_is_refused(tmp_path, kind, stored, words, told):
+    path = saved(tmp_path, stored) if kind == "npy" else zipped(tmp_path, x=stored)
+    with refused(told):
+        load(path, f"arrays {words} array={'x' if kind == 'npz' else 'none'}")
+
+
+# ---------------------------------------------------------------------------------------------------------- types
+
+TYPES = ["u1", "<u2", ">u2", "<u4", ">u4", "u8", "i1", "<i2", ">i2", "i4", "i8", "<f2", ">f2", "f4", ">f4", "f8", ">f8"]
+
+
+@pytest.mark.parametrize("kind", [*TYPES, "?"])
+@pytest.mark.parametrize("file", ["npy", "npz", "stored npz"])
+def test_every_type_keeps_its_exact_values(tmp_path, kind, file):
+    most = {"?": 1, "i1": 127, "u1": 255}.get(kind, 2000)
+    stored = DRAW.integers(0, most + 1, GREY.shape).astype(kind)
+    path = saved(tmp_path, stored) if file == "npy" else zipped(tmp_path, images=stored) / "a.npz"
+    dataset = load(path, f"arrays max_value={most}", always=file == "stored npz")
+    assert np.allclose(values(dataset)[:, 0], stored.astype(float), rtol=1e-7, atol=0)
+    assert np.array_equal(dataset.images[:, 0].double().numpy(), stored.astype(float))
+    assert dataset.max_value == most
+
+
+@pytest.mark.parametrize("kind", ["<u2", ">u2"])
+def test_16_bit_images_stay_16_bit(tmp_path, kind):
+    stored = DRAW.integers(0, 65536, GREY.shape).astype(kind)
+    dataset = load(saved(tmp_path, stored))
+    assert dataset.images.dtype == torch.uint16
+    assert np.array_equal(dataset.images[:, 0].numpy(), stored)
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        (np.asfortranarray(GREY), "is large, and in Fortran"),
+        (GREY.astype(">u2"), "is large"),
+        (GREY.astype("u4"), "large"),
+    ],
+)
+def test_a_large_array_that_torch_cannot_read_in_place_is_refused(tmp_path, small_memory, stored, told):
+    with refused(told):
+        load(saved(tmp_path, stored), "arrays max_value=255")
+
+
+@pytest.mark.parametrize(
+    ("kind", "top", "words", "white"),
+    [
+        ("u1", 9, "", 255),
+        ("u1", 9, "max_value=9", 9),
+        ("u2", 40000, "", 65535),
+        ("u2", 4000, "max_value=4095", 4095),
+        ("f4", 1, "", 1),
+        ("f8", 0.5, "", 1),
+        ("?", 1, "", 1),
+        ("i4", 1, "", 1),
+        ("i4", 300, "max_value=300", 300),
+        ("f4", 0.1, "max_value=0.1", 0.1),
+        ("f2", 0.3, "max_value=0.3", 0.3),
+    ],
+)
+def test_white_is_the_most_that_the_type_holds_or_1_unless_named(tmp_path, kind, top, words, white):
+    dataset = load(saved(tmp_path, np.full((2, 3, 3), top, kind)), f"arrays {words}")
+    assert dataset.max_value == pytest.approx(white, rel=1e-3 if kind == "f2" else 1e-7)
+    assert dataset.notes == []
+    assert dataset.sample(torch.tensor([0]))["image"].max() <= 1
+
+
+@pytest.mark.parametrize("top", [0, 1, 4000, 32767])
+def test_16_bit_images_that_use_few_of_their_values_are_told_how_to_be_brighter(tmp_path, top):
+    notes = load(saved(tmp_path, np.full((2, 3, 3), top, np.uint16))).notes
+    expected = f"the brightest of all values is {top} of 65535; max_value={top} would make it white"
+    assert notes == ([expected] if top else [])
+
+
+@pytest.mark.parametrize(
+    ("stored", "words", "told"),
+    [
+        ([0, 200], "max_value=199", "holds values from 0 to 200, outside 0 to 199; say which is white by max_value="),
+        ([0.0, 1.001], "", "holds values from 0 to 1.001, outside 0 to 1; say which is white"),
+        ([-1, 1], "", "holds values from -1 to 1, outside 0 to 1; images cannot be negative, so shift them first"),
+        ([-1, 300], "max_value=300", "images cannot be negative"),
+        ([0, np.nan], "", "holds values that are not finite (NaN or infinite)"),
+        ([0, np.inf], "", "not finite"),
+        ([0, -np.inf], "", "not finite"),
+        ([0, 1e300], "max_value=1e300", "not finite"),
+        *(([0, 1], f"max_value={white}", "must be above 0: it is the value") for white in ("0", "-1", "nan", "inf")),
+    ],
+)
+def test_values_outside_0_to_white_are_refused_with_their_range(tmp_path, stored, words, told):
+    with refused(told):
+        load(saved(tmp_path, np.array(stored).reshape(2, 1, 1)), f"arrays {words}")
+
+
+def test_bounds_are_the_same_read_in_pieces(monkeypatch):
+    stored = DRAW.normal(size=(7, 2, 3))
+    assert bounds(stored) == (stored.min(), stored.max())
+    monkeypatch.setattr(arrays, "CHUNK", 13)
+    assert bounds(stored) == (stored.min(), stored.max())
+    stored[5, 1, 1] = np.nan
+    assert np.isnan(bounds(stored)).all()
+
+
+# ---------------------------------------------------------------------------------------------------------- files
+
+
+def test_the_file_is_the_one_named_by_path_by_file_or_the_only_one(tmp_path):
+    saved(tmp_path, GREY)
+    for path, words in ((tmp_path, "arrays"), (tmp_path / "a.npy", "arrays"), (tmp_path, "arrays file=a.npy")):
+        assert np.array_equal(load(path, words).images[:, 0].numpy(), GREY)
+    saved(tmp_path, 255 - GREY, "b.npy")
+    assert np.array_equal(load(tmp_path, "arrays file=b.npy").images[:, 0].numpy(), 255 - GREY)
+    with refused(f"{tmp_path} holds a.npy, b.npy; say which are the images: --dataset arrays file=NAME"):
+        load(tmp_path)
+    with refused("no file c.npy"):
+        load(tmp_path, "arrays file=c.npy")
+
+
+def test_a_folder_without_an_array_file_is_named(tmp_path):
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with refused(f"no .npy or .npz file in {path}; name it, or its folder, by --data_dir"):
+            load(path)
+
+
+def test_the_images_of_an_npz_file_are_its_only_array_of_images_and_1_d_arrays_are_columns(tmp_path):
+    age, who = np.array([3, 4, 5]), np.array(["x", "y", "z"])
+    zipped(tmp_path, age=age, images=GREY, who=who, other=np.zeros(2), matrix=np.eye(3))
+    dataset = load(tmp_path, "arrays label=who group=age")
+    assert np.array_equal(dataset.images[:, 0].numpy(), GREY)
+    assert {name: list(column) for name, column in dataset.columns.items()} == {
+        "age": [3, 4, 5],
+        "who": ["x", "y", "z"],
+    }
+    assert dataset.classes == ["x", "y", "z"]
+
+
+def test_array_chooses_among_several_arrays_of_an_npz_file(tmp_path):
+    zipped(tmp_path, small=GREY[:2], large=COLOUR)
+    with refused(
+        "holds small (2 x 6 x 9), large (3 x 3 x 6 x 9); say which are the images: --dataset arrays array=NAME"
+    ):
+        load(tmp_path)
+    with refused("has no array 'medium'; there are small, large"):
+        load(tmp_path, "arrays array=medium")
+    assert np.array_equal(load(tmp_path, "arrays array=small").images[:, 0].numpy(), GREY[:2])
+    assert np.array_equal(load(tmp_path, "arrays array=large").images.numpy(), COLOUR)
+
+
+def test_rows_of_pixels_are_the_images_of_an_npz_file_that_has_no_others(tmp_path):
+    zipped(tmp_path, pixels=GREY.reshape(3, -1), label=np.arange(3))
+    assert np.array_equal(load(tmp_path, "arrays size=6x9").images[:, 0].numpy(), GREY)
+
+
+def test_a_column_of_an_npz_file_that_is_neither_number_nor_text_is_named(tmp_path):
+    with refused("array 'when' of"):
+        load(zipped(tmp_path, images=GREY, when=np.zeros(3, "M8[s]")))
+
+
+def spoil_npy(path, how):
+    np.save(path / "a.npy", np.full(3, {}) if how == "objects" else GREY, allow_pickle=True)
+    whole = (path / "a.npy").read_bytes()
+    spoilt = {"cut": whole[:-1], "header": whole[:60], "words": b"words", "empty": b""}
+    (path / "a.npy").write_bytes(spoilt.get(how, whole))
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("cut", "it is cut off: 290 bytes"),
+        ("objects", "it holds Python objects"),
+        ("header", ""),
+        ("words", ""),
+        ("empty", ""),
+    ],
+)
+@pytest.mark.parametrize("large", [False, True])
+def test_a_npy_file_that_is_damaged_is_named_with_the_reason(tmp_path, monkeypatch, how, told, large):
+    monkeypatch.setattr(arrays, "IN_MEMORY", 0 if large else 2**30)
+    spoil_npy(tmp_path, how)
+    with refused(f"{tmp_path / 'a.npy'} cannot be read: {told}"):
+        load(tmp_path)
+
+
+def npz_of(path, how):
+    file = path / "a.npz"
+    if how == "fortran":
+        np.savez(file, images=np.asfortranarray(GREY))
+    elif how == "objects":
+        np.savez(file, images=GREY, who=np.full(3, {}))
+    elif how == "bomb":
+        np.save(path / "zeros", np.zeros((300, 100, 100), np.uint8))
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_BZIP2) as archive:
+            archive.write(path / "zeros.npy", "images.npy")
+        (path / "zeros.npy").unlink()
+    elif how == "short":
+        np.save(path / "short", GREY)
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("images.npy", (path / "short.npy").read_bytes()[:-1])
+        (path / "short.npy").unlink()
+    else:
+        np.savez(file, images=GREY)
+        whole = file.read_bytes()
+        at = whole.index(GREY.tobytes())
+        file.write_bytes({"cut": whole[:200], "bit": whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]}[how])
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("fortran", "its images are in Fortran order; save numpy.ascontiguousarray of them"),
+        ("objects", "it holds Python objects, which are never opened"),
+        ("bomb", "its array 'images' announces more than it can hold"),
+        ("short", "its array 'images' is cut off"),
+        ("cut", "File is not a zip file"),
+        ("bit", "Bad CRC-32"),
+    ],
+)
+@pytest.mark.parametrize("always", [False, True])
+def test_a_npz_file_that_is_damaged_is_named_with_the_reason_and_never_stored(tmp_path, how, told, always):
+    npz_of(tmp_path, how)
+    with refused(f"{tmp_path / 'a.npz'} cannot be read: {told}"):
+        load(tmp_path / "a.npz", always=always)
+    assert not list((tmp_path / "cache").glob("*/array.npy"))
+
+
+# ------------------------------------------------------------------------------------------------------- metadata
+
+
+def with_table(path, name="t.csv", content="who,age\nx,3\ny,4\nx,5\n"):
+    saved(path, GREY)
+    if isinstance(content, str):
+        (path / name).write_text(content)
+    else:
+        np.save(path / name, content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words", "columns"),
+    [
+        ("t.csv", "who,age\nx,3\ny,4\nx,5\n", "", {"who": ["x", "y", "x"], "age": ["3", "4", "5"]}),
+        ("t.npy", np.eye(3)[:, :2], "", {"column_0": [1, 0, 0], "column_1": [0, 1, 0]}),
+        ("t.npy", np.eye(3)[:, :2], "columns=x,y", {"x": [1, 0, 0], "y": [0, 1, 0]}),
+        ("t.npy", np.array([7, 8, 9]), "columns=age", {"age": [7, 8, 9]}),
+    ],
+)
+def test_a_table_gives_each_image_its_row(tmp_path, name, content, words, columns):
+    dataset = load(with_table(tmp_path, name, content), f"arrays file=a.npy metadata={name} {words}")
+    assert {key: list(column) for key, column in dataset.columns.items()} == columns
+
+
+def test_a_column_of_a_table_can_be_label_and_group(tmp_path):
+    dataset = load(with_table(tmp_path), "arrays file=a.npy metadata=t.csv label=who group=age")
+    assert dataset.classes == ["x", "y"]
+    assert dataset.sample(torch.arange(3))["label"].tolist() == [0, 1, 0]
+    with refused("label=mood names no column; there are who, age"):
+        load(tmp_path, "arrays metadata=t.csv label=mood")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words", "told"),
+    [
+        ("t.csv", "a\n1\n2\n", "metadata=t.csv", "t.csv has 2 rows, but there are 3 images"),
+        ("t.npy", np.eye(4), "metadata=t.npy", "t.npy has 4 rows, but there are 3 images"),
+        ("t.npy", np.zeros((0, 2)), "metadata=t.npy", "t.npy has 0 rows, but there are 3 images"),
+        ("t.npy", np.eye(3), "metadata=t.npy columns=a,b", "t.npy has 3 columns, but columns= names 2: a, b"),
+        ("t.npy", np.zeros((3, 1, 1)), "metadata=t.npy", "t.npy is 3 x 1 x 1, but a table is N rows by K columns"),
+        ("t.csv", "a\n1\n2\n3\n", "metadata=t.csv columns=a", "columns= names those of a .npy table, but"),
+        ("t.csv", "a\n1\n2\n3\n", "metadata=u.csv", "no file u.csv"),
+        ("t.csv", "a\n1\n2\n3\n", "columns=a", "columns= names those of a table; add metadata=FILE"),
+    ],
+)
+def test_a_table_that_does_not_fit_the_images_is_refused(tmp_path, name, content, words, told):
+    with refused(told):
+        load(with_table(tmp_path, name, content), f"arrays file=a.npy {words}")
+
+
+def test_a_column_in_the_table_and_in_the_npz_file_is_refused(tmp_path):
+    zipped(tmp_path, images=GREY, who=np.arange(3))
+    (tmp_path / "t.csv").write_text("who\n1\n2\n3\n")
+    with refused("two sources give a column who"):
+        load(tmp_path, "arrays metadata=t.csv")
+
+
+def test_a_table_is_never_larger_than_memory(tmp_path, small_memory):
+    np.save(tmp_path / "t.npy", np.zeros(100))
+    with refused(f"{tmp_path / 't.npy'} holds over 0.0 MiB, too much for a table"):
+        read_table_array(tmp_path / "t.npy")
+
+
+def test_a_table_array_has_its_exact_values(tmp_path):
+    np.save(tmp_path / "t.npy", np.linspace(0, 1, 7))
+    assert np.array_equal(read_table_array(tmp_path / "t.npy"), np.linspace(0, 1, 7))
+    assert open_array(tmp_path / "t.npy", None, Store(tmp_path))[1] == {}
+
+
+# ------------------------------------------------------------------------------------------------------ idx files
+
+
+def idx(values, kind=8):
+    return bytes([0, 0, kind, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+
+
+def write_idx(path, parts=("train", "t10k"), ending="-idx{}-ubyte", n=4, n_labels=None, top=10, side=5):
+    """Write the files of MNIST, of other images in each part; returns the images and labels by part."""
+    written = {}
+    path.mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        pictures = DRAW.integers(0, 256, (n, side, side), dtype=np.uint8)
+        labels = (np.arange(n_labels or n) % top).astype(np.uint8)
+        for name, array in (("images", pictures), ("labels", labels)):
+            file = path / f"{part}-{name}{ending.format(array.ndim)}"
+            file.write_bytes(gzip.compress(idx(array)) if file.suffix == ".gz" else idx(array))
+        written[part] = pictures, labels
+    return written
+
+
+@pytest.mark.parametrize("ending", ["-idx{}-ubyte", "-idx{}-ubyte.gz", ".idx{}-ubyte", ".idx{}-ubyte.gz"])
+@pytest.mark.parametrize("inside", ["", "MNIST/raw"])
+def test_both_parts_are_read_under_every_spelling_at_any_depth(tmp_path, ending, inside):
+    written = write_idx(tmp_path / inside, ending=ending)
+    dataset = load(tmp_path, "mnist")
+    assert np.array_equal(dataset.images[:, 0].numpy(), np.concatenate([written[part][0] for part in written]))
+    assert dataset.labels.tolist() == [0, 1, 2, 3] * 2
+    assert dataset.columns["part"] == ["train"] * 4 + ["test"] * 4
+    assert dataset.ids == [f"{part}/{i}" for part in ("train", "test") for i in range(4)]
+    assert dataset.max_value == 255
+
+
+def test_the_training_files_alone_are_a_dataset(tmp_path):
+    write_idx(tmp_path, parts=["train"])
+    assert load(tmp_path, "mnist").columns["part"] == ["train"] * 4
+
+
+def test_a_plain_file_is_taken_before_its_compressed_one_and_a_folder_of_that_name_is_none(tmp_path):
+    write_idx(tmp_path / "raw", ending="-idx{}-ubyte.gz")
+    plain = write_idx(tmp_path / "raw", ending=".idx{}-ubyte")
+    write_idx(tmp_path / "raw" / "train-images-idx3-ubyte")  # as Kaggle packs them
+    assert np.array_equal(load(tmp_path, "mnist").images[:4, 0].numpy(), plain["train"][0])
+
+
+def test_two_sets_in_one_folder_are_never_mixed(tmp_path):
+    write_idx(tmp_path / "MNIST" / "raw")
+    fashion = write_idx(tmp_path / "FashionMNIST" / "raw")
+    with refused(f"{tmp_path} holds both {tmp_path / 'FashionMNIST'}"):
+        load(tmp_path, "mnist")
+    dataset = load(tmp_path / "FashionMNIST", "mnist name=fashion")
+    assert np.array_equal(dataset.images[:4, 0].numpy(), fashion["train"][0])
+
+
+@pytest.mark.parametrize(("name", "first"), [("mnist", "0"), ("fashion", "top"), ("kmnist", "o")])
+def test_the_classes_have_the_names_of_the_set(tmp_path, name, first):
+    write_idx(tmp_path, n=10)
+    dataset = load(tmp_path, f"mnist name={name}")
+    assert dataset.columns["class"][0] == dataset.columns["class"][10] == first
+    assert len(dataset.classes) == 10
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "it is no idx file of bytes"),
+        (b"\0\0\x08", "it is no idx file of bytes"),
+        (idx(GREY, kind=13), "it is no idx file of bytes"),
+        (b"\1" + idx(GREY)[1:], "it is no idx file of bytes"),
+        (idx(GREY)[:10], "it is cut off"),
+        (idx(GREY)[:-1], "it announces 162 values, but holds fewer"),
+        (idx(GREY) + b"x", "it announces 162 values, but holds more"),
+        (b"\0\0\x08\3" + b"\xff" * 12 + bytes(50), "values, more than it can hold"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_idx_file_that_is_damaged_is_named_with_the_reason(tmp_path, content, told, packed):
+    path = tmp_path / ("a.gz" if packed else "a")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(UserError, match=f"{re.escape(str(path))} cannot be read: .*{told}"):
+        read_idx(path)
+
+
+@pytest.mark.parametrize("content", [b"words", gzip.compress(idx(GREY))[:-20], gzip.compress(idx(GREY))[:5]])
+def test_a_compressed_file_that_is_damaged_is_named(tmp_path, content):
+    (tmp_path / "a.gz").write_bytes(content)
+    with refused(f"{tmp_path / 'a.gz'} cannot be read: "):
+        read_idx(tmp_path / "a.gz")
+
+
+def test_an_idx_array_has_its_exact_values_and_can_be_written(tmp_path):
+    (tmp_path / "a").write_bytes(idx(GREY))
+    read = read_idx(tmp_path / "a")
+    assert np.array_equal(read, GREY)
+    assert read.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"n_labels": 3}, "do not belong together: (4, 5, 5) and (3,)"),
+        ({"n_labels": 5}, "do not belong together: (4, 5, 5) and (5,)"),
+        ({"n": 12, "top": 11}, "has labels up to 10, but mnist has 10 classes"),
+        ({"parts": ["t10k"]}, "no train-images-idx3-ubyte and train-labels-idx1-ubyte (or .gz) in"),
+        ({"parts": []}, "fetch them: --dataset mnist download=true"),
+    ],
+)
+def test_images_and_labels_that_do_not_belong_together_are_refused(tmp_path, options, told):
+    write_idx(tmp_path, **options)
+    with refused(told):
+        load(tmp_path, "mnist")
+
+
+def test_parts_of_different_image_sizes_are_refused(tmp_path):
+    write_idx(tmp_path, ["train"])
+    write_idx(tmp_path, ["t10k"], side=6)
+    with refused("t10k-images-idx3-ubyte holds images of another size than the training images"):
+        load(tmp_path, "mnist")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("mnist", "MNIST"), ("fashion", "FashionMNIST"), ("kmnist", "KMNIST")])
+def test_a_download_puts_the_files_into_the_folder_or_tells_why_not(tmp_path, monkeypatch, name, kind):
+    def offline(root, download):
+        raise RuntimeError("Error downloading\nand more")
+
+    monkeypatch.setattr(f"torchvision.datasets.{kind}", offline)
+    with refused(f"{name} cannot be downloaded to {tmp_path}: Error downloading"):
+        load(tmp_path, f"mnist name={name} download=true")
+    monkeypatch.setattr(f"torchvision.datasets.{kind}", lambda root, download: write_idx(tmp_path / kind / "raw"))
+    assert len(load(tmp_path, f"mnist name={name} download=true")) == 8
+    monkeypatch.setattr(f"torchvision.datasets.{kind}", offline)
+    assert len(load(tmp_path, f"mnist name={name} download=true")) == 8  # once there, it is not fetched
+
+
+# -------------------------------------------------------------------------------------------------- every dataset
+
+
+def test_the_digits_need_no_files(tmp_path):
+    dataset = load(tmp_path / "nowhere", "digits")
+    assert dataset.images.shape == (1797, 1, 8, 8)
+    assert dataset.classes == list("0123456789")
+    assert dataset.labels[:5].tolist() == [0, 1, 2, 3, 4]
+    assert (dataset.images.max(), dataset.max_value) == (16, 16)
+
+
+MAKE = {
+    "folder": lambda path: [Image.fromarray(image).save(path / f"{i}.png") for i, image in enumerate(GREY)],
+    "arrays": lambda path: zipped(path, images=COLOUR, label=np.arange(3)),
+    "mnist": write_idx,
+    "digits": lambda path: None,
+    "v1": write_region,
+}
+
+
+@pytest.mark.parametrize("name", list(DATASETS))
+def test_every_dataset_gives_what_it_promises(tmp_path, name):
+    MAKE[name](tmp_path)
+    dataset = load(tmp_path, "arrays label=label" if name == "arrays" else name)
+    n = len(dataset)
+    sample = dataset.sample(torch.arange(n))
+    assert list(sample) == dataset.provides
+    assert sample["image"].dtype == torch.float32
+    assert sample["image"].shape == (n, *dataset.image_shape)
+    assert 0 <= sample["image"].min() < sample["image"].max() <= 1
+    assert len(set(dataset.ids)) == n == len(dataset.images)
+    assert all(len(column) == n for column in dataset.columns.values())
+    assert ("label" in sample) == (name != "v1")
+    if "label" in sample:
+        assert sample["label"].dtype == torch.int64
+        names = [dataset.classes[label] for label in sample["label"]]
+        assert names == [str(value).removesuffix(".0") for value in dataset.columns[dataset.label]]
