@@ -16,7 +16,7 @@ CHUNK = 2**26  # values
 IDX_PARTS = {"train": "train", "t10k": "test"}
 
 
-def open_array(path: Path, name: str | None, store: Store) -> tuple[np.ndarray | Mapped, dict[str, np.ndarray]]:
+def open_array(path: Path, name: str | None, store: Store) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Open the images of a .npy or .npz file; large ones are mapped into memory.
 
     Args:
@@ -98,26 +98,25 @@ def find_idx(folder: Path) -> dict[str, tuple[Path, Path]]:
     return {IDX_PARTS[prefix]: pair for prefix, pair in pairs.items() if all(pair)}
 
 
-def as_images(images: np.ndarray | Mapped, size: Size | None, where: Path) -> np.ndarray | Mapped:
+def as_images(images: np.ndarray, size: Size | None, where: Path) -> np.ndarray:
     """Bring an array to N x C x H x W numbers that torch knows; a mapped one is not copied.
 
     Args:
         size: of images that are rows of N x P numbers; nothing is resized.
         where: the array's file, for errors.
     """
-    values = images.array if isinstance(images, Mapped) else images
-    kind = values.dtype
+    kind = images.dtype
     require(kind.kind in "biuf" and kind.itemsize <= 8, f"{where} holds {kind}, but images are plain real numbers")
-    values = _as_nchw(values, size, where)
+    values = _as_nchw(images, size, where)
     foreign = not kind.isnative or kind in (np.uint32, np.uint64)
-    if isinstance(images, Mapped) and not (foreign and values.nbytes <= IN_MEMORY):
+    if isinstance(images, Mapped) and not (foreign and images.nbytes <= IN_MEMORY):
         require(
-            not foreign and images.array.flags.c_contiguous,
+            not foreign and images.flags.c_contiguous,
             f"{where} is large, and in Fortran order, foreign byte order or unsigned 32 bit; save it as C-ordered "
             "uint8, uint16 or float32",
         )
-        images.array = values
-        return images
+        return values
+    values = np.asarray(values)
     if foreign or kind == np.float64:
         with np.errstate(over="ignore"):  # what becomes infinite is refused
             values = values.astype(np.float32 if kind.itemsize > 2 else kind.newbyteorder("="))
@@ -151,25 +150,24 @@ def require_white(max_value: float | None) -> None:
     )
 
 
-def choose_white(images: np.ndarray | Mapped, max_value: float | None, where: str) -> tuple[float, list[str]]:
+def choose_white(images: np.ndarray, max_value: float | None, where: str) -> tuple[float, list[str]]:
     """Return the value that stands for white, and what to say of it.
 
     Raises:
         UserError: where a value lies outside 0 to white.
     """
-    values = images.array if isinstance(images, Mapped) else images
-    if values.dtype == np.uint8 and max_value in (None, 255):
+    if images.dtype == np.uint8 and max_value in (None, 255):
         return 255, []
-    low, high = bounds(values)
-    white = max_value or {"uint8": 255, "uint16": 65535}.get(values.dtype.name, 1)
+    low, high = bounds(images)
+    white = max_value or {"uint8": 255, "uint16": 65535}.get(images.dtype.name, 1)
     require(math.isfinite(low) and math.isfinite(high), f"{where} holds values that are not finite (NaN or infinite)")
-    rounding = float(np.finfo(values.dtype).eps) if values.dtype.kind == "f" else 0  # 0.1 is more in float32
+    rounding = float(np.finfo(images.dtype).eps) if images.dtype.kind == "f" else 0  # 0.1 is more in float32
     if low < 0 or high > white * (1 + rounding):
         raise UserError(
             f"{where} holds values from {low:g} to {high:g}, outside 0 to {white:g}"
             + ("; say which is white by max_value=" if low >= 0 else "; images cannot be negative, so shift them first")
         )
-    dark = max_value is None and values.dtype == np.uint16 and 0 < high < white / 2
+    dark = max_value is None and images.dtype == np.uint16 and 0 < high < white / 2
     return max(white, high), [
         f"the brightest of all values is {high:g} of {white:g}; max_value={high:g} would make it white"
     ] * dark
@@ -183,7 +181,7 @@ def bounds(values: np.ndarray) -> tuple[float, float]:
     return float(ends[:, 0].min()), float(ends[:, 1].max())
 
 
-def _open_npz(path: Path, name: str | None, store: Store) -> tuple[np.ndarray | Mapped, dict[str, np.ndarray]]:
+def _open_npz(path: Path, name: str | None, store: Store) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     with zipfile.ZipFile(path) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         shapes = {}

@@ -62,7 +62,7 @@ class StimulusSet:
 
     def __init__(
         self,
-        images: Tensor | np.ndarray | Mapped,
+        images: Tensor | np.ndarray,
         ids: list[str],
         *,
         max_value: float,
@@ -194,7 +194,7 @@ class Folder(StimulusSet):
             read, unfit, n_over = join_table(table, ids)
             notes += adopt(columns, read, unfit, f"have no row in {table}", (label, group))
             notes += [f"{n_over} rows of {table} name no image in {source.folder}"] if n_over else []
-        images = _first(images, n_images)
+        images = images[:n_images]
         white, dark = choose_white(images, max_value, str(source.folder))
         super().__init__(
             images,
@@ -247,7 +247,7 @@ class Arrays(StimulusSet):
         path = _the_file(source.folder, file)
         images, beside = open_array(path, array, source.store)
         images = as_images(images, size, path)
-        n_images = len(images.array if isinstance(images, Mapped) else images)
+        n_images = len(images)
         known = {}
         for name, one in beside.items():
             merge(known, read_array_columns(one, [name], f"array '{name}' of {path}"))
@@ -392,12 +392,12 @@ class V1(StimulusSet):
         )
 
 
-def _as_tensor(images: Tensor | np.ndarray | Mapped) -> Tensor:
+def _as_tensor(images: Tensor | np.ndarray) -> Tensor:
     if isinstance(images, Tensor):
         return images
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.from_numpy(images.array if isinstance(images, Mapped) else images)
+        return torch.from_numpy(images)
 
 
 def _gather(values: Tensor, indices: Tensor, device: torch.device) -> Tensor:
@@ -412,14 +412,6 @@ def _gather(values: Tensor, indices: Tensor, device: torch.device) -> Tensor:
         torch.index_select(values, 0, indices, out=rows)
         rows = rows.to(device, non_blocking=True)
     return rows.view(torch.uint16) if deep else rows
-
-
-def _first(images: np.ndarray | Mapped, n: int) -> np.ndarray | Mapped:
-    """Return the first n images."""
-    if isinstance(images, Mapped):
-        images.array = images.array[:n]
-        return images
-    return images[:n]
 
 
 def _numbered(n: int) -> list[str]:

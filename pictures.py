@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from choices import Size, UserError
-from store import Mapped, Store, fingerprint
+from store import Store, fingerprint
 
 DRAFT = 1.5  # times the size that is wanted
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"}
@@ -48,7 +48,7 @@ def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
 
 def decode(
     paths: list[Path], folder: Path, size: Size | None, fit: str, colour: str, store: Store
-) -> tuple[np.ndarray | Mapped, int, dict[Path, str]]:
+) -> tuple[np.ndarray, int, dict[Path, str]]:
     """Decode image files into one array.
 
     Args:

@@ -26,32 +26,36 @@ CHUNK = 2**24
 Fill = Callable[[np.ndarray], dict]
 
 
-class Mapped:
+class Mapped(np.ndarray):
     """An array file that is read where and when it is needed; its pages are the system's to keep or to drop.
 
-    Attributes:
-        array: the values, read-only.
+    Read-only. A view of it (a slice, other axes) is mapped too.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __new__(cls, path: Path) -> "Mapped":
         with path.open("rb") as file:
             shape, columns_first, dtype = read_header(file)
             offset = file.tell()
             expected = offset + math.prod(shape) * dtype.itemsize
             if os.fstat(file.fileno()).st_size < expected:
                 raise ValueError(f"it is cut off: {expected} bytes are announced")
-            self._map = mmap.mmap(file.fileno(), expected, access=mmap.ACCESS_READ)
-        self._map.madvise(mmap.MADV_RANDOM)  # else each image read would bring in its neighbours on the disk
-        self.array = np.ndarray(shape, dtype, self._map, offset, order="F" if columns_first else "C")
-        self._offset = offset
+            pages = mmap.mmap(file.fileno(), expected, access=mmap.ACCESS_READ)
+        pages.madvise(mmap.MADV_RANDOM)  # else each image read would bring in its neighbours on the disk
+        array = super().__new__(cls, shape, dtype, pages, offset, order="F" if columns_first else "C")
+        array._pages, array._first_byte = pages, array.ctypes.data - offset
+        return array
+
+    def __array_finalize__(self, parent: object) -> None:
+        self._pages = getattr(parent, "_pages", None)
+        self._first_byte = getattr(parent, "_first_byte", 0)
 
     def read_ahead(self, rows: Iterable[int]) -> None:
         """Let the system fetch these rows while something else is done."""
-        row = self.array.strides[0]
+        offset, row = self.ctypes.data - self._first_byte, self.strides[0]
         for index in rows:
-            start = self._offset + index * row
-            first = start - start % mmap.PAGESIZE
-            self._map.madvise(mmap.MADV_WILLNEED, first, start + row - first)
+            start = offset + index * row
+            page = start - start % mmap.PAGESIZE
+            self._pages.madvise(mmap.MADV_WILLNEED, page, start + row - page)
 
 
 class Store:
@@ -66,7 +70,7 @@ class Store:
         self.folder = folder
         self.always = always
 
-    def array(self, key: Callable[[], str], shape: tuple[int, ...], dtype: type, fill: Fill) -> tuple:
+    def array(self, key: Callable[[], str], shape: tuple[int, ...], dtype: type, fill: Fill) -> tuple[np.ndarray, dict]:
         """Return the array that `fill` writes, in memory or `Mapped`, and the dictionary that it returns.
 
         Args:

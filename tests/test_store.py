@@ -29,7 +29,7 @@ def stored(folder, filler=fill, key=KEY, always=True):
     """The values and the dictionary that a store returns, and whether they lie in a file."""
     array, told = Store(folder, always=always).array(lambda: key, VALUES.shape, VALUES.dtype, filler)
     mapped = isinstance(array, Mapped)
-    return np.array(array.array if mapped else array), told, mapped
+    return np.array(array), told, mapped
 
 
 def names(folder):
@@ -205,7 +205,7 @@ def test_a_mapped_file_has_the_same_values_and_cannot_be_written(tmp_path, order
     path = tmp_path / "a.npy"
     with path.open("wb") as file:
         np.lib.format.write_array(file, np.asarray(VALUES, order=order), version)
-    array = Mapped(path).array
+    array = Mapped(path)
     assert np.array_equal(array, VALUES)
     assert array.dtype == VALUES.dtype
     with pytest.raises(ValueError, match="read-only"):
@@ -226,15 +226,16 @@ def test_rows_are_read_ahead_from_the_first_to_the_last_and_stay_the_same(tmp_pa
     values = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     np.save(tmp_path / "a.npy", values)
     mapped = Mapped(tmp_path / "a.npy")
+    offset = (tmp_path / "a.npy").stat().st_size - values.nbytes
     asked = []
-    whole, mapped._map = mapped._map, type("Spy", (), {"madvise": lambda _, *given: asked.append(given)})()
+    whole, mapped._pages = mapped._pages, type("Spy", (), {"madvise": lambda _, *given: asked.append(given)})()
     mapped.read_ahead(range(len(values)))
     for index, (_, first, length) in enumerate(asked):
         whole.madvise(*asked[index])
-        start = mapped._offset + index * shape[1]
+        start = offset + index * shape[1]
         assert first <= start < start + shape[1] <= first + length <= len(whole)
     assert len(asked) == len(values)
-    assert np.array_equal(mapped.array, values)
+    assert np.array_equal(mapped, values)
 
 
 # ------------------------------------------------------------------------------------------------------- headers
