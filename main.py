@@ -17,8 +17,8 @@ from conclusion import conclude, shown
 from flags import describe_tables, load_tables, parse, plain
 
 HERE = Path(__file__).resolve().parent
-# Threads that wait by spinning slow a shared machine down many times; read when torch is first imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# How long a thread waits by spinning; torch's default slows a shared machine down many times. Read when torch is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
 def main(words: list[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as main.py
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as main.py
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch

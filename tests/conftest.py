@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as main.py, before torch is imported
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as main.py, before torch is imported
 
 import pytest
 import torch
