@@ -176,8 +176,13 @@ def choose_white(images: np.ndarray, max_value: float | None, where: str) -> tup
 def bounds(values: np.ndarray) -> tuple[float, float]:
     """Return the smallest and the largest value, NaN where one is NaN; reads large arrays piece by piece."""
     rows = max(1, CHUNK // max(1, math.prod(values.shape[1:])))
-    pieces = [values[start : start + rows] for start in range(0, len(values), rows)]
-    ends = np.array([(piece.min(), piece.max()) for piece in pieces], np.float64)
+    ends = []
+    for start in range(0, len(values), rows):
+        piece = values[start : start + rows]
+        if isinstance(piece, Mapped):
+            piece.read_ahead(range(len(piece)))
+        ends.append((piece.min(), piece.max()))
+    ends = np.array(ends, np.float64)
     return float(ends[:, 0].min()), float(ends[:, 1].max())
 
 

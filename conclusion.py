@@ -43,8 +43,8 @@ def judge(objective, evidence: dict, dataset, indices: list[int]) -> dict:
     """Return value, 95 % interval over groups (images, where there are none), and n."""
     import numpy as np
 
-    grouped = dataset.group and len(set(dataset.columns[dataset.group])) > 1
-    groups = np.asarray(dataset.columns[dataset.group] if grouped else dataset.ids)[indices]
+    grouped = dataset.unit and len(set(dataset.columns[dataset.unit])) > 1
+    groups = np.asarray(dataset.columns[dataset.unit] if grouped else dataset.ids)[indices]
     value = objective.metrics(evidence)[objective.metric]
     counts = {"n": len(indices), "n_groups": len(set(groups)) if grouped else None}
     return {"value": value, "interval": objective.interval(evidence, groups)} | counts

@@ -55,6 +55,7 @@ class StimulusSet:
         ids: N names, unique; each names its image in every output.
         columns: metadata by name, N texts or numbers each; `part`, where there is one, is for --split given.
         label, group: the columns that hold the class and the person (animal, recording) or None.
+        in_blocks: whether frames were cut into blocks, the column `block`.
         responses: (N, n_neurons) float32, NaN where a neuron was not recorded, or None.
         skipped: files left out because they could not be read.
         notes: what the user should know.
@@ -80,6 +81,7 @@ class StimulusSet:
         self.columns = columns
         self.label = label
         self.group = group
+        self.in_blocks = False
         self.responses = responses
         self.skipped = list(skipped)
         self.notes = list(notes)
@@ -90,6 +92,8 @@ class StimulusSet:
                     "of pattern= makes another, and so does a table, metadata="
                 )
         names = as_texts(columns[label]) if label else []
+        unknown = [one for one, name in zip(ids, names, strict=True) if name in ("", "nan")] if label else []
+        require(not unknown, f"label={label} is empty for {len(unknown)} of {len(ids)} images:\n{listing(unknown)}")
         self.classes = sorted(set(names))
         positions = {name: index for index, name in enumerate(self.classes)}
         self.labels = torch.tensor([positions[name] for name in names]) if label else None
@@ -101,6 +105,11 @@ class StimulusSet:
     def provides(self) -> list[str]:
         """What a sample of this dataset holds."""
         return ["image", *self._targets()]
+
+    @property
+    def unit(self) -> str | None:
+        """The column of what a split deals out whole, and an interval counts: the block, else the group."""
+        return "block" if self.in_blocks else self.group
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -125,6 +134,8 @@ class StimulusSet:
 
     def keep_on(self, device: torch.device) -> None:
         """Move all images, and what is to be predicted of them, to a device."""
+        if self.is_mapped:
+            self.read_ahead(torch.arange(len(self)))
         self.images, self._mapped = self.images.to(device), None
         self.labels = None if self.labels is None else self.labels.to(device)
         self.responses = None if self.responses is None else self.responses.to(device)
@@ -223,7 +234,7 @@ class Arrays(StimulusSet):
         label: the column that holds the class.
         group: the column that holds the animal (person, recording) to be kept apart by --split group.
 
-    Other arrays of an npz file with one value per image become columns too.
+    Other arrays of an npz file with a number or text per image become columns too.
 
     Raises:
         UserError: for a file that is missing or damaged, other shapes, values outside 0 to white.
@@ -250,7 +261,8 @@ class Arrays(StimulusSet):
         n_images = len(images)
         known = {}
         for name, one in beside.items():
-            merge(known, read_array_columns(one, [name], f"array '{name}' of {path}"))
+            if one.dtype.kind in "biufUS":
+                merge(known, read_array_columns(one, [name], f"array '{name}' of {path}"))
         if metadata:
             merge(known, _read_table(_beside(path.parent, metadata), columns, n_images))
         white, notes = choose_white(images, max_value, str(path))
@@ -272,7 +284,7 @@ class Mnist(StimulusSet):
     Args:
         source: the folder of the files, at any depth.
         name: which of the three it is; they all have files of the same names.
-        download: fetch the files into the folder where they are missing.
+        download: take the files that torchvision has fetched into the folder, or fetch them.
 
     Raises:
         UserError: where the files are missing or damaged.
@@ -284,10 +296,7 @@ class Mnist(StimulusSet):
     def __init__(
         self, source: Source, *, name: Literal["mnist", "fashion", "kmnist"] = "mnist", download: bool = False
     ) -> None:
-        found = find_idx(source.folder)
-        if download and "train" not in found:
-            _download_idx(name, source.folder)
-            found = find_idx(source.folder)
+        found = find_idx(_download_idx(name, source.folder) if download else source.folder)
         require(
             "train" in found,
             f"no train-images-idx3-ubyte and train-labels-idx1-ubyte (or .gz) in {source.folder}; name their folder by "
@@ -451,7 +460,8 @@ def _read_table(path: Path, columns: tuple[str, ...], n_images: int) -> Columns:
     return read
 
 
-def _download_idx(name: str, folder: Path) -> None:
+def _download_idx(name: str, folder: Path) -> Path:
+    """Let torchvision fetch the files unless it has done so; returns where it puts them."""
     from torchvision import datasets
 
     kind = {"mnist": datasets.MNIST, "fashion": datasets.FashionMNIST, "kmnist": datasets.KMNIST}[name]
@@ -460,3 +470,4 @@ def _download_idx(name: str, folder: Path) -> None:
     except Exception as error:  # a network fails in any way
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{name} cannot be downloaded to {folder}: {reason}") from error
+    return folder / kind.__name__ / "raw"

@@ -99,7 +99,7 @@ def build_parser() -> Parser:
     add("--split", choices=["random", "group", "block", "given"], default="random",
         help="how images are dealt out; group keeps people apart, block stretches of frames; given takes the column "
         "`part`, else folders train, val, test")  # fmt: skip
-    add("--n_blocks", type=positive, default=20, help="stretches that --split block cuts the frames into")
+    add("--n_blocks", type=positive, help="stretches that --split block cuts the frames into; 20 if none is given")
     add("--gap", type=whole, default=0, help="frames left out on both sides of what --split block holds out")
     add(
         "--val_fraction",
@@ -230,7 +230,7 @@ def session_flags(load_dir: Path) -> dict:
     from utils import find_session, load_config
 
     flags = load_config(find_session(load_dir)[0])["flags"]
-    return flags | {key: Path(flags[key]) for key in ("data_dir", "save_dir", "cache_dir") if flags[key]}
+    return flags | {key: Path(flags[key]) for key in ("data_dir", "save_dir", "cache_dir") if flags.get(key)}
 
 
 def plain(flags: argparse.Namespace) -> dict:

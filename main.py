@@ -17,7 +17,7 @@ from conclusion import conclude, shown
 from flags import describe_tables, load_tables, parse, plain
 
 HERE = Path(__file__).resolve().parent
-# How long a thread waits by spinning; torch's default slows a shared machine down many times. Read when torch is imported.
+# How long threads wait by spinning, read when torch is imported; its default slows a shared machine down many times.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
@@ -200,8 +200,7 @@ def choose_device(name: str):
     try:
         if name.partition(":")[0] not in ("cpu", "cuda"):
             raise RuntimeError("only cpu and cuda can")
-        device = torch.device(name)
-        torch.empty(1, device=device)
+        device = torch.empty(1, device=torch.device(name)).device  # with its index, as tensors on it tell it
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {name} cannot be used: {str(error).splitlines()[0]}; try --device cpu") from error
     return device

@@ -130,6 +130,7 @@ def read_array_columns(values: np.ndarray, names: Sequence[str], where: str) -> 
         f"{where} has {len(parts)} columns, but columns= names {len(names)}: {', '.join(names)}",
     )
     wrong = [name for name, part in zip(names, parts, strict=True) if part.ndim != 1 or part.dtype.kind not in "biufUS"]
+    require(bool(parts), f"{where} has no columns")
     require(not wrong, f"{where}: {', '.join(wrong)} holds neither numbers nor texts")
     try:
         return {name: _column(part) for name, part in zip(names, parts, strict=True)}

@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from choices import Size, UserError
 from store import Store, fingerprint
 
+DECODER = 1  # to be raised when the same files come to give other pixels
 DRAFT = 1.5  # times the size that is wanted
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"}
 COLOUR_MODES = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"}
@@ -86,7 +87,9 @@ def decode(
                 path if isinstance(header, tuple) else header for path, header in zip(paths, headers, strict=True)
             )
             named = zip((os.fspath(path.relative_to(folder)) for path in paths), contents, strict=True)
-            return fingerprint([f"{target} {fit} {channels} {deep}", *(part for pair in named for part in pair)])
+            return fingerprint(
+                [f"{DECODER} {target} {fit} {channels} {deep}", *(part for pair in named for part in pair)]
+            )
 
         shape = (len(paths), channels, *target)
         images, reasons = store.array(key, shape, np.uint16 if deep else np.uint8, fill)
@@ -110,6 +113,8 @@ def _attempt(function: Callable, path: Path, *arguments: object) -> object:
         return function(path, *arguments)
     except UnidentifiedImageError:
         return "not an image"
+    except MemoryError as error:  # which is no fault of the file
+        raise UserError(f"there is not enough memory to decode {path}") from error
     except Exception as error:  # a damaged file fails in any way
         return str(error) or type(error).__name__
 

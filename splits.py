@@ -14,8 +14,10 @@ from metadata import as_texts
 
 PARTS = {"train": "training", "training": "training", "val": "validation", "validation": "validation"}
 PARTS |= {"valid": "validation", "test": "test"}
+SAME = 1e-5  # the spread of thumbnails below which all images are one
 ALIKE = 0.99  # the correlation from which on two images are near-duplicates
 THUMBNAIL = 16  # px
+PIECE = 2**24  # pixels made small at a time
 WORTH_SAYING = 0.02  # the share of near-duplicates that is
 MOST_CHECKED = 1000  # held-out images of a part ...
 MOST_COMPARED = 50_000  # ... beside so many training images
@@ -62,7 +64,7 @@ def split(
     require(gap == 0 or how == "block", f"--gap leaves out frames beside held-out blocks; --split {how} makes none")
     if how == "given":
         return _given(dataset, val_fraction, seed)
-    if how == "group" and dataset.group is None:
+    if how == "group" and dataset.unit is None:
         raise UserError(
             "--split group needs to know which images belong together: name a column by --dataset NAME group=COLUMN; "
             f"there are {', '.join(dataset.columns) or 'none'}"
@@ -70,8 +72,8 @@ def split(
     if how == "random":
         names, codes, what = dataset.ids, np.arange(len(dataset)), f"{len(dataset)} images"
     else:
-        names, codes = np.unique(as_texts(dataset.columns[dataset.group]), return_inverse=True)
-        what = f"{len(names)} different {dataset.group}"
+        names, codes = np.unique(as_texts(dataset.columns[dataset.unit]), return_inverse=True)
+        what = f"{len(names)} different {dataset.unit}"
     order = _balanced_order(codes, dataset.labels, seed)
     if fold:
         slices = np.array_split(order, fold[1])
@@ -160,11 +162,16 @@ def _balanced_order(codes: np.ndarray, labels: Tensor | None, seed: int) -> np.n
 def _given(dataset: StimulusSet, val_fraction: float, seed: int) -> Parts:
     """Take the parts as they are told; where none is for validation, deal some of training out to it."""
     column = dataset.columns.get("part")
+    names = [name.split("/")[0] for name in dataset.ids] if column is None else as_texts(column)
     parts = {"training": [], "validation": [], "test": []}
-    for index, name in enumerate(column or [name.split("/")[0] for name in dataset.ids]):
+    for index, name in enumerate(names):
         part = PARTS.get(name.lower())
         if part is None:
-            where = f"has the part '{name}'" if column else "does not lie in a folder train, val or test of --data_dir"
+            where = (
+                f"has the part '{name}'"
+                if column is not None
+                else "does not lie in a folder train, val or test of --data_dir"
+            )
             raise UserError(f"--split given: {dataset.ids[index]} {where}; the parts are {', '.join(PARTS)}")
         parts[part].append(index)
     if parts["training"] and not parts["validation"]:
@@ -228,7 +235,11 @@ def suggested_groups(dataset: StimulusSet) -> tuple[str, str, list[str]] | None:
     """
     for name, column in dataset.columns.items():
         words = set(re.findall(r"[a-z]+", name.lower()))
-        if name not in (dataset.label, "part") and words & GROUPING and _repeats(as_texts(column)):
+        if name == "folder":
+            words = set(re.findall(r"[a-z]+", column[0].lower()))  # subject01
+        elif name in (dataset.label, "part"):
+            continue
+        if words & GROUPING and _repeats(as_texts(column)):
             return f"'{name}'", f"--dataset NAME group={name} and ", as_texts(column)
     words = [re.split(r"[_\W]+", name.rsplit("/", 1)[-1].rsplit(".", 1)[0]) for name in dataset.ids]
     for firsts in zip(*words, strict=False):
@@ -236,7 +247,7 @@ def suggested_groups(dataset: StimulusSet) -> tuple[str, str, list[str]] | None:
             known = dataset.label and len(set(zip(firsts, dataset.columns[dataset.label], strict=True))) == len(
                 set(firsts)
             )
-            if not _repeats(firsts) or known:
+            if not _repeats(firsts) or len(set(firsts)) == 2 or known:  # two are conditions rather than people
                 return None
             remedy = (
                 "if these are people, animals or recordings, --dataset folder pattern={person}_{} group=person and "
@@ -247,7 +258,7 @@ def suggested_groups(dataset: StimulusSet) -> tuple[str, str, list[str]] | None:
 
 def _repeats(groups: Sequence[str]) -> bool:
     """Return whether these are several, of two images or more on average."""
-    return 2 < len(set(groups)) <= len(groups) / 2
+    return 1 < len(set(groups)) <= len(groups) / 2
 
 
 def shared_groups(parts: Parts, groups: Sequence[str]) -> int:
@@ -276,7 +287,7 @@ def near_duplicates(dataset: StimulusSet, training: list[int], held_out: list[in
         F.normalize(small - small.mean(1, keepdim=True))  # whatever the brightness and contrast
         for small in (thumbnails(dataset, compared), thumbnails(dataset, checked))
     )
-    mean = known.mean(0)
+    mean = known.mean(0) if known.std(0, correction=0).max() > SAME else 0  # what all images share tells nothing
     alike = F.normalize(new - mean) @ F.normalize(known - mean).T  # (checked, compared)
     return int((alike.max(1).values >= ALIKE).sum()), len(checked)
 
@@ -285,10 +296,13 @@ def thumbnails(dataset: StimulusSet, indices: np.ndarray) -> Tensor:
     """Return (n, 256): grey 16x16 versions of images, every pixel the mean of its area."""
     height, width = (_areas(length) for length in dataset.image_shape[1:])
     small = torch.empty(len(indices), THUMBNAIL**2)
-    for start in range(0, len(indices), 512):
-        chunk = torch.as_tensor(indices[start : start + 512])
+    size = max(1, PIECE // int(np.prod(dataset.image_shape)))
+    for start in range(0, len(indices), size):
+        chunk = torch.as_tensor(indices[start : start + size])
+        if dataset.is_mapped:
+            dataset.read_ahead(chunk)
         grey = dataset.sample(chunk)["image"].mean(1)  # (B, H, W)
-        small[start : start + 512] = (height @ grey @ width.T).flatten(1)
+        small[start : start + size] = (height @ grey @ width.T).flatten(1)
     return small
 
 

@@ -4,6 +4,7 @@ A stored array lies in a folder of its own, named after the content it was made 
 what there is to say of it.
 """
 
+import contextlib
 import fcntl
 import json
 import math
@@ -89,15 +90,18 @@ class Store:
                 raise UserError(f"{told_bytes(n_bytes)} of images do not fit in memory") from error
             return array, fill(array)
         entry = self.folder / key()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = entry.with_suffix(".lock").open("w")
-        except OSError as error:
-            raise self._no_room(n_bytes, error) from error
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # free again as soon as a process that held it has died
-            if not entry.exists():
-                self._make(entry, shape, dtype, fill)
+        if not entry.exists():
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with entry.with_suffix(".lock").open("w") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX)  # free again as soon as a process that held it has died
+                    if not entry.exists():
+                        self._make(entry, shape, dtype, fill)
+            except OSError as error:
+                raise UserError(
+                    f"cannot keep {told_bytes(n_bytes)} of decoded images in {self.folder}: {error.strerror or error}; "
+                    "name another place by --cache_dir, or choose a smaller size="
+                ) from error
         try:
             return Mapped(entry / "array.npy"), json.loads((entry / "told.json").read_text())
         except (OSError, ValueError) as error:
@@ -106,41 +110,37 @@ class Store:
     def _make(self, entry: Path, shape: tuple[int, ...], dtype: type, fill: Fill) -> None:
         scratch = entry.with_suffix(".part")
         shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed; the lock is ours
+        scratch.mkdir()
         try:
-            self._allocate(scratch, shape, dtype)
-            told = fill(np.load(scratch / "array.npy", mmap_mode="r+"))
-            (scratch / "told.json").write_text(json.dumps(told))
+            with (scratch / "array.npy").open("w+b") as file, (scratch / "told.json").open("w") as told:
+                header = {"shape": shape, "fortran_order": False, "descr": np.dtype(dtype).str}
+                np.lib.format.write_array_header_2_0(file, header)
+                file.flush()
+                n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+                os.posix_fallocate(file.fileno(), 0, file.tell() + n_bytes)  # while writing, a full disk would kill us
+                array = np.load(scratch / "array.npy", mmap_mode="r+")
+                json.dump(fill(array), told)
+                array.flush()
+                for written in (file, told):
+                    written.flush()
+                    os.fsync(written.fileno())
             scratch.rename(entry)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
 
-    def _allocate(self, folder: Path, shape: tuple[int, ...], dtype: type) -> None:
-        """Write the header of folder/array.npy, and take the room for its values at once."""
-        values = math.prod(shape) * np.dtype(dtype).itemsize
-        try:
-            folder.mkdir()
-            with (folder / "array.npy").open("wb") as file:
-                header = {"shape": shape, "fortran_order": False, "descr": np.dtype(dtype).str}
-                np.lib.format.write_array_header_2_0(file, header)
-                file.flush()
-                os.posix_fallocate(file.fileno(), 0, file.tell() + values)  # while writing, a full disk would kill us
-        except OSError as error:
-            raise self._no_room(values, error) from error
-
-    def _no_room(self, n_bytes: int, error: OSError) -> UserError:
-        return UserError(
-            f"cannot keep {told_bytes(n_bytes)} of decoded images in {self.folder}: {error.strerror}; name another "
-            "place by --cache_dir, or choose a smaller size="
-        )
-
     def clear(self) -> int:
-        """Remove every stored array, and nothing else; returns the bytes that this sets free."""
+        """Remove every stored array that is not being made, and nothing else; returns the bytes that this sets free."""
         freed = 0
-        for path in self.folder.glob("*") if self.folder.is_dir() else ():
-            if _is_stored(path):
-                freed += sum(file.stat().st_blocks * 512 for file in path.glob("*.npy"))
-                path.unlink() if path.is_file() else shutil.rmtree(path)
+        for path in self.folder.glob("*.lock") if self.folder.is_dir() else ():
+            if not re.fullmatch(r"[0-9a-f]{32}", path.stem) or not path.is_file():
+                continue
+            with path.open("w") as lock, contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for entry in (path.with_suffix(""), path.with_suffix(".part")):
+                    freed += sum(file.stat().st_blocks * 512 for file in entry.glob("*.npy"))
+                    shutil.rmtree(entry, ignore_errors=True)
+                path.unlink()
         return freed
 
 
@@ -177,15 +177,6 @@ def fingerprint(parts: Iterable[str | Path]) -> str:
 def told_bytes(n_bytes: float) -> str:
     """Return a number of bytes as a person would say it."""
     return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
-
-
-def _is_stored(path: Path) -> bool:
-    """Return whether this is an array of a store, perhaps half-made, or its lock."""
-    if not re.fullmatch(r"[0-9a-f]{32}(\.part|\.lock)?", path.name):
-        return False
-    if path.suffix == ".lock":
-        return path.is_file()
-    return path.is_dir() and {file.name for file in path.iterdir()} <= {"array.npy", "told.json"}
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

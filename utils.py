@@ -15,13 +15,15 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from augment import Augmentation, augment
-from choices import UserError
+from choices import UserError, require
 from datasets import DATASETS, Source, StimulusSet
+from metadata import merge
 from model import Model, build_model
 from pictures import find_images
 from splits import blocks, split
 from store import Store
 
+N_BLOCKS = 20
 EXCERPT_VALUES = 2**27  # half a gigabyte of float32
 FILL_GPU = 0.5  # the share of its free memory that images may take
 EMOTIONS = {"_Ha_": "happy", "_Sa_": "sad"}
@@ -46,8 +48,12 @@ def open_dataset(flags: Mapping, data_dir: Path | None = None) -> StimulusSet:
     dataset = DATASETS.build(flags["dataset"], source)
     if flags["split"] == "block":
         recordings = dataset.columns[dataset.group] if dataset.group else None
-        dataset.columns["block"] = blocks(dataset.ids, flags["n_blocks"], recordings)
-        dataset.group = "block"
+        merge(dataset.columns, {"block": blocks(dataset.ids, flags["n_blocks"] or N_BLOCKS, recordings)})
+        dataset.in_blocks = True
+    else:
+        require(
+            not flags.get("n_blocks"), f"--n_blocks cuts frames for --split block; --split {flags['split']} does not"
+        )
     return dataset
 
 

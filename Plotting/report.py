@@ -68,6 +68,7 @@ def draw_map(run: Run, columns: list[str]) -> figures.Figure:
     most = min(len(run.dataset), MOST_MAPPED, MOST_VALUES // math.prod(run.dataset.image_shape))
     chosen = np.linspace(0, len(run.dataset) - 1, most).astype(int)
     images, training = run.images(chosen).numpy(), run.part[chosen] == "training"
+    held_out = np.isin(run.part[chosen], ("validation", "test"))
     some = "" if most == len(run.dataset) else f" of {most} of {len(run.dataset)} images"
     flat = values.shape[1] == 2
     embeddings = {
@@ -77,7 +78,7 @@ def draw_map(run: Run, columns: list[str]) -> figures.Figure:
     shown = {name: _pick(column, chosen) for name, column in choose_columns(run, columns).items()}
     categories = ("folder", run.dataset.label, run.dataset.group)
     names = {f"latents{some}": "latent"} if flat else {}
-    return figures.maps(embeddings, shown, ~training, images, categories, names)
+    return figures.maps(embeddings, shown, held_out, images, categories, names)
 
 
 def choose_columns(run: Run, names: list[str]) -> dict[str, Sequence]:

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "model": {"choices", "components"},
     "train": {"choices"},
     "tracking": {"choices"},
-    "utils": {"augment", "choices", "datasets", "model", "pictures", "splits", "store"},
+    "utils": {"augment", "choices", "datasets", "metadata", "model", "pictures", "splits", "store"},
     "flags": {"augment", "choices", "datasets", "model", "objectives", "recipes", "train", "utils"},
     "conclusion": {"train", "utils"},
     "main": {"choices", "conclusion", "flags", "model", "splits", "store", "tracking", "train", "utils"},

@@ -435,6 +435,13 @@ def test_16_bit_images_that_use_few_of_their_values_are_told_of(tmp_path):
     assert folder(tmp_path, "max_value=4095").notes == []
 
 
+def test_images_without_a_label_are_counted_and_named(tmp_path):
+    people(tmp_path)
+    (tmp_path / "t.csv").write_text("file,mood\np1_happy_C03.png,good\np1_sad_C04.png,\np2_sad_C05.png,bad\n")
+    told = error(tmp_path, f"metadata={tmp_path}/t.csv label=mood")
+    assert "label=mood is empty for 1 of 3 images" in told and "p1_sad_C04.png" in told
+
+
 @pytest.mark.parametrize("value", ["0", "-3", "nan"])
 def test_a_max_value_that_is_not_positive_is_refused(tmp_path, value):
     save(tmp_path / "a.png")

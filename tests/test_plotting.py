@@ -261,6 +261,17 @@ def test_many_numbers_are_coloured_by_value_unless_they_are_named_as_categories(
     assert [text.get_text() for text in by_name.axes[0].get_legend().get_texts()] == sorted(set(steps))
 
 
+def test_numbers_of_an_array_are_telling_even_where_all_differ_and_texts_are_not():
+    columns = {"angle": np.linspace(0, 6, 30), "constant": np.ones(30), "name": [f"image{i}" for i in range(30)]}
+    assert list(figures.telling_columns(columns)) == ["angle"]
+
+
+def test_the_axes_of_a_latent_of_two_numbers_are_those_numbers():
+    figure = figures.maps({"pixels": np.eye(2), "latents": np.eye(2)}, {"a": ["x", "y"]}, np.zeros(2, bool), None, (),
+                          {"latents": "latent"})  # fmt: skip
+    assert [axis.get_xlabel() for axis in figure.axes] == ["UMAP 1", "latent 1"]
+
+
 def test_every_held_out_image_wears_a_ring():
     placed, held_out = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 3 == 0
     figure = figures.maps({"latents": placed}, {"folder": ["a", "b"] * 20}, held_out)
@@ -320,6 +331,26 @@ def test_a_report_writes_every_picture_of_a_run_and_says_where(name, expected, w
     for path in folder.iterdir():
         assert path.read_bytes().startswith(PNG) and Image.open(path).size > (100, 100)
     assert (weights / name / "latents" / "best.npz").is_file()
+
+
+def test_the_maps_are_coloured_by_the_columns_that_are_asked_for(weights, monkeypatch, capsys):
+    drawn = {}
+    monkeypatch.setattr(figures, "maps", lambda embeddings, columns, *rest: drawn.update(columns) or Figure())
+    run = latents.open_run(weights / "ae")
+    report.draw_map(run, ["step", "folder"])
+    assert list(drawn) == ["step", "folder"] and drawn["step"] == run.dataset.columns["step"]
+    assert report.main([str(weights / "ae"), "--columns", "step,mood"]) == 2
+    assert "there is no mood; there are folder, person, emotion, step" in capsys.readouterr().err
+
+
+def test_a_map_of_a_large_set_shows_some_of_its_images_and_says_so(weights, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(report, "MOST_MAPPED", 9)
+    monkeypatch.setattr(figures, "maps", lambda embeddings, columns, held_out, images, *rest: drawn.update(
+        {name: len(values) for name, values in embeddings.items()} | {"images": len(images), "ring": len(held_out)}
+    ) or Figure())  # fmt: skip
+    report.draw_map(latents.open_run(weights / "ae"), [])
+    assert drawn == {"pixels of 9 of 24 images": 9, "latents of 9 of 24 images": 9, "images": 9, "ring": 9}
 
 
 def written_order(expected, written):

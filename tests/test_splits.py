@@ -167,7 +167,7 @@ def test_a_run_by_blocks_has_a_column_of_them_and_keeps_them_apart(tmp_path, gro
     images = np.zeros((40, 4, 4), np.uint8)
     np.savez(tmp_path / "x.npz", images=images, session=np.repeat([1, 2], 20))
     dataset = opened(tmp_path, f"arrays group={group or 'none'}")
-    assert dataset.group == "block"
+    assert (dataset.unit, dataset.group) == ("block", group)
     assert list(dataset.columns) == ["session", "block"]
     assert dataset.columns["block"] == blocks(dataset.ids, 5, dataset.columns["session"] if group else None)
     parts = deal(dataset, "block", val_fraction=0.25)

@@ -169,10 +169,19 @@ def test_clear_removes_stored_and_half_made_arrays_and_tells_the_bytes(tmp_path)
     stored(tmp_path)
     stored(tmp_path, key="a" * 32)
     (tmp_path / f"{'b' * 32}.part").mkdir()
+    (tmp_path / f"{'b' * 32}.lock").touch()
     freed = Store(tmp_path).clear()
     assert 2 * VALUES.nbytes <= freed <= 2 * VALUES.nbytes + 4 * 4096
     assert list(tmp_path.iterdir()) == []
     assert Store(tmp_path).clear() == Store(tmp_path / "nowhere").clear() == 0
+
+
+def test_clear_leaves_an_array_that_is_being_made(tmp_path):
+    def clear(out):
+        assert Store(tmp_path).clear() == 0
+        return fill(out)
+
+    assert np.array_equal(stored(tmp_path, filler=clear)[0], VALUES)
 
 
 @pytest.mark.parametrize("name", ["array.npy", f"{KEY}.npy", KEY[:31], f"{KEY}0", f"{KEY}.png", KEY.upper()])

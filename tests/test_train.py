@@ -1,6 +1,7 @@
 """The loop: the order of its events, what it refuses, what evaluation means."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from torch import nn
 
 import train
 from choices import UserError
+from model import build_model
+from objectives import OBJECTIVES
 
 
 class Recorder(nn.Module):
@@ -181,3 +184,29 @@ def test_a_cosine_falls_from_the_whole_rate_to_its_end_and_stays_there():
 def test_a_step_schedule_multiplies_by_its_factor_each_time():
     assert [train.step(epoch, 9, every=3, factor=0.5) for epoch in (0, 2, 3, 6)] == [1, 1, 0.5, 0.25]
     assert math.isclose(train.step(60, 90), 0.01)
+
+
+def test_memory_does_not_grow_with_the_number_of_steps():
+    class Batches:
+        """Made anew each time, as a loader makes them."""
+
+        def __len__(self):
+            return 150
+
+        def __iter__(self):
+            for step in range(150):
+                x = torch.rand(64 - (step > 75), 1, 128, 128)
+                yield x, x
+
+    def held():
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+    model = build_model("fc hidden=4", "fc", (1, 128, 128), (1, 128, 128), 2, "fp32")
+    objective = OBJECTIVES.build("reconstruct loss=mse")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    train.train_epoch(model, [next(iter(Batches()))], objective, optimizer)
+    before = held()
+    train.train_epoch(model, Batches(), objective, optimizer, epoch=1)
+    train.evaluate(model, Batches(), objective)
+    assert held() - before < 300e6  # the 300 batches hold 1.2 GB
