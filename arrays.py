@@ -240,4 +240,6 @@ def _announced(shape: tuple[int, ...], columns_first: bool, dtype: np.dtype) -> 
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, zipfile.BadZipFile) and "not a zip" in str(error):
+        return "it is no npz file, or only a part of one"
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0][:200]

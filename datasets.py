@@ -197,14 +197,15 @@ class Folder(StimulusSet):
         ids = [path.relative_to(source.folder).as_posix() for path in paths]
         columns = {"folder": [path.parent.absolute().name for path in paths]}
         notes = []
-        if pattern:
-            read, unfit = read_names(ids, pattern)
-            notes += adopt(columns, read, unfit, f"do not fit pattern={pattern}", (label, group))
         if metadata:
             table = _beside(source.folder, metadata)
-            read, unfit, n_over = join_table(table, ids)
-            notes += adopt(columns, read, unfit, f"have no row in {table}", (label, group))
-            notes += [f"{n_over} rows of {table} name no image in {source.folder}"] if n_over else []
+            read, unfit, over = join_table(table, ids)
+            told = f"{len(over)} rows of {table} name no image, such as '{over[0]}'" if over else ""
+            notes += adopt(columns, read, unfit, f"have no row in {table}" + f" ({told})" * bool(over), (label, group))
+            notes += [told] if over and not unfit else []
+        if pattern:
+            read, unfit = read_names(ids, pattern)
+            notes += adopt(columns, read, unfit, f"have names that do not fit pattern={pattern}", (label, group))
         images = images[:n_images]
         white, dark = choose_white(images, max_value, str(source.folder))
         super().__init__(
@@ -431,7 +432,8 @@ def _numbered(n: int) -> list[str]:
 def _beside(folder: Path, name: str) -> Path:
     """Return a file that is named from a folder, or else from here."""
     found = [path for path in (folder / name, Path(name)) if path.is_file()]
-    require(bool(found), f"no file {name} in {folder}, nor here")
+    there = listing(sorted(path.name for path in folder.glob("*") if path.is_file()))
+    require(bool(found), f"no file {name} in {folder}, nor here; there are\n{there}")
     return found[0]
 
 

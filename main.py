@@ -151,6 +151,8 @@ def deal(flags: argparse.Namespace, dataset) -> dict[str, list[int]]:
     """Split a dataset as the flags say."""
     import splits
 
+    if flags.n_blocks and flags.split != "block":
+        raise UserError(f"--n_blocks cuts frames for --split block; --split {flags.split} cuts none")
     folded = tuple(int(n) for n in flags.fold.split("/")) if flags.fold else None
     sizes = {"val_fraction": flags.val_fraction, "test_fraction": flags.test_fraction, "fold": folded}
     return splits.split(dataset, flags.split, **sizes, gap=flags.gap, seed=flags.seed)

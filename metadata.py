@@ -79,12 +79,12 @@ def read_csv(path: Path) -> dict[str, list[str]]:
     return dict(zip(names, map(list, zip(*(row for _, row in rows[1:]), strict=True)), strict=True))
 
 
-def join_table(path: Path, ids: list[str]) -> tuple[Columns, list[str], int]:
+def join_table(path: Path, ids: list[str]) -> tuple[Columns, list[str], list[str]]:
     """Bring a table's rows to the images that they name: by path, name, or name without ending.
 
     Returns:
         The columns beside the names, N texts each, empty where an image has no row; the images that have none; and
-        the number of rows that name no image.
+        what the rows name that is no image.
 
     Raises:
         UserError: where no column names images, or a name means several.
@@ -111,7 +111,7 @@ def join_table(path: Path, ids: list[str]) -> tuple[Columns, list[str], int]:
     found = [rows.get(name) for name in views[view]]
     columns = {name: ["" if row is None else column[row] for row in found] for name, column in table.items()}
     missing = [name for name, row in zip(ids, found, strict=True) if row is None]
-    return columns, missing, len(rows) - len(ids) + len(missing)
+    return columns, missing, sorted(set(rows) - set(views[view]))
 
 
 def read_array_columns(values: np.ndarray, names: Sequence[str], where: str) -> Columns:
@@ -151,10 +151,10 @@ def adopt(columns: Columns, read: Columns, unfit: list[str], told: str, needed: 
         What the user should know.
     """
     n_images = len(next(iter(columns.values())))
-    message = f"{len(unfit)} of {n_images} file names {told}:\n{listing(unfit)}"
+    message = f"{len(unfit)} of {n_images} images {told}:\n{listing(unfit)}"
     wanted = [column for column in needed if column in read]
     if unfit and wanted:
-        raise UserError(f"{message}\nbut the dataset reads {' and '.join(wanted)} out of them")
+        raise UserError(f"{message}\nbut {' and '.join(wanted)} must be known of each image")
     if len(unfit) == n_images:
         return [message.splitlines()[0].rstrip(":")]
     merge(columns, read)

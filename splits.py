@@ -170,7 +170,7 @@ def _given(dataset: StimulusSet, val_fraction: float, seed: int) -> Parts:
             where = (
                 f"has the part '{name}'"
                 if column is not None
-                else "does not lie in a folder train, val or test of --data_dir"
+                else "has no column `part`, and lies in no folder train, val or test of --data_dir"
             )
             raise UserError(f"--split given: {dataset.ids[index]} {where}; the parts are {', '.join(PARTS)}")
         parts[part].append(index)
@@ -204,9 +204,13 @@ def leaks(dataset: StimulusSet, parts: Parts) -> tuple[dict, list[str]]:
             n_found, n_checked = near_duplicates(dataset, parts["training"], parts[part])
             duplicates[part] = {"n": n_found, "checked": n_checked}
             if n_found > WORTH_SAYING * n_checked:
+                if dataset.in_blocks:
+                    remedy = "--gap leaves out the frames beside a block, though not those of a place returned to"
+                else:
+                    remedy = "--split group or block keeps together what belongs together"
                 notes.append(
                     f"{n_found} of {n_checked} {part} images have a near-duplicate in training, so the result may tell "
-                    "of memory; --split group or block keeps together what belongs together"
+                    f"of memory; {remedy}"
                 )
     return {"groups": groups, "near_duplicates": duplicates}, notes
 

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from augment import Augmentation, augment
-from choices import UserError, require
+from choices import UserError
 from datasets import DATASETS, Source, StimulusSet
 from metadata import merge
 from model import Model, build_model
@@ -50,10 +50,6 @@ def open_dataset(flags: Mapping, data_dir: Path | None = None) -> StimulusSet:
         recordings = dataset.columns[dataset.group] if dataset.group else None
         merge(dataset.columns, {"block": blocks(dataset.ids, flags["n_blocks"] or N_BLOCKS, recordings)})
         dataset.in_blocks = True
-    else:
-        require(
-            not flags.get("n_blocks"), f"--n_blocks cuts frames for --split block; --split {flags['split']} does not"
-        )
     return dataset
 
 

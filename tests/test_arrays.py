@@ -327,7 +327,7 @@ def npz_of(path, how):
         ("objects", "it holds Python objects, which are never opened"),
         ("bomb", "its array 'images' announces more than it can hold"),
         ("short", "its array 'images' is cut off"),
-        ("cut", "File is not a zip file"),
+        ("cut", "it is no npz file, or only a part of one"),
         ("bit", "Bad CRC-32"),
     ],
 )

@@ -380,19 +380,19 @@ def test_names_that_do_not_fit_are_noted_and_an_error_when_the_label_is_read_fro
     save(tmp_path / "p3" / "mean.png")
     dataset = folder(tmp_path, PATTERN)
     assert dataset.columns["emotion"] == ["happy", "sad", "sad", ""]
-    assert "1 of 4 file names do not fit" in dataset.notes[0]
+    assert "1 of 4 images have names that do not fit" in dataset.notes[0]
     assert "p3/mean.png" in dataset.notes[0]
     for option in ("label", "group"):
         told = error(tmp_path, f"{PATTERN} {option}=emotion")
         assert "p3/mean.png" in told
-        assert "reads emotion out of them" in told
+        assert "but emotion must be known of each image" in told
 
 
 def test_a_pattern_that_fits_no_name_makes_no_columns_and_says_so(tmp_path):
     people(tmp_path)
     dataset = folder(tmp_path, "pattern={a}-{b}")
     assert list(dataset.columns) == ["folder"]
-    assert "3 of 3 file names do not fit" in dataset.notes[0]
+    assert "3 of 3 images have names that do not fit" in dataset.notes[0]
 
 
 @pytest.mark.parametrize("option", ["label", "group"])

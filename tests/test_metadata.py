@@ -83,22 +83,22 @@ def test_a_table_that_is_missing_or_a_folder_is_named(tmp_path):
 @pytest.mark.parametrize("names", [IDS, ["one.png", "two.png", "three.png"], ["one", "two", "three"]])
 def test_a_row_comes_to_the_image_that_it_names_by_path_by_name_or_without_ending(tmp_path, names):
     text = "age,image\n" + "".join(f"{age},{names[age]}\n" for age in (2, 0, 1))
-    assert join_table(table(tmp_path, text), IDS) == ({"age": ["0", "1", "2"]}, [], 0)
+    assert join_table(table(tmp_path, text), IDS) == ({"age": ["0", "1", "2"]}, [], [])
 
 
 def test_the_column_that_names_most_images_names_them(tmp_path):
     text = "friend,me\none.png,three.png\none.png,one.png\nx,two.png\n"
-    assert join_table(table(tmp_path, text), IDS) == ({"friend": ["one.png", "x", "one.png"]}, [], 0)
+    assert join_table(table(tmp_path, text), IDS) == ({"friend": ["one.png", "x", "one.png"]}, [], [])
 
 
 def test_images_without_a_row_and_rows_without_an_image_are_told(tmp_path):
     text = "file,age\nthree.png,3\nfour.png,4\nfive.png,5\n"
-    assert join_table(table(tmp_path, text), IDS) == ({"age": ["", "", "3"]}, IDS[:2], 2)
+    assert join_table(table(tmp_path, text), IDS) == ({"age": ["", "", "3"]}, IDS[:2], ["five.png", "four.png"])
 
 
 def test_columns_of_reserved_names_are_called_otherwise(tmp_path):
     text = "file,id,folder,age\none.png,7,x,1\n"
-    assert join_table(table(tmp_path, text), IDS[:1]) == ({"id_": ["7"], "folder_": ["x"], "age": ["1"]}, [], 0)
+    assert join_table(table(tmp_path, text), IDS[:1]) == ({"id_": ["7"], "folder_": ["x"], "age": ["1"]}, [], [])
 
 
 @pytest.mark.parametrize(
@@ -179,14 +179,14 @@ def test_columns_that_were_read_for_all_images_are_added_without_a_word():
 def test_columns_that_some_images_lack_are_added_and_those_are_listed():
     columns = {"folder": ["a", "a", "b"]}
     assert adopt(columns, {"age": ["1", "2", ""]}, ["three"], "do not fit", (None, "folder")) == [
-        "1 of 3 file names do not fit:\n  three"
+        "1 of 3 images do not fit:\n  three"
     ]
     assert columns["age"] == ["1", "2", ""]
 
 
 def test_columns_that_were_read_for_no_image_are_left_out_and_told_in_one_line():
     columns = {"folder": ["a", "b"]}
-    assert adopt(columns, {"age": ["", ""]}, ["one", "two"], "do not fit", ()) == ["2 of 2 file names do not fit"]
+    assert adopt(columns, {"age": ["", ""]}, ["one", "two"], "do not fit", ()) == ["2 of 2 images do not fit"]
     assert list(columns) == ["folder"]
 
 
@@ -194,7 +194,7 @@ def test_columns_that_were_read_for_no_image_are_left_out_and_told_in_one_line()
 def test_a_needed_column_that_an_image_lacks_is_an_error(unfit):
     with refused("do not fit:\n  one") as told:
         adopt({"folder": ["a", "b"]}, {"age": ["", "2"], "who": ["", "x"]}, unfit, "do not fit", ("age", "who"))
-    assert "but the dataset reads age and who out of them" in str(told.value)
+    assert "but age and who must be known of each image" in str(told.value)
 
 
 def test_two_sources_of_one_column_are_refused_and_change_nothing():
