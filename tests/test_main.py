@@ -245,9 +245,9 @@ def test_a_film_is_split_by_blocks_with_a_gap_and_its_record_tells_what_leaks(vi
     assert min(abs(int(name) - frame) for name in split["training"] for frame in held_out) == 3
     result = json.loads((run / "result.json").read_text())
     leaks = result["leaks"]
-    assert leaks["groups"] is None
+    assert leaks["groups"] == {"what": "'clip'", "n": 2, "in_two_parts": 2}
     assert leaks["near_duplicates"]["validation"]["checked"] == len(split["validation"])
-    assert "are both in training and in another part" not in err
+    assert "2 of 2 different 'clip' are both in training and in another part" in err
     with (run / "validation.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["id"] for row in rows} == set(split["validation"])
@@ -339,6 +339,7 @@ MISTAKES = {
     "--schedule step every=0": ["every=0"],
     "--schedule cosine final=2": ["final=2.0"],
     "--device meta": ["--device meta", "--device cpu"],
+    "--n_blocks 5": ["--n_blocks cuts frames for --split block", "--split random"],
     "--dataset folder size=999999x999999": ["cannot keep", "size=", "--cache_dir"],
     "--encoder resnet18 weights=none --batch_size 1": ["--batch_size 1", "batch normalisation"],
     "--fold 6/5": ["'6/5' is not k/K"],

@@ -49,6 +49,13 @@ def test_the_same_seed_deals_the_same_and_another_seed_does_not():
     assert deal(known()) != deal(known(), seed=2)
 
 
+def test_folders_named_after_people_suggest_them_even_where_they_are_the_label():
+    ids = [f"subject{i // 3:02}/img{i}.png" for i in range(12)]
+    columns = {"folder": [name.split("/")[0] for name in ids]}
+    dataset = StimulusSet(torch.zeros(12, 1, 4, 4), ids, max_value=1, columns=columns, label="folder")
+    assert suggested_groups(dataset)[0] == "'folder'"
+
+
 def test_a_given_split_follows_the_top_folders():
     ids = ["train/a.png", "val/sub/b.png", "test/c.png", "TRAIN/d.png"]
     dataset = StimulusSet(torch.zeros(4, 1, 1, 1), ids, max_value=1, columns={})
