@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from choices import Size, UserError, require
-from store import IN_MEMORY, Mapped, Store, fingerprint, read_header, told_bytes
+from store import IN_MEMORY, Mapped, Store, fingerprint, read_header, told_bytes, told_shape
 
 MOST_DEFLATED = 1100  # a byte of deflate stands for at most 1032 bytes
 CHUNK = 2**26  # values
@@ -32,10 +32,8 @@ def open_array(path: Path, name: str | None, store: Store) -> tuple[np.ndarray, 
         with warnings.catch_warnings(action="ignore"):  # numpy's, of odd headers
             if path.suffix.lower() == ".npz":
                 return _open_npz(path, name, store)
-            with path.open("rb") as file:
-                n_bytes = _announced(*read_header(file))
             mapped = Mapped(path)  # fails where fewer bytes are there than announced
-            return (mapped if n_bytes > IN_MEMORY else np.load(path, allow_pickle=False)), {}
+            return (mapped if mapped.nbytes > IN_MEMORY else np.load(path, allow_pickle=False)), {}
     except UserError:
         raise
     except Exception as error:  # a damaged file fails in any way
@@ -124,7 +122,7 @@ def as_images(images: np.ndarray, size: Size | None, where: Path) -> np.ndarray:
 
 
 def _as_nchw(values: np.ndarray, size: Size | None, where: Path) -> np.ndarray:
-    shape = " x ".join(map(str, values.shape)) or "a single value"
+    shape = told_shape(values.shape)
     if values.ndim == 2 and size and size.height * size.width == values.shape[1]:
         values = values.reshape(-1, *size)
     require(
@@ -189,15 +187,15 @@ def bounds(values: np.ndarray) -> tuple[float, float]:
 def _open_npz(path: Path, name: str | None, store: Store) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     with zipfile.ZipFile(path) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        shapes = {}
+        headers = {}
         for one, info in members.items():
             with archive.open(info) as file:
-                header = read_header(file)
-                shapes[one] = header[0]
-                if info.file_size != file.tell() + _announced(*header):
+                shape, _, dtype = headers[one] = read_header(file)
+                if info.file_size != file.tell() + math.prod(shape) * dtype.itemsize:
                     raise ValueError(f"its array '{one}' is cut off")
                 if info.file_size > MOST_DEFLATED * max(1, min(info.compress_size, path.stat().st_size)):
                     raise ValueError(f"its array '{one}' announces more than it can hold")
+        shapes = {one: header[0] for one, header in headers.items()}
         chosen = name or _only_images(path, shapes)
         require(chosen in members, f"{path} has no array '{chosen}'; there are {', '.join(members)}")
         beside = {
@@ -218,8 +216,7 @@ def _open_npz(path: Path, name: str | None, store: Store) -> tuple[np.ndarray, d
                     target[:] = np.frombuffer(piece, np.uint8)
             return {}
 
-        with archive.open(members[chosen]) as file:
-            shape, columns_first, dtype = read_header(file)
+        shape, columns_first, dtype = headers[chosen]
         if columns_first:
             raise ValueError("its images are in Fortran order; save numpy.ascontiguousarray of them")
         images, _ = store.array(lambda: fingerprint([chosen, path]), shape, dtype, fill)
@@ -230,13 +227,9 @@ def _only_images(path: Path, shapes: dict[str, tuple[int, ...]]) -> str:
     candidates = [name for name, shape in shapes.items() if len(shape) in (3, 4)]
     if not candidates:
         candidates = [name for name, shape in shapes.items() if len(shape) == 2]
-    told = ", ".join(f"{name} ({' x '.join(map(str, shape))})" for name, shape in shapes.items())
+    told = ", ".join(f"{name} ({told_shape(shape)})" for name, shape in shapes.items())
     require(len(candidates) == 1, f"{path} holds {told}; say which are the images: --dataset arrays array=NAME")
     return candidates[0]
-
-
-def _announced(shape: tuple[int, ...], columns_first: bool, dtype: np.dtype) -> int:
-    return math.prod(shape) * dtype.itemsize
 
 
 def _reason(error: Exception) -> str:

@@ -201,7 +201,8 @@ class Folder(StimulusSet):
             table = _beside(source.folder, metadata)
             read, unfit, over = join_table(table, ids)
             told = f"{len(over)} rows of {table} name no image, such as '{over[0]}'" if over else ""
-            notes += adopt(columns, read, unfit, f"have no row in {table}" + f" ({told})" * bool(over), (label, group))
+            missing = f"have no row in {table}" + (f" ({told})" if over else "")
+            notes += adopt(columns, read, unfit, missing, (label, group))
             notes += [told] if over and not unfit else []
         if pattern:
             read, unfit = read_names(ids, pattern)
@@ -431,10 +432,11 @@ def _numbered(n: int) -> list[str]:
 
 def _beside(folder: Path, name: str) -> Path:
     """Return a file that is named from a folder, or else from here."""
-    found = [path for path in (folder / name, Path(name)) if path.is_file()]
+    for path in (folder / name, Path(name)):
+        if path.is_file():
+            return path
     there = listing(sorted(path.name for path in folder.glob("*") if path.is_file()))
-    require(bool(found), f"no file {name} in {folder}, nor here; there are\n{there}")
-    return found[0]
+    raise UserError(f"no file {name} in {folder}, nor here; there are\n{there}")
 
 
 def _the_file(folder: Path, name: str | None) -> Path:

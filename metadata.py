@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from choices import UserError, require
+from store import told_shape
 
 RESERVED = ("id", "folder")
 
@@ -121,7 +122,7 @@ def read_array_columns(values: np.ndarray, names: Sequence[str], where: str) -> 
         names: K names; none takes the array's own, else column_0 and so on.
         where: what the array is, for errors.
     """
-    require(values.ndim in (1, 2), f"{where} is {_shape(values)}, but a table is N rows by K columns")
+    require(values.ndim in (1, 2), f"{where} is {told_shape(values.shape)}, but a table is N rows by K columns")
     fields = values.dtype.names
     parts = [values[field] for field in fields] if fields else list(np.atleast_2d(values.T))
     names = [_free(name) for name in names or fields or [f"column_{i}" for i in range(len(parts))]]
@@ -193,7 +194,3 @@ def _column(values: np.ndarray) -> Sequence:
 
 def _first_twice(names: list[str]) -> str | None:
     return next((name for name, count in Counter(names).items() if count > 1), None)
-
-
-def _shape(values: np.ndarray) -> str:
-    return " x ".join(map(str, values.shape)) or "a single value"

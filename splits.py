@@ -1,5 +1,6 @@
 """Splits: which image is for training, validation or test, and what leaks from one part into another."""
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -245,19 +246,20 @@ def suggested_groups(dataset: StimulusSet) -> tuple[str, str, list[str]] | None:
             continue
         if words & GROUPING and _repeats(as_texts(column)):
             return f"'{name}'", f"--dataset NAME group={name} and ", as_texts(column)
-    words = [re.split(r"[_\W]+", name.rsplit("/", 1)[-1].rsplit(".", 1)[0]) for name in dataset.ids]
-    for firsts in zip(*words, strict=False):
-        if len(set(firsts)) > 1:
-            known = dataset.label and len(set(zip(firsts, dataset.columns[dataset.label], strict=True))) == len(
-                set(firsts)
-            )
-            if not _repeats(firsts) or len(set(firsts)) == 2 or known:  # two are conditions rather than people
-                return None
-            remedy = (
-                "if these are people, animals or recordings, --dataset folder pattern={person}_{} group=person and "
-            )
-            return f"beginnings of file names, such as {firsts[0]},", remedy, list(firsts)
-    return None
+    beginnings = _beginnings(dataset.ids)
+    n_different = len(set(beginnings))
+    if not _repeats(beginnings) or n_different == 2:  # two are conditions rather than people
+        return None
+    if dataset.label and len(set(zip(beginnings, dataset.columns[dataset.label], strict=True))) == n_different:
+        return None  # they are, or tell, the class
+    remedy = "if these are people, animals or recordings, --dataset folder pattern={person}_{} group=person and "
+    return f"beginnings of file names, such as {beginnings[0]},", remedy, beginnings
+
+
+def _beginnings(ids: list[str]) -> list[str]:
+    """Return the first word of each file name, leaving out words that all have in common."""
+    words = [re.split(r"[_\W]+", name.rsplit("/", 1)[-1].rsplit(".", 1)[0]) for name in ids]
+    return next((list(column) for column in zip(*words, strict=False) if len(set(column)) > 1), [])
 
 
 def _repeats(groups: Sequence[str]) -> bool:
@@ -282,7 +284,7 @@ def near_duplicates(dataset: StimulusSet, training: list[int], held_out: list[in
         images, among them those next to them in order.
     """
     checked = _evenly(held_out, MOST_CHECKED)
-    compared = _evenly(training, min(MOST_COMPARED, MOST_VALUES // int(np.prod(dataset.image_shape))))
+    compared = _evenly(training, min(MOST_COMPARED, MOST_VALUES // math.prod(dataset.image_shape)))
     if len(compared) < len(training):
         beside = (checked[:, None] + np.array([-2, -1, 1, 2])).ravel()
         compared = np.union1d(compared, beside[np.isin(beside, training)])
@@ -300,7 +302,7 @@ def thumbnails(dataset: StimulusSet, indices: np.ndarray) -> Tensor:
     """Return (n, 256): grey 16x16 versions of images, every pixel the mean of its area."""
     height, width = (_areas(length) for length in dataset.image_shape[1:])
     small = torch.empty(len(indices), THUMBNAIL**2)
-    size = max(1, PIECE // int(np.prod(dataset.image_shape)))
+    size = max(1, PIECE // math.prod(dataset.image_shape))
     for start in range(0, len(indices), size):
         chunk = torch.as_tensor(indices[start : start + size])
         if dataset.is_mapped:

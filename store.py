@@ -179,6 +179,11 @@ def told_bytes(n_bytes: float) -> str:
     return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
 
 
+def told_shape(shape: tuple[int, ...]) -> str:
+    """Return the shape of an array as a person would say it."""
+    return " x ".join(map(str, shape)) or "a single value"
+
+
 def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):

@@ -98,26 +98,29 @@ def pool(regions: list[Region]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dic
         Images (N, P); responses (N, all neurons), NaN where a neuron was not recorded; trials (T, N, all neurons),
         likewise; and the columns `region`, `part` and `image`, the last the same for the same picture.
     """
-    shown = [(region, part, *pair) for region in regions for part, pair in region.shown.items()]
-    sides = {images.shape[1] for _, _, images, _ in shown}
-    require(len(sides) == 1, f"the regions have images of different sizes: {sorted(sides)} px")
-    images = np.concatenate([images for _, _, images, _ in shown])
     ends = np.cumsum([0, *(region.n_neurons for region in regions)])
+    neurons = [slice(*pair) for pair in zip(ends, ends[1:], strict=False)]
+    shown = [
+        (region, columns, part, *pair)
+        for region, columns in zip(regions, neurons, strict=True)
+        for part, pair in region.shown.items()
+    ]
+    sides = {images.shape[1] for *_, images, _ in shown}
+    require(len(sides) == 1, f"the regions have images of different sizes: {sorted(sides)} px")
+    images = np.concatenate([images for *_, images, _ in shown])
     n_trials = max((len(region.trials) for region in regions if region.trials is not None), default=0)
     responses = np.full((len(images), ends[-1]), np.nan, np.float32)
     trials = np.full((n_trials, len(images), ends[-1]), np.nan, np.float32)
     row = 0
-    for region, part, pictures, values in shown:
+    for region, columns, part, pictures, values in shown:
         rows = slice(row, row + len(pictures))
-        first = ends[regions.index(region)]
-        neurons = slice(first, first + region.n_neurons)
-        responses[rows, neurons] = values
+        responses[rows, columns] = values
         if part == "test" and region.trials is not None:
-            trials[: len(region.trials), rows, neurons] = region.trials
+            trials[: len(region.trials), rows, columns] = region.trials
         row = rows.stop
-    columns = {
-        "region": [region.name for region, _, pictures, _ in shown for _ in pictures],
-        "part": [part for _, part, pictures, _ in shown for _ in pictures],
+    known = {
+        "region": [region.name for region, _, _, pictures, _ in shown for _ in pictures],
+        "part": [part for _, _, part, pictures, _ in shown for _ in pictures],
         "image": [str(code) for code in np.unique(images, axis=0, return_inverse=True)[1].ravel()],
     }
-    return images, responses, trials, columns
+    return images, responses, trials, known

@@ -75,7 +75,7 @@ def draw_map(run: Run, columns: list[str]) -> figures.Figure:
         f"pixels{some}": embed(images.reshape(most, -1), training),
         f"latents{some}": values[chosen] if flat else embed(values[chosen], training),
     }
-    shown = {name: _pick(column, chosen) for name, column in choose_columns(run, columns).items()}
+    shown = {name: [column[i] for i in chosen] for name, column in choose_columns(run, columns).items()}
     categories = ("folder", run.dataset.label, run.dataset.group)
     names = {f"latents{some}": "latent"} if flat else {}
     return figures.maps(embeddings, shown, held_out, images, categories, names)
@@ -132,10 +132,6 @@ def draw_classes(run: Run) -> dict[str, figures.Figure]:
         titles = [f"{name}\nas {names[predicted[i]]} {sureness[i]:.2f}" for name, i in zip(told, wrong, strict=True)]
         pictures["mistakes"] = figures.image_rows({"named wrongly": images[wrong].numpy()}, titles)
     return pictures
-
-
-def _pick(column: Sequence, indices: np.ndarray) -> Sequence:
-    return column[indices] if isinstance(column, np.ndarray) else [column[i] for i in indices]
 
 
 def held_out(run: Run) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What several tests share: a small set of drawn faces, and the command line called in this process."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as main.py, before torch is i
 import pytest
 import torch
 
-from datasets import StimulusSet
+from choices import UserError
+from datasets import DATASETS, Source, StimulusSet
 from splits import split
+from store import Store
 
 HERE = Path(__file__).resolve().parent.parent
 DATA = HERE.parent / "shared" / "data"
@@ -82,3 +85,13 @@ def deal(dataset, how="random", val_fraction=0.1, test_fraction=0.0, fold=None, 
     """Split a dataset with the defaults of most tests."""
     sizes = {"val_fraction": val_fraction, "test_fraction": test_fraction, "fold": fold, "gap": gap}
     return split(dataset, how, **sizes, seed=seed)
+
+
+def load(path, words="arrays", always=False):
+    """Build a dataset of what lies at a path."""
+    return DATASETS.build(words, Source(path, Store(path.parent / "cache", always=always)))
+
+
+def refused(told: str):
+    """Expect an error of the user's that says this."""
+    return pytest.raises(UserError, match=re.escape(told))

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "components": set(),
     "augment": {"choices"},
     "store": {"choices"},
-    "metadata": {"choices"},
+    "metadata": {"choices", "store"},
     "pictures": {"choices", "store"},
     "arrays": {"choices", "store"},
     "v1": {"arrays", "choices"},

@@ -1,11 +1,9 @@
 """Metadata: every cell comes to its own image, and a table that could be read in two ways is refused."""
 
-import re
-
 import numpy as np
 import pytest
+from conftest import refused
 
-from choices import UserError
 from metadata import adopt, as_texts, join_table, listing, merge, read_array_columns, read_csv
 
 IDS = ["a/one.png", "a/two.png", "b/three.png"]
@@ -14,10 +12,6 @@ IDS = ["a/one.png", "a/two.png", "b/three.png"]
 def table(path, text, encoding="utf-8"):
     (path / "table.csv").write_bytes(text.encode(encoding))
     return path / "table.csv"
-
-
-def refused(told: str):
-    return pytest.raises(UserError, match=re.escape(told))
 
 
 # -------------------------------------------------------------------------------------------------------- read_csv

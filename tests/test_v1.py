@@ -1,12 +1,10 @@
 """Recordings of visual cortex: every response stands at its image and its neuron, and what was not recorded is NaN."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
+from conftest import refused
 
-from choices import UserError
 from datasets import DATASETS, Source
 from store import Store
 
@@ -34,10 +32,6 @@ def write_region(folder, number=1, n_train=4, n_test=3, n_neurons=2, n_trials=5,
 
 def v1(folder, words=""):
     return DATASETS.build(f"v1 {words}", Source(folder, Store(folder / "cache")))
-
-
-def refused(told: str):
-    return pytest.raises(UserError, match=re.escape(told))
 
 
 @pytest.mark.parametrize("inside", ["", "region1"])
