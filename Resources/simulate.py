@@ -1,7 +1,8 @@
 """Draw the built-in stimuli: each kind is a subcommand that fills one folder with images and a metadata.csv.
 
 To add a kind, write a module with one ``draw_<kind>(folder, args)`` that saves its images and returns one row
-per image (the first column is ``file``), and add one entry to KINDS; the folder's safety is shared.
+per image (the first column is ``file``, unless the kind says which files hold them all), and add one entry to
+KINDS; the folder's safety is shared.
 """
 
 import argparse
@@ -10,10 +11,11 @@ import csv
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import arena
 import faces
 
 Row = dict[str, Any]
@@ -44,6 +46,26 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
+def _square(text: str) -> tuple[int, int]:
+    """Height and width that are equal."""
+    height, width = _size(text)
+    if height != width:
+        raise argparse.ArgumentTypeError(f"{text!r} is not square, as the picture of a round arena is")
+    return height, width
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    """A parser of numbers in a range."""
+
+    def parse(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if low <= float(text) <= high:
+                return float(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
+
+    return parse
+
+
 class Option(NamedTuple):
     """A command-line option of one kind of stimulus."""
 
@@ -56,11 +78,13 @@ class Option(NamedTuple):
 class Kind(NamedTuple):
     """A kind of stimulus: what draws it, where to, and its options besides --out, --seed and --redraw."""
 
-    draw: Callable[[Path, argparse.Namespace], list[Row]]
+    draw: Callable[[Path, argparse.Namespace], Iterable[Row]]
     summary: str
     folder: str
     columns: tuple[str, ...]  # the first columns of its metadata.csv, by which its own drawings are known
     options: tuple[Option, ...]
+    files: tuple[str, ...] = ()  # what it draws; without, the first column names the files
+    unit: str = "images"  # what a row of its metadata.csv stands for
 
 
 KINDS = {
@@ -75,11 +99,24 @@ KINDS = {
             Option("--size", _size, "650x506", "HEIGHTxWIDTH of an image in pixels"),
         ),
     ),
+    "arena": Kind(
+        arena.draw_arena,
+        "a film of a schematic rat that walks in a round arena, seen from above",
+        "arena",
+        arena.COLUMNS,
+        (
+            Option("--n_frames", _whole(10, 1_000_000), 3000, "number of frames, 10 per second"),
+            Option("--size", _square, "50x50", "HEIGHTxWIDTH of a frame in pixels, square"),
+            Option("--noise", _number(0, 100), 10, "standard deviation of the camera's noise, grey levels of 255"),
+        ),
+        arena.FILES,
+        "frames",
+    ),
 }
 
 
-def _earlier_files(out: Path, kind: Kind) -> list[str] | None:
-    """The images that an earlier drawing listed, None for a folder that is missing or as good as empty.
+def _earlier_names(out: Path, kind: Kind) -> list[str] | None:
+    """The first column of an earlier drawing's table, None for a folder that is missing or as good as empty.
 
     Raises:
         Refusal: The folder holds something else.
@@ -92,12 +129,12 @@ def _earlier_files(out: Path, kind: Kind) -> list[str] | None:
     if not (out / TABLE).is_file():
         raise Refusal(f"{out} holds files that this command did not draw; choose another --out")
     with (out / TABLE).open(newline="", encoding="utf-8", errors="replace") as table:
-        header, *rows = list(csv.reader(table)) or [[]]
-    files = [row[0] for row in rows if row]
+        rows = csv.reader(table)
+        header, names = next(rows, []), [row[0] for row in rows if row]
     ours = tuple(header[: len(kind.columns)]) == kind.columns
-    if not ours or not all((out / name).resolve().is_relative_to(out) for name in files):
+    if not ours or not all((out / name).resolve().is_relative_to(out) for name in kind.files or names):
         raise Refusal(f"{out / TABLE} was not written by this command; choose another --out")
-    return files
+    return names
 
 
 def _remove(out: Path, files: list[str]) -> None:
@@ -130,12 +167,15 @@ def _settle(drawn: Path, out: Path, earlier: list[str]) -> None:
         (drawn / name).rename(out / name)
 
 
-def _write_table(path: Path, rows: list[Row]) -> None:
-    """Write rows of equal keys as CSV."""
+def _write_table(path: Path, rows: Iterable[Row]) -> int:
+    """Write rows of equal keys as CSV, one by one as they come; returns how many."""
     with path.open("w", newline="", encoding="utf-8") as table:
-        writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        writer, n_rows = csv.writer(table, lineterminator="\n"), 0
+        for n_rows, row in enumerate(rows, 1):
+            if n_rows == 1:
+                writer.writerow(row)
+            writer.writerow(row.values())
+    return n_rows
 
 
 def fill_folder(kind: Kind, args: argparse.Namespace) -> str:
@@ -148,18 +188,18 @@ def fill_folder(kind: Kind, args: argparse.Namespace) -> str:
         Refusal: The folder is not this command's to fill.
     """
     started, out = time.perf_counter(), args.out.resolve()
-    earlier = _earlier_files(out, kind)
-    if earlier is not None and not args.redraw:
-        return f"already there: {len(earlier)} images in {out} (--redraw draws them anew)"
+    names = _earlier_names(out, kind)
+    if names is not None and not args.redraw:
+        return f"already there: {len(names)} {kind.unit} in {out} (--redraw draws them anew)"
+    earlier = [] if names is None else [*(kind.files or names), TABLE]
     out.parent.mkdir(parents=True, exist_ok=True)
     # Next to the target, so that the finished folder is moved by a mere rename: there is never half of it.
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
         drawn = Path(temporary, "drawn")
         drawn.mkdir()
-        rows = kind.draw(drawn, args)
-        _write_table(drawn / TABLE, rows)
-        _settle(drawn, out, [] if earlier is None else [*earlier, TABLE])
-    return f"drew {len(rows)} images in {out} ({time.perf_counter() - started:.1f} s)"
+        n_drawn = _write_table(drawn / TABLE, kind.draw(drawn, args))
+        _settle(drawn, out, earlier)
+    return f"drew {n_drawn} {kind.unit} in {out} ({time.perf_counter() - started:.1f} s)"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -38,8 +38,9 @@ MAY_IMPORT = {
     "Plotting/figures": set(),
     "Plotting/latents": {"augment", "choices", "datasets", "objectives", "utils"},
     "Plotting/report": {"choices", "tracking", "Plotting/figures", "Plotting/latents"},
+    "Resources/arena": set(),
     "Resources/faces": set(),
-    "Resources/simulate": {"Resources/faces"},
+    "Resources/simulate": {"Resources/arena", "Resources/faces"},
 }
 SOURCES = {name: HERE / f"{name}.py" for name in MAY_IMPORT}
 EVERY_SOURCE = pytest.mark.parametrize("name", SOURCES)
