@@ -5,6 +5,7 @@ once. To add one: a class under @AUGMENTATIONS.add("name") in this file. Nothing
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,13 @@ AUGMENTATIONS = Table("augmentation")
 
 
 class Augmentation:
-    """Changes nothing; an entry of the table overrides one of the two."""
+    """Changes nothing; an entry of the table overrides one of the two.
+
+    Attributes:
+        moves: whether it changes the places of things.
+    """
+
+    moves = False
 
     def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor | None:
         """Return (n, 3, 3) from output to input coordinates, in which the image spans -1 to 1."""
@@ -27,13 +34,16 @@ class Augmentation:
         return images
 
 
-def augment(images: Tensor, augmentations: list[Augmentation], draw: Generator) -> Tensor:
+def augment(images: Tensor, augmentations: Sequence[Augmentation], draw: Generator) -> tuple[Tensor, Tensor | None]:
     """Apply all augmentations.
 
     Args:
         images: (B, C, H, W) in [0, 1].
         draw: the source of every random number, on the CPU whatever the device of the images; what is drawn for each
             pixel is drawn on their device, from a seed that this gives.
+
+    Returns:
+        The changed images; and (B, 2, 2) what each does to a vector x, y in px, or None where nothing moves.
     """
     matrix = None
     for augmentation in augmentations:
@@ -45,7 +55,14 @@ def augment(images: Tensor, augmentations: list[Augmentation], draw: Generator) 
         images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     for augmentation in augmentations:
         images = augmentation.pixels(images, draw)
-    return images
+    return images, None if matrix is None else _of_vectors(matrix, images)
+
+
+def _of_vectors(matrix: Tensor, images: Tensor) -> Tensor:
+    """Return (B, 2, 2) from vectors in px of the input to those of the output, of (B, 3, 3) from output to input."""
+    height, width = images.shape[2:]
+    px = torch.tensor([width / 2, height / 2])  # of a unit of the coordinates that span -1 to 1
+    return torch.linalg.inv(px[:, None] * matrix[:, :2, :2] / px).to(images)
 
 
 @AUGMENTATIONS.add("crop")
@@ -58,6 +75,8 @@ class Crop(Augmentation):
 
     Source: the sampling of Szegedy et al. 2015, doi:10.1109/CVPR.2015.7298594, as torchvision's RandomResizedCrop.
     """
+
+    moves = True
 
     def __init__(self, *, area: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)) -> None:
         require(0 < area[0] <= area[1] <= 1, f"crop: area={area[0]},{area[1]} must rise within 0 (not itself) to 1")
@@ -101,6 +120,8 @@ class Flip(Augmentation):
         p: the share of images mirrored.
     """
 
+    moves = True
+
     def __init__(self, *, p: float = 0.5) -> None:
         require(0 <= p <= 1, f"flip: p={p} must be from 0 to 1")
         self.p = p
@@ -117,6 +138,8 @@ class Shift(Augmentation):
     Args:
         px: the greatest shift along each axis, px.
     """
+
+    moves = True
 
     def __init__(self, *, px: float = 2.0) -> None:
         require(0 <= px < math.inf, f"shift: px={px} must be 0 or more")
@@ -135,6 +158,8 @@ class Rotate(Augmentation):
     Args:
         deg: the greatest turn to either side, degrees.
     """
+
+    moves = True
 
     def __init__(self, *, deg: float = 5.0) -> None:
         require(0 <= deg <= 180, f"rotate: deg={deg} must be from 0 to 180")
@@ -156,6 +181,8 @@ class Zoom(Augmentation):
     Args:
         by: the greatest relative change of size.
     """
+
+    moves = True
 
     def __init__(self, *, by: float = 0.05) -> None:
         require(0 <= by < 1, f"zoom: by={by} must be from 0 to below 1")

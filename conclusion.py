@@ -6,61 +6,75 @@
 import csv
 from pathlib import Path
 
+import numpy as np
+
 
 def conclude(training, flags, folder: Path, trackers: list) -> None:
     """Judge the best weights beside the baselines, write result.json and a table per part, and say so."""
     import utils
-    from train import predict
 
-    objective, loaders = training.objective, training.loaders
+    objective, dataset = training.objective, training.dataset
     training.model.load_state_dict(training.best["model"])
-    baselines = objective.baselines(*loaders["training"].dataset.excerpt(), training.model.encoder.latent_dim)
+    baselines = objective.baselines(*training.loaders["training"].dataset.excerpt(), training.model.encoder.latent_dim)
     result = {"metric": objective.metric, "direction": objective.direction, "test": None}
     for part in ("validation", "test"):
-        if part not in loaders:
+        if part not in training.loaders:
             continue
-        _, evidence = predict(training.model, loaders[part], objective)
-        beside = {name: value_of(objective, baseline, loaders[part]) for name, baseline in baselines.items()}
-        result[part] = judge(objective, evidence, training.dataset, training.parts[part])
-        if part == "test":
-            result["test"]["baselines"] = beside
-        else:
-            result["baselines"] = beside
-        write_rows(folder / f"{part}.csv", training, part, objective.rows(evidence, training.dataset.classes))
+        feed, images = training.feeds[part], training.loaders[part]
+        evidence, result[part] = judge(training.learner, objective, feed, images, baselines)
+        write_rows(folder / f"{part}.csv", dataset, training.parts[part], objective.rows(evidence, dataset.classes))
         if part == "validation":
             show(training, flags, evidence, trackers)
     result |= {
+        "baselines": result["validation"].pop("baselines"),
         "leaks": training.leaks,
         "ceiling": None,
         "best_epoch": training.best["epoch"],
         "seconds": round(training.seconds, 2),
     }
     utils.write_json(folder / "result.json", result)
-    print(summary(result, folder))
+    lines = [told("validation", result["metric"], result["validation"] | {"baselines": result["baselines"]})]
+    lines += [told("test", result["metric"], result["test"])] if result["test"] else []
+    lines.append(f"best epoch {result['best_epoch'] + 1}, {result['seconds']:.0f} s; written to {shown(folder)}")
+    print("\n".join([*lines, f"pictures: python Plotting/report.py {shown(folder)}"]))
 
 
-def judge(objective, evidence: dict, dataset, indices: list[int]) -> dict:
-    """Return value, 95 % interval over groups (images, where there are none), and n."""
-    import numpy as np
+def judge(learner, objective, feed, images, baselines: dict) -> tuple[dict, dict]:
+    """Judge a model on one part beside its baselines.
 
+    Args:
+        feed: loader of what the model takes.
+        images: loader of the same images, for the baselines.
+        baselines: functions from images to outputs, by name.
+
+    Returns:
+        The evidence; and value, 95 % interval over groups (images, where there are none), n, all metrics, and those
+        of the baselines.
+    """
+    from train import join, predict
+
+    _, evidence = predict(learner, feed, objective)
+    compared = {
+        name: objective.metrics(join((objective.evidence(baseline(x), y) for x, y in images), len(images)))
+        for name, baseline in baselines.items()
+    }
+    dataset, indices = feed.dataset.dataset, feed.dataset.indices.tolist()
     grouped = dataset.unit and len(set(dataset.columns[dataset.unit])) > 1
     groups = np.asarray(dataset.columns[dataset.unit] if grouped else dataset.ids)[indices]
-    value = objective.metrics(evidence)[objective.metric]
-    counts = {"n": len(indices), "n_groups": len(set(groups)) if grouped else None}
-    return {"value": value, "interval": objective.interval(evidence, groups)} | counts
+    metrics = objective.metrics(evidence)
+    return evidence, {
+        "value": metrics[objective.metric],
+        "interval": objective.interval(evidence, groups),
+        "n": len(indices),
+        "n_groups": len(set(groups)) if grouped else None,
+        "metrics": metrics,
+        "baselines": {name: one[objective.metric] for name, one in compared.items()},
+        "baseline_metrics": compared,
+    }
 
 
-def value_of(objective, baseline, loader) -> float:
-    """Return the main metric of a baseline on the images of a loader."""
-    from train import join
-
-    evidence = join((objective.evidence(baseline(x), y) for x, y in loader), len(loader))
-    return objective.metrics(evidence)[objective.metric]
-
-
-def write_rows(path: Path, training, part: str, rows: dict[str, list]) -> None:
+def write_rows(path: Path, dataset, indices: list[int], rows: dict[str, list]) -> None:
     """Write a CSV with a row for each image of a part: its id, its metadata, what was predicted."""
-    dataset, indices = training.dataset, training.parts[part]
     table = {"id": [dataset.ids[i] for i in indices]}
     table |= {name: [column[i] for i in indices] for name, column in dataset.columns.items() if name not in rows}
     table |= rows
@@ -88,32 +102,24 @@ def side_by_side(training):
     import torch
     from torchvision.utils import make_grid
 
-    x = next(iter(training.loaders["validation"]))[0][:8]
-    training.model.eval()
+    images = next(iter(training.loaders["validation"]))[0][:8]
+    fed = next(iter(training.feeds["validation"]))[0][:8]
+    training.learner.eval()
     with torch.no_grad():
-        output = training.objective.output(training.model(x))
-    grid = make_grid(torch.cat([x, output]).clamp(0, 1), nrow=len(x))
+        output = training.objective.output(training.learner(fed))
+    grid = make_grid(torch.cat([images, output]).clamp(0, 1), nrow=len(images))
     return (grid * 255).byte().permute(1, 2, 0).cpu().numpy()
 
 
-def summary(result: dict, folder: Path) -> str:
-    """Return the closing lines: the number, its interval and baselines, and where everything lies."""
-    lines = []
-    for part in ("validation", "test"):
-        if result[part] is None:
-            continue
-        ends = result[part]["interval"]
-        told = f"[95 %: {ends[0]:.4g} to {ends[1]:.4g}]" if ends else "[no interval: a single group]"
-        groups = f" in {result[part]['n_groups']} groups" if result[part]["n_groups"] else ""
-        beside = result["baselines"] if part == "validation" else result["test"]["baselines"]
-        lines.append(
-            f"{part} {result['metric']} {result[part]['value']:.4g}  {told}  "
-            f"n = {result[part]['n']} images{groups}  "
-            + "  ".join(f"{name} {value:.4g}" for name, value in beside.items())
-        )
-    lines.append(f"best epoch {result['best_epoch'] + 1}, {result['seconds']:.0f} s; written to {shown(folder)}")
-    lines.append(f"pictures: python Plotting/report.py {shown(folder)}")
-    return "\n".join(lines)
+def told(part: str, metric: str, judged: dict) -> str:
+    """Return the number with its interval, n and baselines; and below it the other metrics, where there are any."""
+    ends = judged["interval"]
+    reach = f"[95 %: {ends[0]:.4g} to {ends[1]:.4g}]" if ends else "[no interval: a single group]"
+    groups = f" in {judged['n_groups']} groups" if judged["n_groups"] else ""
+    line = f"{part} {metric} {judged['value']:.4g}  {reach}  n = {judged['n']} images{groups}"
+    line += "".join(f"  {name} {value:.4g}" for name, value in judged["baselines"].items())
+    others = [f"{name} {value:.4g}" for name, value in judged["metrics"].items() if name != metric]
+    return line + (f"\n{'':{len(part)}} {'  '.join(others)}" if others else "")
 
 
 def shown(path: Path) -> str:

@@ -19,7 +19,18 @@ from torch import Tensor
 import v1
 from arrays import as_images, choose_white, find_idx, open_array, read_idx, read_table_array, require_white
 from choices import Size, Table, UserError, require
-from metadata import Columns, adopt, as_texts, join_table, listing, merge, read_array_columns, read_csv, read_names
+from metadata import (
+    Columns,
+    adopt,
+    as_numbers,
+    as_texts,
+    join_table,
+    listing,
+    merge,
+    read_array_columns,
+    read_csv,
+    read_names,
+)
 from pictures import decode, find_images
 from store import Mapped, Store
 
@@ -57,6 +68,7 @@ class StimulusSet:
         label, group: the columns that hold the class and the person (animal, recording) or None.
         in_blocks: whether frames were cut into blocks, the column `block`.
         responses: (N, n_neurons) float32, NaN where a neuron was not recorded, or None.
+        values: (N, K) float32, the columns that are to be predicted, or None; see `aim_at`.
         skipped: files left out because they could not be read.
         notes: what the user should know.
     """
@@ -83,6 +95,7 @@ class StimulusSet:
         self.group = group
         self.in_blocks = False
         self.responses = responses
+        self.values: Tensor | None = None
         self.skipped = list(skipped)
         self.notes = list(notes)
         for option, column in (("label", label), ("group", group)):
@@ -125,12 +138,27 @@ class StimulusSet:
         """Return the samples at (B,) indices as a batch on a device.
 
         Returns:
-            image (B, C, H, W) float32, 1 for white; label (B,) int64 and response (B, n_neurons) where there are any.
+            image (B, C, H, W) float32, 1 for white; label (B,) int64, response (B, n_neurons) and values (B, K) where
+            there are any.
         """
         device = torch.device(device)
         indices = indices.to(self.images.device)
         batch = {"image": _gather(self.images, indices, device).float().div_(self.max_value)}
         return batch | {name: _gather(values, indices, device) for name, values in self._targets().items()}
+
+    def aim_at(self, names: Sequence[str]) -> None:
+        """Give every sample `values` (B, K), the numbers of these columns; NaN where one is empty.
+
+        Raises:
+            UserError: for a column that does not exist, or holds something else than numbers.
+        """
+        missing = [name for name in names if name not in self.columns]
+        require(
+            not missing,
+            f"there is no column {' or '.join(missing)} to be predicted; there are {', '.join(self.columns) or 'none'}",
+        )
+        numbers = np.stack([as_numbers(self.columns[name], name) for name in names], 1)  # (N, K)
+        self.values = torch.from_numpy(np.where(np.isfinite(numbers), numbers, np.nan).astype(np.float32))
 
     def keep_on(self, device: torch.device) -> None:
         """Move all images, and what is to be predicted of them, to a device."""
@@ -139,13 +167,14 @@ class StimulusSet:
         self.images, self._mapped = self.images.to(device), None
         self.labels = None if self.labels is None else self.labels.to(device)
         self.responses = None if self.responses is None else self.responses.to(device)
+        self.values = None if self.values is None else self.values.to(device)
 
     def read_ahead(self, indices: Tensor) -> None:
         """Have the images at these indices of a mapped set fetched from the disk meanwhile."""
         self._mapped.read_ahead(indices.tolist())
 
     def _targets(self) -> dict[str, Tensor]:
-        targets = {"label": self.labels, "response": self.responses}
+        targets = {"label": self.labels, "response": self.responses, "values": self.values}
         return {name: values for name, values in targets.items() if values is not None}
 
 
@@ -441,6 +470,10 @@ def _beside(folder: Path, name: str) -> Path:
 
 def _the_file(folder: Path, name: str | None) -> Path:
     """Return the array file that is meant: the path itself, the one of this name, or the only one there."""
+    require(
+        folder.exists(),
+        f"no folder {folder}; name one by --data_dir, or draw the built-in film: python Resources/simulate.py arena",
+    )
     if folder.is_file() and not name:
         return folder
     if name:

@@ -9,18 +9,8 @@ from torch import Tensor, nn
 
 from choices import UserError, require
 from components import principal_components
-from networks import ENCODERS, HEADS, Encoder, Head
+from networks import ACTIVATIONS, ENCODERS, HEADS, Activation, Encoder, Head
 
-Activation = Literal["relu", "leakyrelu", "gelu", "silu", "softplus", "tanh", "sigmoid"]
-ACTIVATIONS = {
-    "relu": nn.ReLU,
-    "leakyrelu": nn.LeakyReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "softplus": nn.Softplus,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-}
 RIDGE = 1e-3  # keeps the linear start of a decoder stable where latents nearly repeat each other
 
 
@@ -35,6 +25,8 @@ class FullyConnected(Encoder):
         activation: after each hidden layer.
         start: pca starts as the projection onto the principal components of the training images, exactly, and
             goes on learning from there; random is the textbook start.
+        beta: above 0 makes the latent variational; what a nat of its divergence weighs beside the loss summed over
+            pixels, so 1 is the textbook's.
     """
 
     def __init__(
@@ -45,12 +37,15 @@ class FullyConnected(Encoder):
         hidden: tuple[int, ...] = (256,),
         activation: Activation = "relu",
         start: Literal["random", "pca"] = "random",
+        beta: float = 0.0,
     ) -> None:
         super().__init__()
         require(all(width >= 1 for width in hidden), f"encoder 'fc': hidden={hidden} needs widths of at least 1")
         self.latent_dim = latent_dim or 40
         self.hidden, self.activation, self.start = hidden, activation, start
         layers = stack((math.prod(image_shape), *hidden, self.latent_dim), activation)
+        if beta:
+            layers[-1] = self.latent_layer(layers[-1].in_features, beta, math.prod(image_shape))
         names = [f"hidden{i + 1}" for i in range(len(hidden))] + ["latent"]
         self.stages = nn.ModuleDict(zip(names, layers, strict=True))
         self.register_buffer("centre", torch.zeros(math.prod(image_shape)))

@@ -20,9 +20,11 @@ TABLES = {
     "optimizer": "how weights are stepped",
     "schedule": "how the learning rate changes",
 }
-NOT_OF_THE_RUN = {"clear_cache", "debug", "list", "load_dir", "rejig_data"}
+NOT_OF_THE_RUN = {"clear_cache", "debug", "list", "load_dir", "rejig_data", "test", "trust_pickle"}
 RESUMABLE = {"n_epochs", "test_every", "save_every", "log_every", "keep", "patience", "data_dir", "save_dir", "device"}
-RESUMABLE |= {"cache_dir", "comet", "log_images", "namestr"} | NOT_OF_THE_RUN
+RESUMABLE |= {"cache_dir", "comet", "latents_every", "log_images", "namestr"} | NOT_OF_THE_RUN
+PATHS = ("data_dir", "save_dir", "cache_dir", "load_encoder")
+TESTABLE = RESUMABLE | {"dataset", "skip_unreadable"}  # other images may be tested
 
 
 class Parser(argparse.ArgumentParser):
@@ -85,6 +87,9 @@ def build_parser() -> Parser:
     add("--recipe", default="faces_ae", metavar="NAME", help=f"named values for the flags: {', '.join(RECIPES)}")
     add("--namestr", help="name of the run, here and at Comet; the recipe's if none is given")
     add("--list", action="store_true", help="print every table and leave")
+    add("--test", action="store_true",
+        help="judge the run of --load_dir: its test part, or all images of other --data_dir or --dataset")  # fmt: skip
+    add("--trust_pickle", action="store_true", help="open the UMAP of a run, which can run code; for runs you trust")
     add("--debug", action="store_true", help="start in ipdb, and enter it at an error")
 
     add = parser.add_argument_group("data").add_argument
@@ -122,6 +127,17 @@ def build_parser() -> Parser:
     add("--encoder", nargs="+", metavar=("NAME", "KEY=VALUE"), default="fc", help=TABLES["encoder"])
     add("--head", nargs="+", metavar=("NAME", "KEY=VALUE"), default="linear", help=TABLES["head"])
     add("--latent_dim", type=positive, help="numbers in the latent; the encoder's own if none is given")
+    add(
+        "--load_encoder",
+        type=Path,
+        metavar="RUN",
+        help="start from the encoder of this run (its best weights) or session",
+    )
+    add("--trainable_stages", type=positive, metavar="K",
+        help="only the last K stages train; 1 is the head alone, and each image is encoded once; all if none is given"
+    )  # fmt: skip
+    add("--fresh_stages", type=positive, default=1, metavar="K",
+        help="the last K stages start anew despite --load_encoder; 1 is the head alone")  # fmt: skip
     add("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="of the arithmetic; auto: the faster")
 
     add = parser.add_argument_group("training").add_argument
@@ -140,6 +156,9 @@ def build_parser() -> Parser:
     add("--load_dir", type=Path, help="resume this run (weights/NAME) or session (weights/NAME/EPOCH)")
     add("--test_every", type=positive, default=1, help="epochs between evaluations on validation images")
     add("--save_every", type=positive, default=10, help="epochs between saved sessions; the last epoch is always saved")
+    add("--latents_every", type=number(0, float("inf")), metavar="N",
+        help="epochs, or the part of one, between latents of all images written to latents/; none if none is given"
+    )  # fmt: skip
     add("--keep", choices=["last", "all"], default="last", help="which of the saved sessions stay (best/ always does)")
     add("--log_every", type=positive, default=1, help="epochs between printed lines")
 
@@ -164,25 +183,45 @@ def parse(words: list[str]) -> argparse.Namespace:
     early = Parser(add_help=False, allow_abbrev=False)
     early.add_argument("--recipe", default="faces_emotion" if "--rejig_data" in words else "faces_ae")
     early.add_argument("--load_dir", type=Path)
+    early.add_argument("--load_encoder", type=Path)
     known, _ = early.parse_known_args(words)
     if known.recipe not in RECIPES:
         raise UserError(f"unknown recipe '{known.recipe}'; {suggest(known.recipe, RECIPES)}")
     parser = build_parser()
-    base = session_flags(known.load_dir) if known.load_dir else RECIPES[known.recipe].flags
+    base = session_flags(known.load_dir) if known.load_dir else recipe_flags(known.recipe)
+    if known.load_encoder and not known.load_dir:
+        theirs = session_flags(known.load_encoder)
+        base |= {key: theirs[key] for key in ("encoder", "latent_dim")}
     defaults = {"recipe": known.recipe} | base
     parser.set_defaults(**{key: value for key, value in defaults.items() if key != "augment"})
     flags = parser.parse_args(words)
     if flags.list or flags.clear_cache:
         return flags
+    if flags.fresh_stages > 1 and not flags.load_encoder:
+        raise UserError("--fresh_stages says what of --load_encoder starts anew; without that all stages do")
+    if flags.trainable_stages and flags.fresh_stages > flags.trainable_stages:
+        raise UserError(
+            f"--fresh_stages {flags.fresh_stages} start anew, but only {flags.trainable_stages} train; raise "
+            "--trainable_stages"
+        )
+    if flags.test and not flags.load_dir:
+        raise UserError("--test judges a run; name it by --load_dir")
     resolve(flags, base)
     if known.load_dir:
-        changed = [k for k, v in vars(flags).items() if k not in RESUMABLE and k in base and v != base[k]]
+        may = TESTABLE if flags.test else RESUMABLE
+        changed = [k for k, v in vars(flags).items() if k not in may and k in base and v != base[k]]
         if changed:
             before, now = base[changed[0]], vars(flags)[changed[0]]
             raise UserError(
                 f"--{changed[0]} cannot change when resuming: it was '{before}', now '{now}'; start a new run for that"
             )
     return flags
+
+
+def recipe_flags(name: str) -> dict:
+    """Return the values of a recipe; its folder lies in the project."""
+    values = RECIPES[name].flags
+    return values | ({"data_dir": HERE / values["data_dir"]} if "data_dir" in values else {})
 
 
 def resolve(flags: argparse.Namespace, base: dict) -> None:
@@ -230,7 +269,7 @@ def session_flags(load_dir: Path) -> dict:
     from utils import find_session, load_config
 
     flags = load_config(find_session(load_dir)[0])["flags"]
-    return flags | {key: Path(flags[key]) for key in ("data_dir", "save_dir", "cache_dir") if flags.get(key)}
+    return flags | {key: Path(flags[key]) for key in PATHS if flags.get(key)}
 
 
 def plain(flags: argparse.Namespace) -> dict:

@@ -1,20 +1,18 @@
-"""Train one network: read the flags, wire the parts, run the loop, decide when to log, save and stop."""
+"""Train one network: read the flags, run the loop, decide when to log, save and stop."""
 
 import argparse
 import os
-import platform
-import shlex
 import signal
-import subprocess
 import sys
 import time
 import traceback
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from choices import UserError
 from conclusion import conclude, shown
 from flags import describe_tables, load_tables, parse, plain
+from wiring import Training, snapshot, wire
 
 HERE = Path(__file__).resolve().parent
 # How long threads wait by spinning, read when torch is imported; its default slows a shared machine down many times.
@@ -35,6 +33,10 @@ def main(words: list[str] | None = None) -> int:
             return 0
         if flags.clear_cache:
             return clear_cache(flags)
+        if flags.test:
+            from testing import test
+
+            return test(flags)
         return run(flags, words)
     except KeyboardInterrupt:
         return 130
@@ -48,180 +50,6 @@ def main(words: list[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
-
-
-# ---------------------------------------------------------------------------------------------------- wiring
-
-
-@dataclass
-class Training:
-    """Everything one training needs, wired."""
-
-    dataset: object
-    objective: object
-    parts: dict[str, list[int]]
-    leaks: dict
-    loaders: dict
-    model: object
-    optimizer: object
-    schedule: object
-    device: object
-    config: dict
-    best: dict | None = None
-    start_epoch: int = 0
-    seconds: float = 0.0
-
-
-def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> Training:
-    """Build all parts of a training, as new or as a saved session left them.
-
-    Args:
-        flags: the values of all flags.
-        words: the command line, for the record.
-        session: to resume, or None.
-    """
-    import torch
-
-    torch.manual_seed(flags.seed)
-    torch.set_flush_denormal(True)
-    device = choose_device(flags.device)
-    dataset, objective, parts, leaked, loaders = wire_data(flags, session, device)
-    model, made_of = wire_model(flags, dataset, objective, device)
-    if session is None:
-        model.start(*loaders["training"].dataset.excerpt(), objective.link)
-    tables = load_tables()
-    optimizer = tables["optimizer"].build(flags.optimizer, model.parameters(), flags.lr)
-    factor = tables["schedule"].parse(flags.schedule)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda epoch: tables["schedule"][factor.name](epoch, flags.n_epochs, **factor.options)
-    )
-    config = {"flags": plain(flags), "model": made_of, "classes": dataset.classes, "skipped": dataset.skipped}
-    config |= {"command": shlex.join(["python", "main.py", *words]), **provenance(device)}
-    training = Training(dataset, objective, parts, leaked, loaders, model, optimizer, schedule, device, config)
-    if session is not None:
-        restore(training, session)
-    return training
-
-
-def wire_data(flags: argparse.Namespace, session: Path | None, device) -> tuple:
-    """Build dataset, objective, split and loaders; prints what the user should know of them."""
-    import splits
-    import utils
-
-    tables = load_tables()
-    objective = tables["objective"].build(flags.objective)
-    augmentations = [tables["augmentation"].build(choice) for choice in flags.augment]
-    dataset = utils.open_dataset(vars(flags))
-    objective.check(dataset.provides, dataset.classes)
-    parts = utils.load_split(session.parent, dataset) if session else deal(flags, dataset)
-    leaked, notes = splits.leaks(dataset, parts)
-    notes = dataset.notes + notes
-    if device.type == "cuda":
-        notes.append("on a GPU the same seed gives the same numbers only nearly: sums are added in any order")
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    settings = {"batch_size": flags.batch_size, "augmentations": augmentations, "device": device, "seed": flags.seed}
-    return dataset, objective, parts, leaked, utils.dataloaders(dataset, parts, objective, **settings)
-
-
-def wire_model(flags: argparse.Namespace, dataset, objective, device) -> tuple:
-    """Build the model; returns it and the arguments that rebuild it."""
-    import torch
-
-    from model import build_model, choose_precision
-
-    output_shape = objective.output_shape(dataset.image_shape, dataset.classes)
-    if flags.log_images and output_shape != dataset.image_shape:
-        raise UserError(f"--log_images sends reconstructions, which --objective {flags.objective} does not make")
-    made_of = {
-        "encoder": flags.encoder,
-        "head": flags.head,
-        "image_shape": list(dataset.image_shape),
-        "output_shape": list(output_shape),
-        "latent_dim": flags.latent_dim,
-        "precision": choose_precision(flags.encoder, flags.precision, device),
-    }
-    model = build_model(**made_of).to(device)
-    if flags.batch_size == 1 and any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()):
-        raise UserError("--batch_size 1 cannot train batch normalisation, which this encoder has; take 2 or more")
-    return model, made_of
-
-
-def deal(flags: argparse.Namespace, dataset) -> dict[str, list[int]]:
-    """Split a dataset as the flags say."""
-    import splits
-
-    if flags.n_blocks and flags.split != "block":
-        raise UserError(f"--n_blocks cuts frames for --split block; --split {flags.split} cuts none")
-    folded = tuple(int(n) for n in flags.fold.split("/")) if flags.fold else None
-    sizes = {"val_fraction": flags.val_fraction, "test_fraction": flags.test_fraction, "fold": folded}
-    return splits.split(dataset, flags.split, **sizes, gap=flags.gap, seed=flags.seed)
-
-
-def restore(training: Training, session: Path) -> None:
-    """Bring a wired training to where a saved session stood."""
-    import torch
-
-    import utils
-
-    training.model.load_state_dict(utils.load_pth(session / "model.pth"))
-    training.optimizer.load_state_dict(utils.load_pth(session / "optim.pth"))
-    state = utils.load_pth(session / "state.pth")
-    training.schedule.load_state_dict(state["schedule"])
-    training.best, training.seconds, training.start_epoch = state["best"], state["seconds"], state["epoch"] + 1
-    rates = zip(training.optimizer.param_groups, training.schedule.base_lrs, training.schedule.lr_lambdas, strict=True)
-    for group, base, factor in rates:  # the saved rate is that of the old --n_epochs
-        group["lr"] = base * factor(training.start_epoch)
-    training.loaders["training"].batch_sampler.draw.set_state(state["draw"])
-    torch.set_rng_state(state["rng"])
-    if state["cuda_rng"] is not None and training.device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda_rng"], training.device)
-
-
-def snapshot(training: Training, epoch: int) -> dict:
-    """Return what `restore` needs beside the weights of model and optimizer."""
-    import torch
-
-    return {
-        "epoch": epoch,
-        "best": training.best,
-        "seconds": training.seconds,
-        "schedule": training.schedule.state_dict(),
-        "draw": training.loaders["training"].batch_sampler.draw.get_state(),
-        "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state(training.device) if training.device.type == "cuda" else None,
-    }
-
-
-def choose_device(name: str):
-    """Return the torch device of this name, or the best there is for auto."""
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        if name.partition(":")[0] not in ("cpu", "cuda"):
-            raise RuntimeError("only cpu and cuda can")
-        device = torch.empty(1, device=torch.device(name)).device  # with its index, as tensors on it tell it
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name} cannot be used: {str(error).splitlines()[0]}; try --device cpu") from error
-    return device
-
-
-def provenance(device) -> dict:
-    """Return versions, commit and machine, for config.json."""
-    from importlib.metadata import version
-
-    import torch
-
-    git = ["git", "-C", str(HERE), "rev-parse", "--verify", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    packages = ("torch", "torchvision", "numpy", "scikit-learn")
-    return {
-        "versions": {"python": platform.python_version()} | {package: version(package) for package in packages},
-        "commit": commit or None,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
-    }
 
 
 # ------------------------------------------------------------------------------------------------------- run
@@ -268,7 +96,7 @@ def run(flags: argparse.Namespace, words: list[str]) -> int:
             f"{session} has trained {training.start_epoch} epochs already; --n_epochs is the total: give more than that"
         )
     folder = prepare_run(flags, training, session)
-    console = Console(training.start_epoch, flags.n_epochs, len(training.loaders["training"]), flags.log_every)
+    console = Console(training.start_epoch, flags.n_epochs, len(training.feeds["training"]), flags.log_every)
     trackers = [console, JsonLines(folder, training.start_epoch)]
     try:
         if flags.comet:
@@ -317,12 +145,12 @@ def send_files(folder: Path, trackers: list) -> None:
 
 def rejig(flags: argparse.Namespace) -> None:
     """Build the classification folders and point the flags at them."""
-    import utils
+    from rejig import make_classification_dataset
 
     out = flags.data_dir.resolve().parent / "classify"
     if out == flags.data_dir.resolve():
         raise UserError(f"{out} is arranged already; train on it by --split given, without --rejig_data")
-    counts = utils.make_classification_dataset(
+    counts = make_classification_dataset(
         flags.data_dir, out, apart=flags.split == "group", val_fraction=flags.val_fraction, seed=flags.seed
     )
     print(f"{shown(out)}: " + ", ".join(f"{n} {where}" for where, n in sorted(counts.items())) + "; each in rejig.csv")
@@ -352,21 +180,39 @@ def prepare_run(flags: argparse.Namespace, training: Training, session: Path | N
             utils.copy_history(session, folder)
     utils.write_json(folder / "config.json", training.config)
     utils.write_json(folder / "split.json", utils.name_split(training.parts, training.dataset))
+    utils.save_pickled(folder, training.model.encoder)
+    if training.model.encoder.encodes_once:
+        part = utils.part_of_each(training.parts, len(training.dataset))
+        utils.save_latents(folder / utils.FIXED_LATENTS, training.latents.cpu(), training.dataset, part)
     return folder
+
+
+def write_latents(training: Training, folder: Path, epochs: float) -> None:
+    """Write the latents of all images as they are after so many epochs."""
+    import utils
+
+    dataset = training.dataset
+    latents = utils.encode(training.model, dataset).cpu()
+    part = utils.part_of_each(training.parts, len(dataset))
+    utils.save_latents(folder / "latents" / f"{epochs:.10g}.npz", latents, dataset, part)
 
 
 def loop(training: Training, flags, folder: Path, trackers: list, console, interrupt: Interrupt) -> bool:
     """Train, log, save and keep the best weights; returns False where it was interrupted."""
     import utils
+    from tracking import Punctuated
     from train import fit
 
     metric = f"validation/{training.objective.metric}"
-    loaders = training.loaders
     started, before = time.monotonic(), training.seconds
+    batches = console.watch(training.feeds["training"])
+    if flags.latents_every:
+        write = partial(write_latents, training, folder)
+        batches = Punctuated(batches, flags.latents_every, training.start_epoch, write)
     records = fit(
-        training.model,
-        console.watch(loaders["training"]),
-        loaders["validation"],
+        training.learner,
+        batches,
+        training.feeds["validation"],
         training.objective,
         training.optimizer,
         start_epoch=training.start_epoch,

@@ -181,6 +181,23 @@ def as_texts(column: Sequence) -> list[str]:
     return column if isinstance(column, list) else [f"{value:.10g}" for value in column]
 
 
+def as_numbers(column: Sequence, name: str) -> np.ndarray:
+    """Return a column as (N,) numbers, NaN where it is empty.
+
+    Raises:
+        UserError: where it holds something else, with an example.
+    """
+    if not isinstance(column, list):
+        return column
+    numbers = np.full(len(column), np.nan)
+    for i, text in enumerate(column):
+        try:
+            numbers[i] = float(text) if text else np.nan
+        except ValueError:
+            raise UserError(f"the column '{name}' holds '{text}', which is no number") from None
+    return numbers
+
+
 def _free(name: str) -> str:
     """Return a name for a column that stands for no other."""
     return f"{name}_" if name in RESERVED else name

@@ -10,49 +10,108 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-import fc  # noqa: F401  (each file of encoders and heads fills the tables)
+import conv  # noqa: F401  (each file of encoders and heads fills the tables)
+import fc  # noqa: F401
+import reductions  # noqa: F401
 import resnet  # noqa: F401
+from choices import require
 from networks import ENCODERS, HEADS, Encoder, Head
 
 FIT_BATCH = 256  # images at a time, so that their features fit in memory
 
 
 class Model(nn.Module):
-    """An encoder and a head, run in one precision; predictions are always float32."""
+    """An encoder and a head, run in one precision; predictions are always float32.
+
+    Attributes:
+        frozen: names of the stages that do not train.
+    """
 
     def __init__(self, encoder: Encoder, head: Head, precision: Literal["fp32", "bf16"] = "fp32") -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
         self.precision = precision
+        self.frozen: list[str] = []
 
     def forward(self, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             prediction = self.head(self.encoder(images))
         return prediction.float()
 
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the latent (B, D) of images as evaluation has it; the model keeps the mode it was in."""
+        training = self.training
+        self.eval()
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            latent = self.encoder(images)
+        self.train(training)
+        return latent.float()
+
     def stages(self) -> dict[str, nn.Module]:
         """Return the parts in the order they run."""
         return dict(self.encoder.stages) | {"head": self.head}
 
     def regularizer(self) -> Tensor | float:
-        """Return the penalty on the weights of all parts."""
+        """Return the penalty of all parts."""
         return self.encoder.regularizer() + self.head.regularizer()
 
+    def freeze(self, n_trainable: int) -> None:
+        """Let only the last stages train; the others keep their weights and their batch-norm statistics.
+
+        Raises:
+            UserError: for more stages than there are.
+        """
+        names = list(self.stages())
+        require(
+            n_trainable <= len(names),
+            f"--trainable_stages {n_trainable}: this model has {len(names)} stages: {', '.join(names)}",
+        )
+        self.frozen = names[: len(names) - n_trainable]
+        for name in self.frozen:
+            self.stages()[name].requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Model":
+        """Set the mode of all parts; frozen ones stay as in evaluation."""
+        super().train(mode)
+        for name in self.frozen:
+            self.stages()[name].eval()
+        return self
+
+    @property
+    def has_fixed_encoder(self) -> bool:
+        """Whether nothing of the encoder trains, so that it need run only once."""
+        return not any(parameter.requires_grad for parameter in self.encoder.parameters())
+
+    def after_encoding(self) -> "Model":
+        """Return a model with the same head that takes latents in place of images."""
+        return Model(Encoded(self.encoder.latent_dim), self.head, self.precision)
+
     @torch.no_grad()
-    def start(self, images: Tensor, target: Tensor, link: Callable[[Tensor], Tensor]) -> None:
+    def start(self, images: Tensor, target: Tensor, link: Callable[[Tensor], Tensor], *, loaded: bool = False) -> None:
         """Let encoder and head learn what they learn before the loop.
 
         Args:
             images: (N, C, H, W) training images.
             target: what they should lead to.
             link: from a target to the prediction that means it.
+            loaded: the encoder has learned already.
         """
-        self.encoder.fit(images)
+        if not loaded:
+            self.encoder.fit(images)
         if self.head.needs_fit:
-            self.eval()
-            self.head.fit(torch.cat([self.encoder(batch) for batch in images.split(FIT_BATCH)]), link(target))
-            self.train()
+            self.head.fit(torch.cat([self.encode(batch) for batch in images.split(FIT_BATCH)]), link(target))
+
+
+class Encoded(Encoder):
+    """What takes the place of a fixed encoder whose latents are known: it passes them on."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.stages = nn.ModuleDict()
 
 
 def build_model(

@@ -10,10 +10,13 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
-from choices import Table, UserError
-from components import principal_components
+import circular
+from augment import Noise
+from choices import Table, UserError, require
+from components import principal_components, ridge_of_pixels
+from losses import link_of, named_loss, output_of
 
 OBJECTIVES = Table("objective")
 MOST_GROUPS = 1000
@@ -27,6 +30,9 @@ class Objective:
 
     Attributes:
         needs: what a sample must hold.
+        columns: of the metadata, numbers that are to be predicted; a sample holds them as `values` (B, K).
+        draws: whether the input of a sample is drawn anew each time.
+        learned: what it has learned from the training images, as config.json can hold it.
         metric: the metric that chooses the best epoch.
         direction: whether the best metric is the "min" or the "max".
 
@@ -35,8 +41,13 @@ class Objective:
     """
 
     needs: tuple[str, ...] = ("image",)
+    columns: tuple[str, ...] = ()
+    draws = False
     metric: str
     direction: Literal["min", "max"]
+
+    def __init__(self) -> None:
+        self.learned: dict[str, list[float]] = {}
 
     def check(self, provides: list[str], classes: list[str]) -> None:
         """Raise UserError if the dataset lacks what this objective needs."""
@@ -47,13 +58,25 @@ class Objective:
                 "try --objective reconstruct"
             )
 
+    def notes(self, augmentations: list) -> list[str]:
+        """Return what the user should know of these augmentations, or raise UserError where they cannot be."""
+        return []
+
     def output_shape(self, image_shape: tuple[int, int, int], classes: list[str]) -> tuple[int, ...]:
         """Return the shape of one prediction."""
         raise NotImplementedError
 
-    def pair(self, sample: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the network's input and the target of a batch of samples."""
+    def pair(self, sample: dict[str, Tensor], draw: Generator) -> tuple[Tensor, Tensor]:
+        """Return the network's input and the target of a batch of samples.
+
+        Args:
+            sample: as of `StimulusSet.sample`; and `turn` (B, 2, 2), what augmentation did to a vector x, y in px.
+            draw: gives what is drawn.
+        """
         raise NotImplementedError
+
+    def learn(self, target: Tensor) -> None:
+        """Learn from the training images' targets what losses and outputs rest on; nothing, unless it does."""
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss over the batch, a scalar."""
@@ -122,36 +145,51 @@ class Reconstruct(Objective):
     """Reproduce the image; judged by the mean squared error of pixels in [0, 1].
 
     Args:
-        loss: what training minimises; bce takes the pixel as the probability of white.
+        loss: what training minimises: bce takes the pixel as the probability of white; mse, l1, huber or any other
+            loss of torch that is least for the image itself.
+        noise: standard deviation of Gaussian noise that is added to the input, where white is 1; the image without it
+            is to be reproduced.
+        second: a loss that is reported beside, or none.
     """
 
     metric = "mse"
     direction = "min"
 
-    def __init__(self, *, loss: Literal["bce", "mse", "l1"] = "bce") -> None:
-        self.loss_name = loss
-        self._loss = {"bce": F.binary_cross_entropy_with_logits, "mse": F.mse_loss, "l1": F.l1_loss}[loss]
+    def __init__(self, *, loss: str = "bce", noise: float = 0.0, second: str | None = None) -> None:
+        super().__init__()
+        self.loss_name, self.second = loss, second
+        self._loss, self._second = named_loss(loss), named_loss(second) if second else None
+        self.noise = Noise(sd=noise)
+        self.draws = noise > 0
 
     def output_shape(self, image_shape: tuple[int, int, int], classes: list[str]) -> tuple[int, ...]:
         return image_shape
 
-    def pair(self, sample: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        return sample["image"], sample["image"]
+    def pair(self, sample: dict[str, Tensor], draw: Generator) -> tuple[Tensor, Tensor]:
+        image = sample["image"]
+        return self.noise.pixels(image, draw) if self.draws else image, image
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         return self._loss(prediction, target)
 
     def link(self, target: Tensor) -> Tensor:
-        return target.logit(eps=1e-2) if self.loss_name == "bce" else target
+        return link_of(self.loss_name, target)
 
     def output(self, prediction: Tensor) -> Tensor:
-        return prediction.sigmoid() if self.loss_name == "bce" else prediction
+        return output_of(self.loss_name, prediction)
 
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
-        return {"mse": (output - target).square().flatten(1).mean(1)}  # (B,)
+        evidence = {"mse": (output - target).square().flatten(1).mean(1)}  # (B,)
+        if self.second:
+            loss = self._second(link_of(self.second, output), target, reduction="none")
+            evidence[self.second] = loss.flatten(1).mean(1)
+        return evidence
 
     def metrics(self, evidence: Evidence) -> dict[str, float]:
-        return {"mse": evidence["mse"].double().mean().item()}
+        told = {name: values.double().mean().item() for name, values in evidence.items()}
+        if self.draws:
+            told["psnr_db"] = -10 * evidence["mse"].double().log10().mean().item()
+        return told
 
     def baselines(self, x: Tensor, target: Tensor, latent_dim: int) -> dict[str, Predictor]:
         pixels = target.flatten(1)  # (N, C*H*W)
@@ -161,10 +199,11 @@ class Reconstruct(Objective):
             flat = images.flatten(1) - mean
             return (flat @ components.T @ components + mean).view_as(images)
 
-        return {"pca": project, "mean_image": lambda images: mean.view(images.shape[1:]).expand_as(images)}
+        baselines = {"pca": project, "mean_image": lambda images: mean.view(images.shape[1:]).expand_as(images)}
+        return baselines | ({"noisy_input": lambda images: images} if self.draws else {})
 
     def rows(self, evidence: Evidence, classes: list[str]) -> dict[str, list]:
-        return {"mse": evidence["mse"].tolist()}
+        return {name: values.tolist() for name, values in evidence.items()}
 
 
 @OBJECTIVES.add("classify")
@@ -188,7 +227,7 @@ class Classify(Objective):
     def output_shape(self, image_shape: tuple[int, int, int], classes: list[str]) -> tuple[int, ...]:
         return (len(classes),)
 
-    def pair(self, sample: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def pair(self, sample: dict[str, Tensor], draw: Generator) -> tuple[Tensor, Tensor]:
         return sample["image"], sample["label"]
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -255,3 +294,166 @@ class Classify(Objective):
     @staticmethod
     def _right(evidence: Evidence) -> Tensor:
         return evidence["probabilities"].argmax(1) == evidence["label"]
+
+
+class Quantities(Objective):
+    """Predicts numbers of the metadata; what is not known of an image (NaN) counts for nothing."""
+
+    direction: Literal["min", "max"]
+
+    def output_shape(self, image_shape: tuple[int, int, int], classes: list[str]) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        wanted = self.link(target)  # (B, K)
+        known = wanted.isfinite()
+        return torch.where(known, prediction - wanted, 0).square().sum() / known.sum().clamp(min=1)
+
+    def baselines(self, x: Tensor, target: Tensor, latent_dim: int) -> dict[str, Predictor]:
+        wanted = self.link(target)  # (N, K)
+        mean, ridge = wanted.nanmean(0), ridge_of_pixels(x, wanted)
+        return {
+            self.constant: lambda images: self.output(mean.expand(len(images), -1)),
+            "linear_pixels": lambda images: self.output(ridge(images)),
+        }
+
+    def interval(self, evidence: Evidence, groups: np.ndarray) -> tuple[float, float] | None:
+        known = evidence["true"].isfinite().reshape(len(groups), -1).any(1).cpu().numpy()
+        return super().interval({key: values[known] for key, values in evidence.items()}, np.asarray(groups)[known])
+
+
+@OBJECTIVES.add("direction")
+class Direction(Quantities):
+    """Tell a direction in the plane of the image; judged by the mean angular error, in degrees.
+
+    Args:
+        columns: of the metadata: one angle; the x and y of a vector; or x and y of where it begins and of where it
+            ends, such as tail_x,tail_y,neck_x,neck_y.
+        unit: of a single angle.
+
+    The network predicts a vector of length 1; x to the right, y down, so angles go clockwise as seen. Where training
+    images are turned or mirrored, so are their directions.
+    """
+
+    metric = "error_deg"
+    direction = "min"
+    constant = "circular_mean"
+
+    def __init__(self, *, columns: tuple[str, ...] = ("angle",), unit: Literal["rad", "deg"] = "rad") -> None:
+        super().__init__()
+        require(
+            len(columns) in (1, 2, 4),
+            f"objective 'direction': columns={','.join(columns)} names {len(columns)}; it takes an angle, or x,y of a "
+            "vector, or x,y of its beginning and x,y of its end",
+        )
+        require(unit == "rad" or len(columns) == 1, "objective 'direction': unit=deg is of an angle, not of a vector")
+        self.columns, self.unit = columns, unit
+
+    def output_shape(self, image_shape: tuple[int, int, int], classes: list[str]) -> tuple[int, ...]:
+        return (2,)
+
+    def pair(self, sample: dict[str, Tensor], draw: Generator) -> tuple[Tensor, Tensor]:
+        values = sample["values"]  # (B, 1, 2 or 4 columns)
+        if values.shape[1] == 1:
+            angle = values[:, 0].deg2rad() if self.unit == "deg" else values[:, 0]
+            vector = torch.stack([angle.cos(), angle.sin()], 1)  # (B, 2)
+        else:
+            vector = values[:, 2:] - values[:, :2] if values.shape[1] == 4 else values
+        if "turn" in sample:
+            vector = (sample["turn"] @ vector[:, :, None])[:, :, 0]
+        return sample["image"], vector / vector.norm(dim=1, keepdim=True)  # NaN where there is none
+
+    def evidence(self, output: Tensor, target: Tensor) -> Evidence:
+        return {"predicted": _angle_deg(output), "true": _angle_deg(target)}  # (B,)
+
+    def metrics(self, evidence: Evidence) -> dict[str, float]:
+        errors = self._errors(evidence)
+        errors = errors[np.isfinite(errors)]
+        size = np.abs(errors)
+        return {
+            "error_deg": float(size.mean()),
+            "median_deg": float(np.median(size)),
+            "p90_deg": float(np.quantile(size, 0.9)),
+            "bias_deg": circular.mean_deg(errors),
+            "spread_deg": circular.spread_deg(errors),
+            "reversed": float((size > 90).mean()),
+        }
+
+    def rows(self, evidence: Evidence, classes: list[str]) -> dict[str, list]:
+        told = {"true_deg": evidence["true"], "predicted_deg": evidence["predicted"]}
+        return {name: (angles % 360).tolist() for name, angles in told.items()} | {
+            "error_deg": self._errors(evidence).tolist()
+        }
+
+    @staticmethod
+    def _errors(evidence: Evidence) -> np.ndarray:
+        return circular.difference_deg(evidence["predicted"], evidence["true"]).double().cpu().numpy()
+
+
+@OBJECTIVES.add("regress")
+class Regress(Quantities):
+    """Predict numbers of the metadata; judged by R2, the share of their variance that is told, mean over columns.
+
+    Args:
+        columns: of the metadata, such as x,y,distance.
+    """
+
+    metric = "r2"
+    direction = "max"
+    constant = "mean"
+
+    def __init__(self, *, columns: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        require(
+            bool(columns) and len(set(columns)) == len(columns),
+            f"objective 'regress': columns={','.join(columns) or 'none'} must name columns of the metadata, each once",
+        )
+        self.columns = columns
+
+    def output_shape(self, image_shape: tuple[int, int, int], classes: list[str]) -> tuple[int, ...]:
+        return (len(self.columns),)
+
+    def notes(self, augmentations: list) -> list[str]:
+        moved = any(augmentation.moves for augmentation in augmentations)
+        told = f"--augment moves things in the images, but {', '.join(self.columns)} stay as they are"
+        return [told] if moved else []
+
+    def pair(self, sample: dict[str, Tensor], draw: Generator) -> tuple[Tensor, Tensor]:
+        return sample["image"], sample["values"]
+
+    def learn(self, target: Tensor) -> None:
+        """Learn mean and standard deviation of each column; the network predicts multiples of them."""
+        target = target.double().cpu().numpy()
+        empty = [name for name, one in zip(self.columns, target.T, strict=True) if not np.isfinite(one).any()]
+        require(not empty, f"objective 'regress': {', '.join(empty)} is empty for all training images")
+        mean, sd = np.nanmean(target, 0), np.nanstd(target, 0)
+        same = [name for name, one in zip(self.columns, sd, strict=True) if not one > 0]
+        require(not same, f"objective 'regress': {', '.join(same)} is the same for all training images")
+        self.learned = {"mean": mean.tolist(), "sd": sd.tolist()}
+
+    def link(self, target: Tensor) -> Tensor:
+        return (target - target.new_tensor(self.learned["mean"])) / target.new_tensor(self.learned["sd"])
+
+    def output(self, prediction: Tensor) -> Tensor:
+        return prediction * prediction.new_tensor(self.learned["sd"]) + prediction.new_tensor(self.learned["mean"])
+
+    def evidence(self, output: Tensor, target: Tensor) -> Evidence:
+        return {"predicted": output, "true": target}  # (B, K)
+
+    def metrics(self, evidence: Evidence) -> dict[str, float]:
+        predicted, true = (evidence[key].double().cpu().numpy() for key in ("predicted", "true"))
+        errors = np.where(np.isfinite(true), predicted - true, np.nan)
+        r2 = 1 - np.nanmean(errors**2, 0) / np.nanvar(true, 0)
+        told = {"r2": float(r2.mean())}
+        if len(self.columns) > 1:
+            told |= {f"r2_{name}": float(one) for name, one in zip(self.columns, r2, strict=True)}
+        size = np.nanmean(np.abs(errors), 0)
+        return told | {f"mae_{name}": float(one) for name, one in zip(self.columns, size, strict=True)}
+
+    def rows(self, evidence: Evidence, classes: list[str]) -> dict[str, list]:
+        columns = zip(self.columns, evidence["predicted"].T.tolist(), strict=True)
+        return {f"{name}_predicted": values for name, values in columns}
+
+
+def _angle_deg(vector: Tensor) -> Tensor:
+    return torch.atan2(vector[:, 1], vector[:, 0]).rad2deg()  # (B,)

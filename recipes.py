@@ -18,6 +18,22 @@ class Recipe:
 
 FACES = "pattern={person}_Ne_to_{emotion}_C{step}"
 
+# drawn by Resources/simulate.py arena; the same films for all four, the same stretches held out
+ARENA = {
+    "data_dir": "Resources/arena",
+    "dataset": "arrays file=frames.npz metadata=metadata.csv",
+    "split": "block",
+    "val_fraction": 0.2,
+    "latent_dim": 16,
+    "head": "conv channels=64,64,128 kernel=3 start=mean",
+    "objective": "reconstruct loss=mse",
+    "optimizer": "adam",
+    "schedule": "step every=10 factor=0.3",
+    "lr": 1e-3,
+    "batch_size": 64,
+    "n_epochs": 20,
+}
+
 RECIPES = {
     "faces_ae": Recipe(
         summary="an autoencoder of face photographs: 40 numbers a face",
@@ -69,5 +85,38 @@ RECIPES = {
         },
         source="ours; chosen on fold 1 of 5 of 102 people",
         expected="0.966 of 204 photographs of new people; about 40 s on 2 cores for 146 images",
+    ),
+    "arena_ae": Recipe(
+        summary="a convolutional autoencoder of frames of an animal in an arena: 16 numbers a frame",
+        flags=ARENA | {"encoder": "conv channels=64,64,128 kernel=3"},
+        source="doronharitan/autoencoder, train mode, 2020",
+        expected="",
+    ),
+    "arena_pca": Recipe(
+        summary="the same decoder on top of 16 principal components",
+        flags=ARENA | {"encoder": "pca"},
+        source="doronharitan/autoencoder, PCA as encoder, 2020",
+        expected="",
+    ),
+    "arena_umap": Recipe(
+        summary="the same decoder on top of a UMAP of 16 dimensions",
+        flags=ARENA | {"encoder": "umap"},
+        source="doronharitan/autoencoder, UMAP as encoder, 2020",
+        expected="",
+    ),
+    "arena_angle": Recipe(
+        summary="a convolutional network that tells the direction of the body",
+        flags=ARENA
+        | {
+            "encoder": "conv channels=32,64,128,128 kernel=3",
+            "head": "linear",
+            "objective": "direction columns=tail_x,tail_y,neck_x,neck_y",
+            "augment": ["rotate deg=180", "flip", "shift px=2", "brightness"],
+            "schedule": "cosine warmup=2",
+            "lr": 3e-3,
+            "n_epochs": 40,
+        },
+        source="doronharitan/autoencoder, predict body angle, 2020",
+        expected="",
     ),
 }

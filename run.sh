@@ -2,6 +2,7 @@
 # The batch of experiments, in an environment of its own.
 #
 #   ./run.sh                      set up, draw the built-in stimuli if there are none, run the batch below
+#   ./run.sh arena                the same with a film of an animal: what does each objective make the latent represent?
 #   ./run.sh main.py --flags      run anything in that environment
 #   ./run.sh test                 set up, check the style, run the tests
 #
@@ -28,29 +29,49 @@ set_up() { # set_up REQUIREMENTS: make .venv, or refresh it where the requiremen
     touch "$made"
 }
 
-draw_stimuli() {
-    [ -n "$(find "$here/Resources/stimuli" -type f 2>/dev/null | head -n 1)" ] ||
-        python "$here/Resources/simulate.py" faces
+draw() { # draw KIND FOLDER: the built-in stimuli, unless the folder holds something
+    [ -n "$(find "$here/Resources/$2" -type f 2>/dev/null | head -n 1)" ] ||
+        python "$here/Resources/simulate.py" "$1"
 }
 
-experiment() { # experiment FLAGS: train, then make every picture of the run that it left
+experiment() { # experiment FLAGS: train, then make every picture of the run that it left, whose folder is then $run
     local told
     told=$(mktemp)
     python main.py "$@" | tee "$told"
-    python Plotting/report.py "$(sed -n 's/.*written to //p' "$told")"
+    run=$(sed -n 's/.*written to //p' "$told")
+    python Plotting/report.py "$run"
     rm "$told"
 }
 
 batch() {
     cd "$here"
-    draw_stimuli
+    draw faces stimuli
     # what does an autoencoder represent about a face?
     experiment --log_every 10
     # happy or sad? From scratch, so that it runs without a network; people in the test part are never trained on
     experiment --recipe faces_emotion_scratch --split group --test_fraction 0.25 --val_fraction 0.2 --log_every 5
 }
 
+arena() {
+    local ae angle
+    cd "$here"
+    draw arena arena
+    experiment --recipe arena_ae --test_fraction 0.2 --latents_every 1 --log_every 5
+    ae=$run
+    python main.py --test --load_dir "$ae"
+    python Plotting/training.py "$ae"
+    experiment --recipe arena_angle --test_fraction 0.2 --load_encoder "$ae" --augment none --n_epochs 12 --log_every 4
+    angle=$run
+    python main.py --test --load_dir "$angle"
+    experiment --recipe arena_pca --test_fraction 0.2 --log_every 5
+    python Plotting/compare.py "$ae" "$angle" "$run" --columns angle,x,y,distance
+}
+
 case "${1:-batch}" in
+arena)
+    set_up requirements.txt
+    arena
+    ;;
 batch)
     set_up requirements.txt
     batch

@@ -4,14 +4,15 @@ Every tracker is a `Tracker`, which itself records nothing. To add one: a subcla
 """
 
 import json
+import math
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
-from choices import UserError
+from choices import UserError, require
 
 
 class Tracker:
@@ -79,6 +80,46 @@ class Watched:
         for batch in self.batches:
             yield batch
             self.bar.update()
+
+
+class Punctuated:
+    """Batches that call back each time so many epochs, or a part of one, have been trained; and before the first.
+
+    Args:
+        batches: of one epoch, anew at each iteration.
+        every: epochs between two calls.
+        start_epoch: the one that the first iteration is.
+        call: takes the epochs trained so far; runs between two batches, or after the last.
+    """
+
+    def __init__(self, batches: Collection, every: float, start_epoch: int, call: Callable[[float], None]) -> None:
+        require(
+            every * len(batches) >= 1,
+            f"--latents_every {every:g} is less than a step; an epoch has {len(batches)}, so {1 / len(batches):.3g} is",
+        )
+        self.batches = batches
+        self.every = every
+        self.epoch = start_epoch
+        self.call = call
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator:
+        n = len(self.batches)
+        if self.epoch == 0:
+            self.call(0)
+        for i, batch in enumerate(self.batches):
+            if i:
+                self._reach(self.epoch * n + i, n)
+            yield batch
+        self.epoch += 1
+        self._reach(self.epoch * n, n)
+
+    def _reach(self, n_steps: int, n: int) -> None:
+        """Call back if the last step was the first to reach a multiple."""
+        if math.floor(n_steps / n / self.every + 1e-9) > math.floor((n_steps - 1) / n / self.every + 1e-9):
+            self.call(n_steps / n)
 
 
 class JsonLines(Tracker):

@@ -1,32 +1,36 @@
 """From dataset to split to loaders, and sessions on disk. Nothing else, ever."""
 
-import csv
 import json
 import math
 import os
+import pickle
 import shutil
 import tempfile
-from collections import Counter
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from augment import Augmentation, augment
-from choices import UserError
+from choices import UserError, require
 from datasets import DATASETS, Source, StimulusSet
 from metadata import merge
 from model import Model, build_model
-from pictures import find_images
-from splits import blocks, split
+from networks import Encoder
+from objectives import OBJECTIVES, Objective
+from splits import blocks
 from store import Store
 
 N_BLOCKS = 20
 EXCERPT_VALUES = 2**27  # half a gigabyte of float32
+FIXED_LATENTS = Path("latents", "encoder.npz")  # of an encoder that places each image once
+ENCODED = 256  # images at a time
 FILL_GPU = 0.5  # the share of its free memory that images may take
-EMOTIONS = {"_Ha_": "happy", "_Sa_": "sad"}
 
 # ----------------------------------------------------------------------------------------------------- data
 
@@ -53,98 +57,43 @@ def open_dataset(flags: Mapping, data_dir: Path | None = None) -> StimulusSet:
     return dataset
 
 
-def make_classification_dataset(data_dir: Path, out: Path, *, apart: bool, val_fraction: float, seed: int) -> dict:
-    """Arrange `_Ha_` and `_Sa_` images as out/{train,val}/{happy,sad}; the originals stay as they are.
-
-    Args:
-        data_dir: searched at any depth.
-        out: made anew; an earlier one of ours is replaced, a folder with anything else in it is refused.
-        apart: keep whole people apart; the person is what stands before the first _ of a file name.
-        val_fraction: share of the images (people) of each emotion for val.
-
-    Returns:
-        Counts, by (part, emotion), and of what was left out. `out/rejig.csv` has a row for every file.
-    """
-    _refuse_foreign(out)
-    for stale in out.parent.glob(f".{out.name}.*"):
-        shutil.rmtree(stale)
-    paths = find_images(data_dir)
-    emotions = [next((emotion for key, emotion in EMOTIONS.items() if key in path.name), "left out") for path in paths]
-    kept = [i for i, emotion in enumerate(emotions) if emotion != "left out"]
-    if len({emotions[i] for i in kept}) < 2:
-        raise UserError(f"--rejig_data needs both {' and '.join(EMOTIONS)} in the file names below {data_dir}")
-    columns = {"emotion": [emotions[i] for i in kept], "person": [paths[i].name.split("_")[0] for i in kept]}
-    ids = [paths[i].relative_to(data_dir).as_posix() for i in kept]
-    known = StimulusSet(torch.empty(0), ids, max_value=1, columns=columns, label="emotion", group="person")
-    how = "group" if apart else "random"
-    parts = split(known, how, val_fraction=val_fraction, test_fraction=0, fold=None, gap=0, seed=seed)
-    validation = {kept[i] for i in parts["validation"]}
-    repeated = {name for name, count in Counter(path.name for path in paths).items() if count > 1}
-
-    try:
-        scratch = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}") from error
-    rows = []
-    for i, path in enumerate(paths):
-        source = path.relative_to(data_dir)
-        if emotions[i] == "left out":
-            rows.append({"file": source.as_posix(), "to": "", "how": "left out"})
-            continue
-        name = "_".join(source.parts) if path.name in repeated else path.name
-        to = Path("val" if i in validation else "train", emotions[i], name)
-        rows.append({"file": source.as_posix(), "to": to.as_posix(), "how": _link_or_copy(path, scratch / to)})
-    with (scratch / "rejig.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["file", "to", "how"])
-        writer.writeheader()
-        writer.writerows(rows)
-    scratch.chmod(0o755)
-    if out.exists():
-        out.rename(scratch.with_suffix(".old"))
-    scratch.rename(out)
-    shutil.rmtree(scratch.with_suffix(".old"), ignore_errors=True)
-    return Counter("/".join(row["to"].split("/")[:2]) or "left out" for row in rows)
-
-
-def _refuse_foreign(out: Path) -> None:
-    """Raise UserError if a folder holds a file that is not in its own rejig.csv."""
-    if not out.exists():
-        return
-    known = {"rejig.csv"}
-    if (out / "rejig.csv").is_file():
-        with (out / "rejig.csv").open(newline="") as file:
-            known |= {row["to"] for row in csv.DictReader(file)}
-    foreign = [path for path in out.rglob("*") if path.is_file() and path.relative_to(out).as_posix() not in known]
-    if foreign or not out.is_dir() or out.is_symlink():
-        raise UserError(
-            f"{out} holds files that --rejig_data did not put there, such as {foreign[:1] or out}; move them away"
-        )
-
-
-def _link_or_copy(source: Path, to: Path) -> str:
-    to.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, to)
-    except OSError:  # another disk, or a file system without hard links
-        shutil.copy2(source, to)
-        return "copy"
-    return "hard link"
+def open_task(flags: Mapping, data_dir: Path | None = None) -> tuple[StimulusSet, Objective]:
+    """Open the images of a run, and what is to be predicted of them; arguments as of `open_dataset`."""
+    objective = OBJECTIVES.build(flags["objective"])
+    dataset = open_dataset(flags, data_dir)
+    objective.check(dataset.provides, dataset.classes)
+    if objective.columns:
+        dataset.aim_at(objective.columns)
+    return dataset, objective
 
 
 # --------------------------------------------------------------------------------------------------- loaders
 
 
+def require_values(dataset: StimulusSet, parts: Mapping) -> None:
+    """Raise UserError where no image of a part has the numbers that are to be predicted."""
+    for part, indices in parts.items() if dataset.values is not None else ():
+        known = dataset.values[indices].isfinite().any() if indices and part != "left_out" else True
+        require(bool(known), f"the numbers to be predicted are empty for all {len(indices)} {part} images")
+
+
 class Batches(Dataset):
-    """The images of one part as pairs (x, y), gathered, scaled and augmented a batch at a time."""
+    """The images of one part as pairs (x, y), gathered, scaled and augmented a batch at a time.
+
+    Args:
+        draw: what training draws from; without one, a batch is drawn in the same way each time.
+        latents: (N, D) of all images of the dataset, to be x in place of them, or None.
+    """
 
     def __init__(
         self,
         dataset: StimulusSet,
         indices: Sequence[int],
-        objective,
+        objective: Objective,
         device: torch.device,
         augmentations: Sequence[Augmentation] = (),
         draw: Generator | None = None,
+        latents: Tensor | None = None,
     ) -> None:
         self.dataset = dataset
         self.indices = torch.tensor(indices, dtype=torch.long)
@@ -152,6 +101,7 @@ class Batches(Dataset):
         self.device = device
         self.augmentations = augmentations
         self.draw = draw
+        self.latents = latents
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -160,13 +110,18 @@ class Batches(Dataset):
         """Return (x, y) of the images at (B,) positions of this part."""
         sample = self._sample(positions)
         if self.augmentations:
-            sample["image"] = augment(sample["image"], self.augmentations, self.draw)
-        return self.objective.pair(sample)
+            sample["image"], turn = augment(sample["image"], self.augmentations, self.draw)
+            sample |= {} if turn is None else {"turn": turn}
+        x, y = self.objective.pair(sample, self.draw or Generator().manual_seed(int(positions[0])))
+        return (
+            x if self.latents is None else self.latents[self.indices[positions].to(self.latents.device)].to(self.device)
+        ), y
 
     def excerpt(self) -> tuple[Tensor, Tensor]:
         """Return (x, y) of all images, not augmented; of evenly spaced ones where all would fill too much memory."""
         most = max(1, EXCERPT_VALUES // math.prod(self.dataset.image_shape))
-        return self.objective.pair(self._sample(torch.arange(0, len(self), -(-len(self) // most))))
+        sample = self._sample(torch.arange(0, len(self), -(-len(self) // most)))
+        return self.objective.pair(sample, Generator().manual_seed(0))
 
     def read_ahead(self, positions: Tensor) -> None:
         """Have the images at these positions fetched from the disk meanwhile."""
@@ -214,30 +169,42 @@ class EvenBatches:
 def dataloaders(
     dataset: StimulusSet,
     parts: dict[str, list[int]],
-    objective,
+    objective: Objective,
     *,
     batch_size: int,
     augmentations: Sequence[Augmentation],
     device: torch.device,
     seed: int,
+    latents: Tensor | None = None,
 ) -> dict[str, DataLoader]:
     """Return a loader for each part that has images; only training is shuffled and augmented.
 
     The training loader's `batch_sampler.draw` is the one source of shuffling and augmentation: saving its state
-    is what makes a resumed run continue exactly.
+    is what makes a resumed run continue exactly. With `latents` (N, D) of all images, x is those in place of images.
     """
     if device.type == "cuda" and dataset.images.nbytes < FILL_GPU * torch.cuda.mem_get_info(device)[0]:
         dataset.keep_on(device)
     loaders = {}
     for part in ("training", "validation", "test"):
-        indices = parts[part]
+        indices = parts.get(part)
         if not indices:
             continue
         draw = Generator().manual_seed(seed) if part == "training" else None
-        batches = Batches(dataset, indices, objective, device, augmentations if draw else (), draw)
+        batches = Batches(dataset, indices, objective, device, augmentations if draw else (), draw, latents)
         sampler = EvenBatches(len(indices), batch_size, draw, batches.read_ahead if dataset.is_mapped else None)
         loaders[part] = DataLoader(batches, batch_sampler=sampler, collate_fn=_as_it_is)
     return loaders
+
+
+def encode(model: Model, dataset: StimulusSet) -> Tensor:
+    """Return the latents of all images, (N, D) float32 on the model's device, in the order of their ids."""
+    device = next(model.parameters()).device
+    whole = torch.empty(len(dataset), model.encoder.latent_dim, device=device)
+    n_batch = len(dataset) if model.encoder.encodes_once else ENCODED
+    for start in range(0, len(dataset), n_batch):
+        indices = torch.arange(start, min(start + n_batch, len(dataset)))
+        whole[indices] = model.encode(dataset.sample(indices, device)["image"])
+    return whole
 
 
 def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -328,8 +295,64 @@ def find_session(load_dir: Path) -> tuple[Path, Path]:
 
 
 def copy_history(session: Path, run: Path) -> None:
-    """Take a session's metrics along into a new run that goes on from it."""
-    shutil.copy2(session.parent / "metrics.jsonl", run / "metrics.jsonl")
+    """Take along into a new run that goes on from a session what the earlier epochs have left."""
+    for name in ("metrics.jsonl", "encoder.pkl"):
+        if (session.parent / name).exists():
+            shutil.copy2(session.parent / name, run / name)
+
+
+def part_of_each(parts: Mapping[str, list[int]], n_images: int) -> np.ndarray:
+    """Return the (N,) name of the part that each image is in."""
+    part = np.empty(n_images, dtype="<U10")
+    for name, indices in parts.items():
+        part[indices] = name
+    return part
+
+
+def save_latents(path: Path, latents: Tensor | np.ndarray, dataset: StimulusSet, part: np.ndarray) -> None:
+    """Write latents (N, D), ids, the part of each image (N,) and every column to an npz file, whole or not at all."""
+    columns = {f"column_{name}": np.array(column) for name, column in dataset.columns.items()}
+    path.parent.mkdir(exist_ok=True)
+    scratch = path.with_name(f".{path.name}")
+    with scratch.open("wb") as file:
+        np.savez_compressed(file, latents=np.asarray(latents), ids=np.array(dataset.ids), part=part, **columns)
+    scratch.replace(path)
+
+
+def load_latents(path: Path, dataset: StimulusSet) -> Tensor:
+    """Return the latents that a run has written of these images, (N, D).
+
+    Raises:
+        UserError: where the file is damaged, or of other images.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            latents, ids = torch.from_numpy(file["latents"]), file["ids"].tolist()
+    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    require(ids == dataset.ids, f"{path} holds the latents of other images")
+    return latents
+
+
+def save_pickled(run: Path, encoder: Encoder) -> None:
+    """Write to run/encoder.pkl what no file of tensors can hold; nothing unless there is any."""
+    if encoder.pickled is None:
+        return
+    scratch = run / ".encoder.pkl.part"
+    with scratch.open("wb") as file:
+        pickle.dump(encoder.pickled, file)
+    scratch.replace(run / "encoder.pkl")
+
+
+def load_pickled(run: Path) -> object | None:
+    """Return what a run keeps in a pickle. Opening it can run any code, so ask the user first."""
+    try:
+        with (run / "encoder.pkl").open("rb") as file:
+            return pickle.load(file)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # a damaged pickle, or one of other versions, fails in any way
+        raise UserError(f"{run / 'encoder.pkl'} cannot be opened: {type(error).__name__}: {error}") from error
 
 
 def name_split(parts: dict[str, list[int]], dataset: StimulusSet) -> dict[str, list[str]]:
@@ -375,13 +398,59 @@ def load_config(run: Path) -> dict:
         raise UserError(f"{run / 'config.json'} cannot be read: {error}") from error
 
 
-def load_model(load_dir: Path | str) -> tuple[Model, dict]:
-    """Rebuild the model of a session with its weights, ready to use; returns it and the config of its run."""
+def load_model(load_dir: Path | str, *, trust_pickle: bool = False) -> tuple[Model, dict]:
+    """Rebuild the model of a session with its weights, ready to use; returns it and the config of its run.
+
+    Args:
+        load_dir: a run or a session.
+        trust_pickle: also open what lies in a pickle (a UMAP), which can run code.
+    """
     run, session = find_session(Path(load_dir))
     config = load_config(run)
     model = build_model(**config["model"])
     model.load_state_dict(load_pth(session / "model.pth"))
+    if trust_pickle:
+        model.encoder.pickled = load_pickled(run)
     return model.eval(), config
+
+
+def load_encoder(model: Model, load_dir: Path, n_fresh: int, *, trust_pickle: bool) -> None:
+    """Give a model the encoder of a run (its best weights) or session, but for its last stages.
+
+    Args:
+        n_fresh: stages that start anew, counted from the end, of which the head is the first.
+        trust_pickle: also open what lies in a pickle.
+
+    Raises:
+        UserError: where the two do not match.
+    """
+    session = best_session(load_dir)
+    stages = list(model.stages())
+    require(n_fresh <= len(stages), f"--fresh_stages {n_fresh}: there are {len(stages)} stages: {', '.join(stages)}")
+    fresh = tuple(f"stages.{name}." for name in stages[len(stages) - n_fresh :])
+    saved = {
+        key.removeprefix("encoder."): value
+        for key, value in load_pth(session / "model.pth").items()
+        if key.startswith("encoder.")
+    }
+    own = model.encoder.state_dict()
+    wanted = {key: saved.get(key) for key in own if not key.startswith(fresh)}
+    wrong = [key for key, value in wanted.items() if value is None or value.shape != own[key].shape]
+    wrong += [key for key in saved if key not in own and not key.startswith(fresh)]
+    if wrong:
+        raise UserError(
+            f"the encoder of {session} does not fit: {', '.join(wrong[:3])}; images must be of "
+            "the same size and --encoder and --latent_dim the same as there, but for stages that start anew"
+        )
+    model.encoder.load_state_dict(own | wanted)
+    if trust_pickle:
+        model.encoder.pickled = load_pickled(session.parent)
+
+
+def best_session(load_dir: Path) -> Path:
+    """Return the session that a path means, for a run that with the best weights."""
+    run, session = find_session(load_dir)
+    return run / "best" if load_dir == run and (run / "best" / "model.pth").is_file() else session
 
 
 def write_json(path: Path, content: object) -> None:

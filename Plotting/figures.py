@@ -1,20 +1,35 @@
 """Figures: from arrays to pictures. Never reads a file.
 
-Every function returns a matplotlib Figure, which saves itself (`figure.savefig`) and shows itself in a notebook
-after `%matplotlib inline`.
+Most functions return a matplotlib Figure, which saves itself (`figure.savefig`) and shows itself in a notebook
+after `%matplotlib inline`; a film is a list of arrays.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.ticker import PercentFormatter
+from PIL import Image, ImageDraw, ImageFont
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import circular
 
 MAX_CATEGORIES = 20
 GREY = "0.75"
+ARROWS = {"true": ("#E69F00", 0.036), "predicted": ("#56B4E9", 0.018)}  # colour, and width per image width
+FILM_HEIGHT = 200  # px, at least
+# A colour of its own for each quarter of a turn, as CET-C2 has (Kovesi 2015, arXiv:1509.03700); none is near white.
+CYCLE = LinearSegmentedColormap.from_list("cycle", ["#E650E6", "#F2B51D", "#35A22F", "#2B2BE0", "#E650E6"])
 
 
 def curves(
@@ -111,7 +126,9 @@ def maps(
     axes = figure.subplots(len(embeddings), n_columns, squeeze=False)
     for line, (title, embedding) in zip(axes, embeddings.items(), strict=True):
         for axis, (name, column) in zip(line, shown.items(), strict=False):
-            _scatter(axis, embedding, column, held_out, by_value=name not in categories)
+            colours = _colours(name, column, by_value=name not in categories)
+            _scatter(axis, embedding, column, held_out, colours)
+            _key(axis, colours)
             axis.set_title(f"{title}: {name}")
         if images is not None:
             _thumbnails(line[-1], embedding, images)
@@ -119,6 +136,163 @@ def maps(
         for axis in line:
             name = (axis_names or {}).get(title, "UMAP")
             axis.set(xticks=[], yticks=[], xlabel=f"{name} 1", ylabel=f"{name} 2")
+    return _tidy(figure)
+
+
+def snapshots(
+    placed: Mapping[str, np.ndarray],
+    columns: Mapping[str, Sequence],
+    held_out: np.ndarray,
+    called: Mapping[int, np.ndarray],
+    limits: np.ndarray,
+    categories: Sequence[str] = (),
+    axis_name: str = "UMAP",
+) -> Figure:
+    """Draw maps of the same images at several times beside each other, a row per column; of one map a single row.
+
+    Args:
+        placed: by title, (N, 2).
+        columns: by name, N texts or numbers, coloured as in `maps`.
+        held_out: (N,) bool; they are ringed.
+        called: by index, images (C, H, W) in [0, 1], shown above each map with a line to their place on it.
+        limits: (2, 2) lowest and highest x and y of all maps.
+        categories: columns that are categories even where they look like numbers.
+        axis_name: of both axes.
+    """
+    alone = len(placed) == 1
+    shape = (1, len(columns)) if alone else (len(columns), len(placed))
+    side = 3.6 if alone else 2.3
+    size = (side * shape[1] + 0.9 * (shape[1] if alone else 1), 1.2 * side * shape[0])
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(*shape, squeeze=False)
+    lines = list(axes.T if alone else axes)
+    for line, (name, column) in zip(lines, columns.items(), strict=True):
+        colours = _colours(name, np.array(column), by_value=name not in categories)
+        for axis, embedding in zip(line, placed.values(), strict=True):
+            _scatter(axis, embedding, np.array(column), held_out, colours, size=9 if alone else 6)
+            _call_out(axis, embedding, called, limits, 44 if alone else 30)
+            axis.set(xticks=[], yticks=[], xlabel=f"{axis_name} 1" if alone or line is lines[-1] else "")
+        _key(line[-1], colours, name)
+        line[0].set_ylabel(f"{axis_name} 2")
+    for axis, title in zip(axes[0], [*placed] * (len(columns) if alone else 1), strict=True):
+        axis.set_title(title, fontsize=10)
+    return _tidy(figure)
+
+
+def as_array(figure: Figure, dpi: int = 100) -> np.ndarray:
+    """Return a figure as (H, W, 3) uint8."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def arrows(
+    images: np.ndarray,
+    true_deg: np.ndarray,
+    predicted_deg: np.ndarray,
+    centres: np.ndarray | None,
+    titles: Sequence[str],
+) -> Figure:
+    """Draw on each of the first 25 images its true and its predicted direction.
+
+    Args:
+        images: (n, C, H, W) in [0, 1].
+        true_deg, predicted_deg: (n,) clockwise on the screen from rightwards; NaN where unknown.
+        centres: (n, 2) where the arrows start, x and y in px from the upper left corner; None for the middle.
+        titles: n texts.
+    """
+    n, (height, width) = min(len(images), 25), images.shape[2:]
+    n_columns = min(5, -(-n // int(n**0.5)))
+    n_rows = -(-n // n_columns)
+    size = (1.8 * n_columns, (1.8 * height / width + 0.25) * n_rows + 0.3)
+    figure = Figure(figsize=size, layout="constrained")
+    starts = np.full((n, 2), (width / 2, height / 2)) if centres is None else centres[:n]
+    turned = np.radians(np.stack([true_deg[:n], predicted_deg[:n]], 1))  # (n, 2)
+    ways = min(height, width) / 3 * np.stack([np.cos(turned), np.sin(turned)], 2)  # (n, 2, x and y)
+    tips = starts[:, None] + np.nan_to_num(ways)
+    beyond = max(0, -tips.min(), (tips - (width, height)).max())  # px of the longest overhang
+    axes = figure.subplots(n_rows, n_columns, squeeze=False).flat
+    for i, axis in enumerate(axes):
+        axis.set_axis_off()
+        if i < n:
+            axis.imshow(_displayable(images[i]), cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
+            axis.set(xlim=(-beyond, width + beyond), ylim=(height + beyond, -beyond))
+            axis.set_title(titles[i], fontsize=7)
+            for way, (colour, thick) in zip(ways[i], ARROWS.values(), strict=True):
+                _arrow(axis, starts[i], way, colour, thick)
+    handles = [Line2D([], [], color=colour, lw=90 * thick) for colour, thick in ARROWS.values()]
+    figure.legend(handles, ARROWS, loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+def predictions(predicted: Mapping[str, np.ndarray], true: Mapping[str, np.ndarray]) -> Figure:
+    """Draw predicted against true numbers, a panel per column, with the share of variance explained.
+
+    Args:
+        predicted, true: by name of column, (n,); images without a true number are left out.
+    """
+    n_columns = min(4, len(true))
+    n_rows = -(-len(true) // n_columns)
+    figure = Figure(figsize=(3.2 * n_columns, 3.4 * n_rows), layout="constrained")
+    axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    for axis in axes[len(true) :]:
+        axis.set_axis_off()
+    for axis, (name, values) in zip(axes, true.items(), strict=False):
+        known = np.isfinite(values)
+        x, y = np.asarray(values)[known], np.asarray(predicted[name])[known]
+        axis.scatter(x, y, s=10, alpha=0.5, linewidths=0)
+        spread = ((x - x.mean()) ** 2).sum() if len(x) else 0
+        told = f"R² = {1 - ((y - x) ** 2).sum() / spread:.3f}" if spread else "R² is not defined"
+        axis.axline((x[0], x[0]) if len(x) else (0, 0), slope=1, color="black", lw=0.8, ls="--")
+        axis.set(xlabel="true", ylabel="predicted", aspect="equal", adjustable="datalim")
+        axis.set_title(f"{name}: {told}, n = {len(x)}", fontsize=9)
+    return _tidy(figure)
+
+
+def film(rows: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Return the frames of a film that shows several series of images beside each other, names above.
+
+    Args:
+        rows: by name, (T, C, H, W) in [0, 1], all of the same T, H and W.
+
+    Returns:
+        T frames (H', W', 3) uint8; each image is enlarged by a whole factor, to at least 200 px of height.
+    """
+    height, width = next(iter(rows.values())).shape[2:]
+    factor = -(-FILM_HEIGHT // height)
+    font = ImageFont.load_default(size=16)
+    cell = max(width * factor, *(int(font.getlength(name)) + 8 for name in rows)) + 8
+    blank = Image.new("RGB", (cell * len(rows), height * factor + 32), "white")
+    for i, name in enumerate(rows):
+        ImageDraw.Draw(blank).text((i * cell + cell / 2, 14), name, fill="black", font=font, anchor="mm")
+    frames = [np.array(blank) for _ in next(iter(rows.values()))]
+    for i, images in enumerate(rows.values()):
+        x = i * cell + (cell - width * factor) // 2
+        for frame, image in zip(frames, images, strict=True):
+            shown = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8).transpose(1, 2, 0)  # (H, W, 1 or 3)
+            frame[28:-4, x : x + width * factor] = shown.repeat(factor, 0).repeat(factor, 1)
+    return frames
+
+
+def explained_variance(shares: Mapping[str, np.ndarray]) -> Figure:
+    """Draw the share of variance that principal components explain: bars for each, lines for all up to it.
+
+    Args:
+        shares: by name of part, (K,) of each component's own share, 0..1; bars are drawn for the first part.
+    """
+    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    axis = figure.subplots()
+    name, own = next(iter(shares.items()))
+    axis.bar(np.arange(1, len(own) + 1), own, color=GREY, label=f"each, {name}")
+    for i, (name, own) in enumerate(shares.items()):
+        total = np.cumsum(own)
+        label = f"first K, {name}: {total[-1]:.1%} by {len(own)}"
+        axis.plot(np.arange(1, len(own) + 1), total, "o-", ms=3, color=f"C{i}", label=label)
+    axis.set(xlabel="principal component", ylabel="share of the variance", ylim=(0, 1), xlim=(0.4, None))
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.yaxis.set_major_formatter(PercentFormatter(1))
+    figure.legend(loc="outside upper center", frameon=False, fontsize=8)
     return _tidy(figure)
 
 
@@ -136,21 +310,51 @@ def telling_columns(columns: Mapping[str, Sequence[str]]) -> dict[str, Sequence[
     return telling
 
 
-def _scatter(axis: Axes, embedding: np.ndarray, column: np.ndarray, held_out: np.ndarray, *, by_value: bool) -> None:
-    numbers = _numbers(column) if by_value else None
-    categories = np.unique(column)
-    if numbers is not None and len(categories) > 8:
-        points = axis.scatter(*embedding.T, c=numbers, s=14, cmap="viridis", linewidths=0)
-        axis.figure.colorbar(points, ax=axis, shrink=0.8)
-    else:
+def _colours(name: str, column: np.ndarray, *, by_value: bool) -> ScalarMappable | dict:
+    """Return what turns the values of a column into colours: a scale for many numbers, else a colour per category."""
+    numbers, categories = _numbers(column) if by_value else None, np.unique(column)
+    if numbers is None or len(categories) <= 8:
         palette = colormaps["tab10" if len(categories) <= 10 else "tab20"]
-        colours = palette(np.unique(column, return_inverse=True)[1] % palette.N)
+        return {category: palette(i % palette.N) for i, category in enumerate(categories)}
+    turn = circular.period(name, numbers)
+    limits = Normalize(0, turn) if turn else Normalize(np.nanmin(numbers), np.nanmax(numbers))
+    return ScalarMappable(limits, (CYCLE if turn else colormaps["viridis"]).with_extremes(bad=GREY))
+
+
+def _scatter(
+    axis: Axes,
+    embedding: np.ndarray,
+    column: np.ndarray,
+    held_out: np.ndarray,
+    colours: ScalarMappable | dict,
+    size: float = 14,
+) -> None:
+    """Draw a point per image, unknown numbers in grey; held-out images ringed."""
+    if isinstance(colours, dict):
         order = np.random.default_rng(0).permutation(len(column))  # else the last category would hide the others
-        axis.scatter(*embedding[order].T, color=colours[order], s=14, linewidths=0)
-        if len(categories) <= MAX_CATEGORIES:
-            handles = [Line2D([], [], ls="", marker="o", color=palette(i % palette.N)) for i in range(len(categories))]
-            axis.legend(handles, categories, frameon=False, fontsize=7, markerscale=0.7, ncols=1 + len(categories) // 7)
-    axis.scatter(*embedding[held_out].T, s=24, facecolors="none", edgecolors="black", linewidths=0.4)
+        drawn = [colours[category] for category in column[order]]
+        axis.scatter(*embedding[order].T, color=drawn, s=size, linewidths=0)
+    else:
+        numbers = _numbers(column) % colours.norm.vmax if colours.cmap.name == CYCLE.name else _numbers(column)
+        scale = {"cmap": colours.cmap, "norm": colours.norm, "plotnonfinite": True}
+        axis.scatter(*embedding.T, c=numbers, s=size, linewidths=0, **scale)
+    held = embedding[held_out]
+    axis.scatter(*held.T, s=1.7 * size, facecolors="none", edgecolors="black", linewidths=0.03 * size)
+
+
+def _key(axis: Axes, colours: ScalarMappable | dict, name: str = "") -> None:
+    """Tell which colour means what: beside a panel, under the name; without one, categories in the panel."""
+    if not isinstance(colours, dict):
+        bar, turn = axis.figure.colorbar(colours, ax=axis, shrink=0.8), colours.norm.vmax
+        bar.set_label(name)
+        if colours.cmap.name == CYCLE.name:
+            labels = ("0°", "90°", "180°", "270°", "360°") if turn == 360 else ("0", "π/2", "π", "3π/2", "2π")
+            bar.set_ticks(np.linspace(0, turn, 5), labels=labels)
+    elif len(colours) <= MAX_CATEGORIES:
+        handles = [Line2D([], [], ls="", marker="o", color=colour) for colour in colours.values()]
+        place = {"loc": "upper left", "bbox_to_anchor": (1, 1), "title": name} if name else {}
+        n_columns = 1 + len(colours) // (14 if name else 7)
+        axis.legend(handles, colours, frameon=False, fontsize=7, markerscale=0.7, ncols=n_columns, **place)
 
 
 def _thumbnails(axis: Axes, embedding: np.ndarray, images: np.ndarray, most: int = 60) -> None:
@@ -168,6 +372,29 @@ def _thumbnails(axis: Axes, embedding: np.ndarray, images: np.ndarray, most: int
         axis.add_artist(AnnotationBbox(box, embedding[i], frameon=False))
 
 
+def _call_out(
+    axis: Axes, embedding: np.ndarray, called: Mapping[int, np.ndarray], limits: np.ndarray, points: float
+) -> None:
+    """Show some images in a strip above the map, each with a line to its place."""
+    low, high = limits
+    span = np.maximum(high - low, 1e-9)
+    axis.set(xlim=(low[0] - 0.04 * span[0], high[0] + 0.04 * span[0]))
+    axis.set(ylim=(low[1] - 0.04 * span[1], high[1] + (0.36 if called else 0.04) * span[1]))
+    for position, (i, image) in enumerate(called.items()):
+        box = OffsetImage(_displayable(image), zoom=points / max(image.shape[1:]), cmap="gray", norm=Normalize(0, 1))
+        place = {"xybox": ((position + 0.5) / len(called), 0.98), "boxcoords": "axes fraction"}
+        look = {"box_alignment": (0.5, 1), "pad": 0.1, "bboxprops": {"linewidth": 0.8}}
+        line = {"arrowstyle": "-", "linewidth": 0.9, "shrinkB": 0}
+        axis.add_artist(AnnotationBbox(box, embedding[i], **place, **look, arrowprops=line))
+        axis.plot(*embedding[i], "o", ms=5, mfc="white", mec="black", mew=1.2)
+
+
+def _arrow(axis: Axes, start: np.ndarray, way: np.ndarray, colour: str, thick: float) -> None:
+    if np.isfinite(way).all():
+        scale = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "width", "width": thick}
+        axis.quiver(*start, *way, color=colour, edgecolor="black", linewidth=0.5, headwidth=3.2, **scale)
+
+
 def _series(records: Sequence[Mapping], key: str) -> tuple[list[int], list[float]]:
     found = [(record["epoch"] + 1, record[key]) for record in records if key in record]
     return [epoch for epoch, _ in found], [value for _, value in found]
@@ -175,7 +402,7 @@ def _series(records: Sequence[Mapping], key: str) -> tuple[list[int], list[float
 
 def _numbers(column: np.ndarray) -> np.ndarray | None:
     try:
-        return column.astype(float)
+        return (np.where(column == "", "nan", column) if column.dtype.kind == "U" else column).astype(float)
     except ValueError:
         return None
 

@@ -12,8 +12,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from augment import AUGMENTATIONS, augment
 from choices import UserError
 from datasets import StimulusSet
-from objectives import OBJECTIVES, Objective
-from utils import find_session, load_model, load_split, open_dataset
+from objectives import Objective
+from utils import (
+    FIXED_LATENTS,
+    Batches,
+    best_session,
+    encode,
+    load_latents,
+    load_model,
+    load_split,
+    open_task,
+    part_of_each,
+    save_latents,
+)
 
 BATCH = 256
 
@@ -43,47 +54,52 @@ class Run:
     def augmented(self, indices: np.ndarray, *, seed: int = 0) -> torch.Tensor:
         """Return (n, C, H, W): images as training showed them, each changed by a draw of its own."""
         changes = [AUGMENTATIONS.build(choice) for choice in self.config["flags"]["augment"]]
-        return augment(self.images(indices), changes, torch.Generator().manual_seed(seed))
+        return augment(self.images(indices), changes, torch.Generator().manual_seed(seed))[0]
 
 
-def open_run(load_dir: Path, data_dir: Path | None = None) -> Run:
+def open_run(load_dir: Path, data_dir: Path | None = None, *, trust_pickle: bool = False) -> Run:
     """Open a run with the weights of one session.
 
     Args:
         load_dir: a run (its best weights), or one of its sessions.
         data_dir: where the images are now, if they have moved since.
+        trust_pickle: also open a UMAP, which lies in a pickle that can run code.
     """
-    folder, session = find_session(Path(load_dir))
-    if Path(load_dir) == folder and (folder / "best").is_dir():
-        session = folder / "best"
-    model, config = load_model(session)
-    flags = config["flags"]
-    dataset = open_dataset(flags, data_dir)
-    part = np.empty(len(dataset), dtype="<U10")
-    for name, indices in load_split(folder, dataset).items():
-        part[indices] = name
-    return Run(folder, session.name, config, model, dataset, OBJECTIVES.build(flags["objective"]), part)
+    session = best_session(Path(load_dir))
+    model, config = load_model(session, trust_pickle=trust_pickle)
+    dataset, objective = open_task(config["flags"], data_dir)
+    objective.learned = config.get("learned", {})
+    part = part_of_each(load_split(session.parent, dataset), len(dataset))
+    return Run(session.parent, session.name, config, model, dataset, objective, part)
 
 
-@torch.no_grad()
 def latents(run: Run) -> np.ndarray:
     """Return the latent of every image, (N, D) float32, in the order of the dataset's ids."""
-    chunks = np.array_split(np.arange(len(run.dataset)), -(-len(run.dataset) // BATCH))
-    return torch.cat([run.model.encoder(run.images(chunk)).float() for chunk in chunks]).numpy()  # (N, D)
+    kept = run.folder / FIXED_LATENTS
+    return (load_latents(kept, run.dataset) if kept.exists() else encode(run.model, run.dataset)).numpy()
 
 
 @torch.no_grad()
-def outputs(run: Run, images: torch.Tensor) -> torch.Tensor:
-    """Return what the model makes of images (B, C, H, W): reconstructions or class probabilities."""
-    return run.objective.output(run.model(images))
+def outputs(run: Run, indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what the model was given of images, and what it makes of them.
+
+    Returns:
+        (n, ...) images, noisy where the objective adds noise, or latents that were known; and (n, ...)
+        reconstructions, probabilities, vectors or numbers.
+    """
+    kept = run.folder / FIXED_LATENTS
+    known = load_latents(kept, run.dataset) if kept.exists() else None
+    model = run.model if known is None else run.model.after_encoding()
+    images = Batches(run.dataset, indices, run.objective, torch.device("cpu"), latents=known)
+    given = [images.__getitems__(positions)[0] for positions in torch.arange(len(images)).split(BATCH)]
+    return torch.cat(given), run.objective.output(torch.cat([model(x) for x in given]))
 
 
-def save_latents(run: Run, values: np.ndarray) -> Path:
-    """Write latents/<session>.npz: latents (N, D), ids, part and every metadata column."""
-    path = run.folder / "latents" / f"{run.session}.npz"
-    path.parent.mkdir(exist_ok=True)
-    columns = {f"column_{name}": np.array(column) for name, column in run.dataset.columns.items()}
-    np.savez_compressed(path, latents=values, ids=np.array(run.dataset.ids), part=run.part, **columns)
+def save(run: Run, values: np.ndarray) -> Path:
+    """Write latents (N, D) with ids, parts and columns to latents/best.npz, or latents/EPOCHS.npz for a session."""
+    name = str(int(run.session) + 1) if run.session.isdigit() else run.session
+    path = run.folder / "latents" / f"{name}.npz"
+    save_latents(path, values, run.dataset, run.part)
     return path
 
 

@@ -9,19 +9,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import figures
-from latents import Run, embed, latents, open_run, outputs, save_latents
+from latents import Run, embed, latents, open_run, outputs, save
 
 from choices import UserError, require
+from splits import natural_order
 from tracking import read_records
 
 MOST = 8  # images in a row
 MOST_MAPPED = 5000  # images on a map
 MOST_VALUES = 2**27  # of all their pixels, half a gigabyte
 MOST_PANELS = 6
+MOST_ARROWS = 25
+MOST_FILMED = 200
+FRAME_MS = 100
 
 
 def main(words: list[str] | None = None) -> int:
@@ -29,20 +34,26 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("run", type=Path, help="a run, or one of its sessions")
     parser.add_argument("--data_dir", type=Path, help="where the images are now, if they have moved")
+    parser.add_argument("--trust_pickle", action="store_true", help="open a UMAP, which can run code")
     parser.add_argument("--columns", help="columns that colour the maps, separated by commas; if none, telling ones")
     arguments = parser.parse_args(words)
     try:
-        run = open_run(arguments.run, arguments.data_dir)
+        run = open_run(arguments.run, arguments.data_dir, trust_pickle=arguments.trust_pickle)
         pictures = draw(run, arguments.columns.split(",") if arguments.columns else [])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    folder = run.folder / "figures"
+    for path in write(run.folder / "figures", pictures):
+        print(path)
+    return 0
+
+
+def write(folder: Path, pictures: dict[str, figures.Figure]) -> list[Path]:
+    """Write figures as PNG files; returns their paths."""
     folder.mkdir(exist_ok=True)
     for name, figure in pictures.items():
         figure.savefig(folder / f"{name}.png", dpi=150)
-        print(folder / f"{name}.png")
-    return 0
+    return [folder / f"{name}.png" for name in pictures]
 
 
 def draw(run: Run, columns: list[str]) -> dict[str, object]:
@@ -54,19 +65,23 @@ def draw(run: Run, columns: list[str]) -> dict[str, object]:
         result = json.loads((run.folder / "result.json").read_text())
         told = (result["metric"], result["direction"], result["baselines"], result["best_epoch"])
         pictures["curves"] = figures.curves(read_records(run.folder), *told)
-    if run.objective.metric == "mse":
-        pictures["reconstructions"] = draw_reconstructions(run)
-    if run.objective.metric == "accuracy":
-        pictures |= draw_classes(run)
-    return pictures
+    if hasattr(run.model.encoder, "explained"):
+        pictures["explained_variance"] = draw_explained(run)
+    return pictures | draw_outcomes(run)
+
+
+def draw_outcomes(run: Run) -> dict[str, figures.Figure]:
+    """Return what the model makes of held-out images, as its objective has it."""
+    outcomes = {"mse": draw_reconstructions, "accuracy": draw_classes, "error_deg": draw_directions, "r2": draw_numbers}
+    return outcomes[run.objective.metric](run)
 
 
 def draw_map(run: Run, columns: list[str]) -> figures.Figure:
     """Return the map of the pixels above that of the latents, coloured by columns."""
     values = latents(run)
-    save_latents(run, values)
+    save(run, values)
     most = min(len(run.dataset), MOST_MAPPED, MOST_VALUES // math.prod(run.dataset.image_shape))
-    chosen = np.linspace(0, len(run.dataset) - 1, most).astype(int)
+    chosen = evenly(np.arange(len(run.dataset)), most)
     images, training = run.images(chosen).numpy(), run.part[chosen] == "training"
     held_out = np.isin(run.part[chosen], ("validation", "test"))
     some = "" if most == len(run.dataset) else f" of {most} of {len(run.dataset)} images"
@@ -96,28 +111,73 @@ def choose_columns(run: Run, names: list[str]) -> dict[str, Sequence]:
 
 def draw_augmented(run: Run) -> figures.Figure:
     """Return training images, and below each four draws of what training showed in its place."""
-    training = np.flatnonzero(run.part == "training")
-    training = training[np.linspace(0, len(training) - 1, min(MOST, len(training))).astype(int)]
+    training = evenly(np.flatnonzero(run.part == "training"), MOST)
     rows = {"image": run.images(training).numpy()}
     rows |= {f"draw {seed + 1}": run.augmented(training, seed=seed).numpy() for seed in range(4)}
     return figures.image_rows(rows, [run.dataset.ids[i].replace("/", "/\n") for i in training])
 
 
-def draw_reconstructions(run: Run) -> figures.Figure:
-    """Return held-out images above what the network makes of them."""
+def draw_explained(run: Run) -> figures.Figure:
+    """Return the share of variance that the principal components explain, of training and of held-out images."""
+    encoder, indices = run.model.encoder, held_out(run)
+    shares = {"training": encoder.explained.numpy(), "held out": encoder.explains(run.images(indices)).numpy()}
+    return figures.explained_variance(shares)
+
+
+def draw_directions(run: Run) -> dict[str, figures.Figure]:
+    """Return held-out images with the true and the predicted direction; each where its vector begins, if it is told."""
+    indices = evenly(held_out(run), MOST_ARROWS)
+    _, vectors = outputs(run, indices)
+    sample = run.dataset.sample(torch.as_tensor(indices))
+    _, target = run.objective.pair(sample, torch.Generator())
+    angles = run.objective.evidence(vectors, target)
+    begins = sample["values"][:, :2].numpy() if len(run.objective.columns) == 4 else None
+    names = [run.dataset.ids[i] for i in indices]
+    told = angles["true"].numpy(), angles["predicted"].numpy()
+    return {"arrows": figures.arrows(run.images(indices).numpy(), *told, begins, names)}
+
+
+def draw_numbers(run: Run) -> dict[str, figures.Figure]:
+    """Return predicted against true numbers of the held-out images."""
     indices = held_out(run)
-    indices = indices[np.linspace(0, len(indices) - 1, min(MOST, len(indices))).astype(int)]
-    images = run.images(indices)
-    made = outputs(run, images)
-    rows = {"image": images.numpy(), "reconstruction": made.numpy(), "|difference|": (made - images).abs().numpy()}
-    return figures.image_rows(rows, [run.dataset.ids[i].replace("/", "/\n") for i in indices])
+    _, predicted = outputs(run, indices)
+    true = run.dataset.values[indices].numpy()
+    names = run.objective.columns
+    columns = (dict(zip(names, values.T, strict=True)) for values in (predicted.numpy(), true))
+    return {"predictions": figures.predictions(*columns)}
+
+
+def write_film(folder: Path, run: Run) -> list[Path]:
+    """Write film.gif, held-out images in their order beside what the network makes of them; returns its path."""
+    if run.objective.metric != "mse":
+        return []
+    indices = held_out(run)
+    order = natural_order([run.dataset.ids[i] for i in indices])
+    frames = [Image.fromarray(frame) for frame in figures.film(reconstructions(run, indices[order][:MOST_FILMED]))]
+    path = folder / "film.gif"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0)
+    return [path]
+
+
+def reconstructions(run: Run, indices: np.ndarray) -> dict[str, np.ndarray]:
+    """Return images and what the network makes of them, (n, C, H, W) each, by name."""
+    images, (given, made) = run.images(indices), outputs(run, indices)
+    rows = {"image": images} | ({"input": given} if run.objective.draws else {})
+    rows |= {"reconstruction": made, "|difference|": (made - images).abs()}
+    return {name: values.numpy() for name, values in rows.items()}
+
+
+def draw_reconstructions(run: Run) -> dict[str, figures.Figure]:
+    """Return held-out images above what the network makes of them."""
+    indices = evenly(held_out(run), MOST)
+    titles = [run.dataset.ids[i].replace("/", "/\n") for i in indices]
+    return {"reconstructions": figures.image_rows(reconstructions(run, indices), titles)}
 
 
 def draw_classes(run: Run) -> dict[str, figures.Figure]:
     """Return the confusion matrix of the held-out images, and the images that were most surely named wrongly."""
     indices = held_out(run)
-    images = run.images(indices)
-    probabilities = torch.cat([outputs(run, chunk) for chunk in images.split(64)])  # (n, K)
+    images, (_, probabilities) = run.images(indices), outputs(run, indices)
     labels = run.dataset.labels[indices]
     evidence = run.objective.evidence(probabilities, labels)
     part = run.part[indices[0]]
@@ -132,6 +192,11 @@ def draw_classes(run: Run) -> dict[str, figures.Figure]:
         titles = [f"{name}\nas {names[predicted[i]]} {sureness[i]:.2f}" for name, i in zip(told, wrong, strict=True)]
         pictures["mistakes"] = figures.image_rows({"named wrongly": images[wrong].numpy()}, titles)
     return pictures
+
+
+def evenly(indices: np.ndarray, most: int) -> np.ndarray:
+    """Return at most so many of some indices, evenly spaced."""
+    return indices[np.linspace(0, len(indices) - 1, min(most, len(indices))).astype(int)]
 
 
 def held_out(run: Run) -> np.ndarray:

@@ -27,7 +27,7 @@ def draw(seed=0):
 
 
 def apply(images, *choices, seed=0):
-    return augment(images, [AUGMENTATIONS.build(choice) for choice in choices], draw(seed))
+    return augment(images, [AUGMENTATIONS.build(choice) for choice in choices], draw(seed))[0]
 
 
 def extreme(images, choice, value, monkeypatch):
@@ -104,7 +104,7 @@ def test_a_uniform_image_stays_uniform(name):
 
 def test_without_augmentations_an_image_is_itself():
     images = torch.rand(2, 1, 5, 4)
-    assert augment(images, [], draw()) is images
+    assert augment(images, [], draw())[0] is images
 
 
 # --------------------------------------------------------------------------------------------------- geometry
@@ -257,8 +257,8 @@ def test_pixel_values_change_after_the_geometry_whatever_the_order():
     images = torch.rand(4, 1, 16, 12)
     shift, brightness = AUGMENTATIONS.build("shift px=3"), AUGMENTATIONS.build("brightness")
     generator = draw(7)
-    changed = augment(augment(images, [shift], generator), [brightness], generator)
-    assert torch.allclose(augment(images, [brightness, shift], draw(7)), changed, atol=1e-6)
+    changed = augment(augment(images, [shift], generator)[0], [brightness], generator)[0]
+    assert torch.allclose(augment(images, [brightness, shift], draw(7))[0], changed, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -267,3 +267,28 @@ def test_pixel_values_change_after_the_geometry_whatever_the_order():
 def test_an_option_out_of_its_range_is_refused(choice):
     with pytest.raises(UserError, match=choice.split()[0]):
         apply(torch.rand(2, 1, 8, 8), choice)
+
+
+# --------------------------------------------------------------------------------------------------- directions
+
+
+@pytest.mark.parametrize("choice", ["rotate deg=180", "flip", "crop", "zoom by=0.3", "shift px=4"])
+@pytest.mark.parametrize("shape", [(41, 41), (41, 61)])
+def test_what_is_told_of_vectors_is_what_happened_to_a_dot_beside_another(choice, shape):
+    height, width = shape
+    images = torch.zeros(1, 2, height, width)
+    images[0, 0, height // 2 - 3 : height // 2 + 2, width // 2 - 3 : width // 2 + 2] = 1
+    images[0, 1, height // 2 - 1 : height // 2 + 4, width // 2 + 2 : width // 2 + 7] = 1  # 5 right and 2 down
+    for seed in range(5):
+        changed, turn = augment(images, [AUGMENTATIONS.build(choice)], draw(seed))
+        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        weight = changed[0] / changed[0].sum((1, 2), keepdim=True).clamp(min=1e-6)
+        places = torch.stack([(weight * x).sum((1, 2)), (weight * y).sum((1, 2))], 1)  # (2, 2)
+        touches = changed[0].amax(0)
+        if max(touches[0].max(), touches[-1].max(), touches[:, 0].max(), touches[:, -1].max()) > 0:
+            continue  # cut off by a crop
+        assert torch.allclose(places[1] - places[0], turn[0] @ torch.tensor([5.0, 2.0]), atol=0.15)
+
+
+def test_where_nothing_moves_vectors_stay():
+    assert augment(torch.rand(2, 1, 8, 8), [AUGMENTATIONS.build("brightness")], draw())[1] is None

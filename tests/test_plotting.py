@@ -19,6 +19,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 import main
+import utils
 from choices import UserError
 
 NOTEBOOK = HERE / "Plotting" / "clustering.ipynb"
@@ -112,7 +113,7 @@ def test_latents_are_what_the_encoder_makes_of_each_image_in_the_order_of_the_id
 
 def test_latents_do_not_depend_on_how_many_images_are_encoded_at_once(run, monkeypatch):
     whole = latents.latents(run)
-    monkeypatch.setattr(latents, "BATCH", 5)
+    monkeypatch.setattr(utils, "ENCODED", 5)
     assert np.allclose(latents.latents(run), whole, rtol=1e-4, atol=1e-4)
 
 
@@ -120,7 +121,8 @@ def test_outputs_are_images_for_an_autoencoder_and_probabilities_for_a_classifie
     for name in ("ae", "emotion"):
         opened = latents.open_run(weights / name)
         images = opened.images(np.arange(5))
-        made = latents.outputs(opened, images)
+        given, made = latents.outputs(opened, np.arange(5))
+        assert torch.equal(given, images)
         assert not made.requires_grad and made.min() >= 0 and made.max() <= 1
         if name == "ae":
             assert made.shape == images.shape
@@ -130,7 +132,7 @@ def test_outputs_are_images_for_an_autoencoder_and_probabilities_for_a_classifie
 
 def test_saved_latents_read_back_with_ids_parts_and_columns_and_without_pickle(run):
     values = latents.latents(run)
-    path = latents.save_latents(run, values)
+    path = latents.save(run, values)
     assert path == run.folder / "latents" / "best.npz"
     with np.load(path, allow_pickle=False) as saved:
         assert np.array_equal(saved["latents"], values)
@@ -369,7 +371,7 @@ def test_the_confusion_and_the_mistakes_are_those_of_the_test_images(weights):
 
 
 def test_reconstructions_are_of_held_out_images(run):
-    figure = report.draw_reconstructions(run)
+    figure = report.draw_reconstructions(run)["reconstructions"]
     held_out = {run.dataset.ids[i] for i in np.flatnonzero(run.part == "validation")}
     titles = [axis.get_title().replace("\n", "") for axis in figure.axes if axis.get_title()]
     assert len(titles) == len(held_out) == 6 and set(titles) == held_out

@@ -16,6 +16,7 @@ from augment import AUGMENTATIONS
 from choices import UserError
 from model import build_model
 from objectives import OBJECTIVES
+from rejig import make_classification_dataset
 
 
 def loaders(dataset, parts, batch_size=8, objective="classify", augmentations=()):
@@ -263,7 +264,7 @@ def photographs(tmp_path):
 
 
 def arrange(photographs, out, apart=False, seed=1):
-    return utils.make_classification_dataset(photographs, out, apart=apart, val_fraction=0.2, seed=seed)
+    return make_classification_dataset(photographs, out, apart=apart, val_fraction=0.2, seed=seed)
 
 
 def contents(folder):

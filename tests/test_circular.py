@@ -1,0 +1,96 @@
+"""Angles: their differences wrap, their means cross the seam, and columns that hold them are known."""
+
+import numpy as np
+import pytest
+import torch
+
+from circular import difference_deg, mean_deg, period, spread_deg
+
+DRAW = np.random.default_rng(0)
+EVERY = np.arange(-720.0, 721.0, 7)
+
+
+@pytest.mark.parametrize(
+    ("angle", "reference", "wanted"),
+    [(1, 359, 2), (359, 1, -2), (180, 0, -180), (0, 180, -180), (90, 90, 0), (725, 0, 5), (-185, 0, 175)],
+)
+def test_a_difference_goes_the_short_way_round(angle, reference, wanted):
+    assert difference_deg(angle, reference) == wanted
+    assert difference_deg(torch.tensor([float(angle)]), torch.tensor([float(reference)])).tolist() == [wanted]
+
+
+def test_a_difference_is_the_same_angle_and_never_more_than_half_a_turn():
+    angle, reference = np.meshgrid(EVERY, EVERY)
+    difference = difference_deg(angle, reference)
+    assert ((difference >= -180) & (difference < 180)).all()
+    assert np.allclose((angle - reference - difference) % 360, 0)
+    opposite = np.abs(difference) == 180
+    assert np.array_equal(difference[~opposite], -difference_deg(reference, angle)[~opposite])
+
+
+@pytest.mark.parametrize(
+    ("angles", "mean"), [([350, 20], 5), ([359, 1], 0), ([170, -170], 180), ([10, 10, 10], 10), ([0, 90], 45)]
+)
+def test_the_mean_of_angles_crosses_the_seam(angles, mean):
+    assert abs(difference_deg(mean_deg(np.array(angles, float)), mean)) < 1e-9
+
+
+def test_the_mean_turns_with_the_angles_and_knows_no_full_turns():
+    angles = DRAW.normal(40, 50, 200)
+    for turn in range(0, 360, 30):
+        assert abs(difference_deg(mean_deg(angles + turn), mean_deg(angles) + turn)) < 1e-9
+    assert abs(difference_deg(mean_deg(angles + 360 * DRAW.integers(-2, 3, 200)), mean_deg(angles))) < 1e-9
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 100])
+def test_equal_angles_have_no_spread(n):
+    spreads = [spread_deg(np.full(n, float(angle))) for angle in range(360)]
+    assert spreads == pytest.approx([0] * 360, abs=1e-5)
+
+
+@pytest.mark.parametrize("sd", [1, 5, 20, 60])
+def test_the_spread_is_the_sd_of_the_normal_distribution_that_is_wrapped(sd):
+    angles = DRAW.normal(350, sd, 200_000)
+    assert spread_deg(angles % 360) == pytest.approx(sd, rel=0.01)
+
+
+def test_angles_all_round_spread_more_than_any_that_keep_together():
+    assert spread_deg(DRAW.uniform(0, 360, 1000)) > 100
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "turn"),
+    [
+        ("angle", [0, 6.28], 2 * np.pi),
+        ("angle", [-np.pi, np.pi], 2 * np.pi),
+        ("head_direction", [0.1, 0.2], 2 * np.pi),
+        ("Heading (deg)", [0, 3], 360),
+        ("orientation_degrees", [0, 1], 360),
+        ("theta", [0, 350], 360),
+        ("phase", [-180, 180], 360),
+        ("azimuth", [-90, 7], 360),
+        ("bearing2", [np.nan, 359, np.inf], 360),
+        ("angle", [0, 2 * np.pi], 2 * np.pi),
+        ("angle", [0, 360], 360),
+    ],
+)
+def test_a_column_named_as_an_angle_and_within_a_turn_holds_angles(name, values, turn):
+    assert period(name, np.array(values, float)) == pytest.approx(turn)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("rectangle", [0, 1]),
+        ("age", [0, 350]),
+        ("x", [0, 1]),
+        ("degrees", [0, 360]),
+        ("angle", [0, 720]),
+        ("angle", [-400, -100]),
+        ("angle", [-200, 200]),
+        ("angle", [np.nan, np.nan]),
+        ("angle", []),
+    ],
+)
+def test_a_column_of_another_name_or_of_more_than_a_turn_holds_none(name, values):
+    assert period(name, np.array(values, float)) is None

@@ -1,0 +1,302 @@
+"""Transfer: what is frozen stays bit for bit, what is loaded is the very encoder, and latents stand in for images."""
+
+import copy
+
+import pytest
+import torch
+from conftest import known, refused
+
+import utils
+from model import build_model
+from networks import ENCODERS
+from objectives import OBJECTIVES
+from wiring import describe_stages
+
+SHAPE = (1, 12, 9)
+CONV = "conv channels=4,4,8 activation=leakyrelu"
+STAGES = ["conv1", "conv2", "conv3", "latent", "head"]
+each_number = pytest.mark.parametrize("k", range(1, 6))
+
+
+def build(encoder=CONV, head="linear", shape=SHAPE, latent_dim=6):
+    return build_model(encoder, head, shape, (3,), latent_dim, "fp32")
+
+
+def stage_of(key):
+    return "head" if key.startswith("head.") else key.removeprefix("encoder.stages.").partition(".")[0]
+
+
+def snapshot(model):
+    return copy.deepcopy(model.state_dict())
+
+
+def train(model, n_steps=1):
+    """Take steps of SGD towards random numbers."""
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    model.train()
+    for _ in range(n_steps):
+        (model(torch.rand(8, *SHAPE)) - torch.randn(8, 3)).square().mean().backward()
+        optimizer.step()
+    return model
+
+
+# ------------------------------------------------------------------------------------------------------ freezing
+
+
+@each_number
+def test_exactly_the_last_stages_train_and_no_tensor_of_the_others_changes(k):
+    model = build()
+    model.freeze(k)
+    before = snapshot(model)
+    train(model)
+    changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {key for key in before if stage_of(key) in STAGES[-k:]}
+
+
+@each_number
+def test_frozen_stages_stay_in_evaluation_mode_whatever_the_model_is_told(k):
+    model = build()
+    model.freeze(k)
+    assert model.frozen == STAGES[:-k]
+    for mode in (True, False, True):
+        model.train(mode)
+        for name, stage in model.stages().items():
+            expected = mode and name in STAGES[-k:]
+            assert {module.training for module in stage.modules()} == {expected}, name
+    model.encode(torch.rand(2, *SHAPE))  # which evaluates meanwhile
+    assert not any(model.stages()[name].training for name in model.frozen)
+
+
+def test_more_stages_than_there_are_are_refused_with_their_names():
+    with refused("--trainable_stages 6: this model has 5 stages: conv1, conv2, conv3, latent, head"):
+        build().freeze(6)
+    with refused("--trainable_stages 2: this model has 1 stages: head"):
+        build("pca").freeze(2)
+
+
+def test_a_frozen_variational_latent_is_not_drawn():
+    model = build(f"{CONV} beta=1")
+    model.freeze(1)
+    model.train()
+    images = torch.rand(4, *SHAPE)
+    assert torch.equal(model(images), model(images))
+    assert model.regularizer() == 0
+
+
+# ------------------------------------------------------------------------------------------------- the table of it
+
+
+def counted(table):
+    """Stages, their numbers of weights, whether they train, and the number at the end."""
+    _, *rows, total = table.splitlines()
+    names, weights, trains = zip(*(row.split() for row in rows), strict=True)
+    return list(names), [int(n.replace(",", "")) for n in weights], list(trains), int(total.split()[0].replace(",", ""))
+
+
+@pytest.mark.parametrize("encoder", [CONV, "fc hidden=300,20 beta=1", "resnet18 weights=none", "pca"])
+@pytest.mark.parametrize("k", [None, 1])
+def test_the_table_of_stages_counts_every_weight_once_and_says_which_train(encoder, k):
+    model = build(encoder)
+    if k:
+        model.freeze(k)
+    names, weights, trains, n_trained = counted(describe_stages(model))
+    assert names == list(model.stages())
+    assert sum(weights) == sum(p.numel() for p in model.parameters())
+    assert trains == ["no" if k and name != "head" else "yes" for name in names]
+    assert n_trained == sum(n for n, told in zip(weights, trains, strict=True) if told == "yes")
+
+
+# -------------------------------------------------------------------------------------------- latents for images
+
+
+@each_number
+def test_an_encoder_is_fixed_where_only_the_head_trains(k):
+    model = build()
+    assert not model.has_fixed_encoder
+    model.freeze(k)
+    assert model.has_fixed_encoder == (k == 1)
+
+
+@pytest.mark.parametrize("encoder", ["pca", "umap"])
+def test_an_encoder_without_weights_is_always_fixed(encoder):
+    assert build(encoder).has_fixed_encoder
+
+
+@pytest.mark.parametrize("head", ["linear", "fc hidden=8"])
+@pytest.mark.parametrize("encoder", [CONV, "pca"])
+def test_latents_lead_to_the_same_predictions_as_their_images_through_the_very_head(encoder, head):
+    model = build(encoder, head)
+    images = torch.rand(8, *SHAPE)
+    model.encoder.fit(images)
+    model.freeze(1)
+    train(model, 2)
+    learner = model.after_encoding()
+    assert learner.head is model.head
+    assert list(learner.stages()) == ["head"]
+    latents = model.encode(images)
+    assert torch.equal(learner(latents), model(images))
+    with torch.no_grad():
+        next(learner.parameters()).add_(1)
+    assert torch.equal(learner(latents), model(images))
+
+
+def test_training_on_latents_is_training_on_their_images():
+    first = build()
+    first.freeze(1)
+    second = copy.deepcopy(first)
+    images, wanted = torch.rand(8, *SHAPE), torch.randn(8, 3)
+    latents = second.encode(images)
+    for model, x in ((first, images), (second.after_encoding(), latents)):
+        model.train()
+        (model(x) - wanted).square().mean().backward()
+    ours, theirs = (list(model.head.parameters()) for model in (first, second))
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_loader_gives_latents_in_place_of_images_with_the_targets_of_those_images():
+    dataset = known()
+    latents = torch.arange(len(dataset)).float()[:, None].expand(-1, 2)
+    indices = [5, 3, 40, 17, 8]
+    settings = {"batch_size": 2, "augmentations": (), "device": torch.device("cpu"), "seed": 1}
+    fed = utils.dataloaders(dataset, {"training": indices}, OBJECTIVES.build("classify"), **settings, latents=latents)
+    shown = [(x[:, 0].long(), y) for x, y in fed["training"]]
+    seen = torch.cat([x for x, _ in shown])
+    assert sorted(seen.tolist()) == sorted(indices)
+    assert torch.equal(torch.cat([y for _, y in shown]), dataset.labels[seen])
+
+
+def test_all_images_are_encoded_as_evaluation_has_them_in_the_order_of_their_ids(monkeypatch):
+    dataset = known()
+    model = build("conv channels=4", shape=(1, 4, 3))
+    monkeypatch.setattr(utils, "ENCODED", 7)
+    model.train()
+    latents = utils.encode(model, dataset)
+    assert model.training
+    whole = model.eval().encoder(dataset.sample(torch.arange(len(dataset)))["image"])
+    assert torch.allclose(latents, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", ["fc hidden=16 start=pca", "pca"])
+def test_a_loaded_encoder_is_not_fitted_anew_but_its_head_is(encoder):
+    images = torch.rand(20, *SHAPE)
+    model = build(encoder, "fc hidden=16 start=linear")
+    model.encoder.fit(images)
+    before = snapshot(model)
+    model.start(torch.rand(20, *SHAPE), torch.randn(20, 3), lambda target: target, loaded=True)
+    changed = {stage_of(key) for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {"head"}
+
+
+# ------------------------------------------------------------------------------------------------- load_encoder
+
+
+def leave_run(folder, encoder=CONV, shape=SHAPE, latent_dim=6):
+    """A run whose best weights are not its last; returns both and the folder."""
+    made_of = {"encoder": encoder, "head": "linear", "image_shape": list(shape), "output_shape": [3]}
+    made_of |= {"latent_dim": latent_dim, "precision": "fp32"}
+    run = utils.new_run(folder, "run")
+    utils.write_json(run / "config.json", {"model": made_of})
+    best, last = build(encoder, "linear", shape, latent_dim), build(encoder, "linear", shape, latent_dim)
+    optimizer = torch.optim.SGD(last.parameters(), lr=0.1)
+    utils.save_session(run, 9, last, optimizer, {"best": {"model": best.state_dict()}}, keep_all=False)
+    return run, best.state_dict(), last.state_dict()
+
+
+@each_number
+def test_the_loaded_encoder_is_that_of_the_best_weights_but_for_the_stages_that_start_anew(k, tmp_path):
+    run, best, _ = leave_run(tmp_path)
+    model = build()
+    initial = snapshot(model)
+    utils.load_encoder(model, run, k, trust_pickle=False)
+    for key, value in model.state_dict().items():
+        wanted = initial if stage_of(key) in STAGES[-k:] else best
+        assert torch.equal(value, wanted[key]), key
+
+
+def test_a_session_that_is_named_is_the_one_that_is_loaded(tmp_path):
+    run, best, last = leave_run(tmp_path)
+    for path, wanted in ((run / "9", last), (run / "best", best)):
+        model = build()
+        utils.load_encoder(model, path, 1, trust_pickle=False)
+        assert all(torch.equal(v, wanted[f"encoder.{key}"]) for key, v in model.encoder.state_dict().items())
+
+
+def test_a_head_of_another_kind_does_not_keep_an_encoder_from_being_loaded(tmp_path):
+    run, best, _ = leave_run(tmp_path)
+    model = build_model(CONV, "conv", SHAPE, SHAPE, 6, "fp32")
+    utils.load_encoder(model, run, 1, trust_pickle=False)
+    assert torch.equal(model.encoder.stages["conv2"][1].weight, best["encoder.stages.conv2.1.weight"])
+
+
+def test_what_an_encoder_has_learned_from_images_is_loaded_too(tmp_path):
+    run, best, _ = leave_run(tmp_path, "pca")
+    weights = best | {"encoder.components": torch.randn(6, 108), "encoder.centre": torch.rand(108)}
+    utils.write_best(run, weights)
+    model = build("pca")
+    utils.load_encoder(model, run, 1, trust_pickle=False)
+    assert torch.equal(model.encoder.components, weights["encoder.components"])
+
+
+WHAT_TO_DO = "images must be of the same size and --encoder and --latent_dim the same as there"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "culprit"),
+    [
+        ((CONV, SHAPE, 6), (CONV, (1, 20, 9), 6), "stages.latent"),
+        ((CONV, SHAPE, 6), (CONV, SHAPE, 4), "stages.latent"),
+        ((CONV, SHAPE, 6), (CONV, (3, 12, 9), 6), "stages.conv1"),
+        ((CONV, SHAPE, 6), ("conv channels=4,8,8", SHAPE, 6), "stages.conv2"),
+        (("fc hidden=8", SHAPE, 6), ("fc hidden=9", SHAPE, 6), "stages.hidden1"),
+        (("fc hidden=8", SHAPE, 6), ("fc hidden=8", (1, 12, 8), 6), "stages.hidden1"),
+        (("fc hidden=8", SHAPE, 6), ("fc hidden=8,8", SHAPE, 6), "stages.hidden2"),
+        (("fc hidden=8", SHAPE, 6), (CONV, SHAPE, 6), "stages.conv1"),
+        (("pca", SHAPE, 6), ("fc hidden=8", SHAPE, 6), "stages.hidden1"),
+        (("pca", SHAPE, 6), ("pca", SHAPE, 4), "components"),
+        (("pca", SHAPE, 6), ("umap", SHAPE, 6), "mean"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else f"{one[0]} {one[1]} {one[2]}",
+)
+def test_an_encoder_that_does_not_fit_is_refused_with_what_to_do_and_changes_nothing(theirs, ours, culprit, tmp_path):
+    run, _, _ = leave_run(tmp_path, *theirs)
+    model = build(ours[0], "linear", *ours[1:])
+    before = snapshot(model)
+    with refused(WHAT_TO_DO) as error:
+        utils.load_encoder(model, run, 1, trust_pickle=False)
+    assert culprit in str(error.value)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [("fc hidden=8,8", "fc hidden=8"), ("conv channels=4 beta=1", "conv channels=4"), (CONV, "conv channels=4,4,8,8")],
+)
+def test_an_encoder_with_more_or_fewer_layers_is_refused(theirs, ours, tmp_path):
+    shape = (1, 16, 16)
+    run, _, _ = leave_run(tmp_path, theirs, shape)
+    with refused(WHAT_TO_DO):
+        utils.load_encoder(build(ours, "linear", shape), run, 1, trust_pickle=False)
+
+
+@pytest.mark.parametrize(("latent_dim", "k"), [(4, 2), (3, 5)])
+def test_stages_that_start_anew_may_have_other_shapes(latent_dim, k, tmp_path):
+    run, best, _ = leave_run(tmp_path)
+    model = build(latent_dim=latent_dim)
+    utils.load_encoder(model, run, k, trust_pickle=False)
+    loaded = torch.equal(model.encoder.stages["conv1"][0].weight, best["encoder.stages.conv1.0.weight"])
+    assert loaded == (k == 2)
+
+
+def test_more_fresh_stages_than_there_are_are_refused_with_their_names(tmp_path):
+    run, _, _ = leave_run(tmp_path)
+    with refused("--fresh_stages 6: there are 5 stages: conv1, conv2, conv3, latent, head"):
+        utils.load_encoder(build(), run, 6, trust_pickle=False)
+
+
+def test_every_encoder_can_be_loaded_from_a_run_of_its_own(tmp_path):
+    for name in ENCODERS:
+        encoder = "resnet18 weights=none" if name == "resnet18" else name
+        run, best, _ = leave_run(tmp_path / name, encoder)
+        model = build(encoder)
+        utils.load_encoder(model, run, 1, trust_pickle=False)
+        assert all(torch.equal(v, best[f"encoder.{key}"]) for key, v in model.encoder.state_dict().items())

@@ -1,0 +1,264 @@
+"""Wire the parts of one training: dataset, split, loaders, model, optimizer, as new or as a session left them."""
+
+import argparse
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from choices import UserError
+from flags import load_tables, plain
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass
+class Training:
+    """Everything one training needs, wired.
+
+    Attributes:
+        loaders: of the images in each part.
+        learner, feeds: what trains and on what: the model and the loaders, or its head and the latents of all images
+            where these need to be computed only once.
+        latents: those, (N, D), or None.
+    """
+
+    dataset: object
+    objective: object
+    parts: dict[str, list[int]]
+    leaks: dict
+    loaders: dict
+    model: object
+    learner: object
+    feeds: dict
+    latents: object
+    optimizer: object
+    schedule: object
+    device: object
+    config: dict
+    best: dict | None = None
+    start_epoch: int = 0
+    seconds: float = 0.0
+
+
+def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> Training:
+    """Build all parts of a training, as new or as a saved session left them.
+
+    Args:
+        flags: the values of all flags.
+        words: the command line, for the record.
+        session: to resume, or None.
+    """
+    import torch
+
+    import utils
+
+    torch.manual_seed(flags.seed)
+    torch.set_flush_denormal(True)
+    device = choose_device(flags.device)
+    dataset, objective, parts, leaked, settings = wire_data(flags, session, device)
+    loaders = utils.dataloaders(dataset, parts, objective, **settings)
+    model, made_of = wire_model(flags, dataset, objective, device)
+    started = time.monotonic()
+    if session is None:
+        begin(model, objective, *loaders["training"].dataset.excerpt(), flags)
+    else:
+        objective.learned = utils.load_config(session.parent).get("learned", {})
+        model.load_state_dict(utils.load_pth(session / "model.pth"))
+    latents = fixed_latents(model, dataset, objective, flags, session)
+    learner, feeds = model, loaders
+    if latents is not None:
+        learner = model.after_encoding()
+        feeds = utils.dataloaders(dataset, parts, objective, **settings, latents=latents)
+    tables = load_tables()
+    weights = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    optimizer = tables["optimizer"].build(flags.optimizer, weights, flags.lr)
+    factor = tables["schedule"].parse(flags.schedule)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda epoch: tables["schedule"][factor.name](epoch, flags.n_epochs, **factor.options)
+    )
+    config = {"flags": plain(flags), "model": made_of, "learned": objective.learned, "classes": dataset.classes}
+    config |= {"skipped": dataset.skipped, "command": shlex.join(["python", "main.py", *words]), **provenance(device)}
+    training = Training(
+        dataset,
+        objective,
+        parts,
+        leaked,
+        loaders,
+        model,
+        learner,
+        feeds,
+        latents,
+        optimizer,
+        schedule,
+        device,
+        config,
+        seconds=time.monotonic() - started,
+    )
+    if session is not None:
+        restore(training, session)
+    return training
+
+
+def wire_data(flags: argparse.Namespace, session: Path | None, device) -> tuple:
+    """Build dataset, objective, split and the settings of loaders; prints what the user should know of them."""
+    import splits
+    import utils
+
+    augmentations = [load_tables()["augmentation"].build(choice) for choice in flags.augment]
+    dataset, objective = utils.open_task(vars(flags))
+    parts = utils.load_split(session.parent, dataset) if session else deal(flags, dataset)
+    utils.require_values(dataset, parts)
+    leaked, notes = splits.leaks(dataset, parts)
+    notes = dataset.notes + objective.notes(augmentations) + notes
+    if device.type == "cuda":
+        notes.append("on a GPU the same seed gives the same numbers only nearly: sums are added in any order")
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    settings = {"batch_size": flags.batch_size, "augmentations": augmentations, "device": device, "seed": flags.seed}
+    return dataset, objective, parts, leaked, settings
+
+
+def wire_model(flags: argparse.Namespace, dataset, objective, device) -> tuple:
+    """Build the model; returns it and the arguments that rebuild it."""
+    import torch
+
+    from model import build_model, choose_precision
+
+    output_shape = objective.output_shape(dataset.image_shape, dataset.classes)
+    if flags.log_images and output_shape != dataset.image_shape:
+        raise UserError(f"--log_images sends reconstructions, which --objective {flags.objective} does not make")
+    made_of = {
+        "encoder": flags.encoder,
+        "head": flags.head,
+        "image_shape": list(dataset.image_shape),
+        "output_shape": list(output_shape),
+        "latent_dim": flags.latent_dim,
+        "precision": choose_precision(flags.encoder, flags.precision, device),
+    }
+    model = build_model(**made_of).to(device)
+    if flags.trainable_stages:
+        model.freeze(flags.trainable_stages)
+    if flags.load_encoder or flags.trainable_stages:
+        print(describe_stages(model))
+    if flags.batch_size == 1 and any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()):
+        raise UserError("--batch_size 1 cannot train batch normalisation, which this model has; take 2 or more")
+    return model, made_of
+
+
+def describe_stages(model) -> str:
+    """Return a table of the stages: how many weights each has, and whether it trains."""
+    lines = [f"{'stage':<12}{'weights':>12}  trains"]
+    for name, stage in model.stages().items():
+        n_weights = sum(parameter.numel() for parameter in stage.parameters())
+        lines.append(f"{name:<12}{n_weights:>12,}  {'no' if name in model.frozen else 'yes'}")
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return "\n".join([*lines, f"{trained:,} weights train"])
+
+
+def begin(model, objective, x, target, flags: argparse.Namespace) -> None:
+    """Give a new model what it has before the loop: the encoder of another run, and what is fitted."""
+    import utils
+
+    objective.learn(target)
+    if flags.load_encoder:
+        utils.load_encoder(model, flags.load_encoder, flags.fresh_stages, trust_pickle=flags.trust_pickle)
+    model.start(x, target, objective.link, loaded=bool(flags.load_encoder))
+
+
+def fixed_latents(model, dataset, objective, flags: argparse.Namespace, session: Path | None):
+    """Return the latents (N, D) of all images where nothing of the encoder trains and no image changes; else None."""
+    import utils
+
+    changes = flags.augment or objective.draws
+    if model.encoder.encodes_once and changes:
+        raise UserError(
+            f"--encoder {flags.encoder} places every image once, so images cannot change from epoch to epoch; leave "
+            "out --augment and noise="
+        )
+    if not model.has_fixed_encoder or changes:
+        return None
+    kept = session.parent / utils.FIXED_LATENTS if session else None
+    if kept and kept.exists():
+        return utils.load_latents(kept, dataset).to(next(model.parameters()).device)
+    return utils.encode(model, dataset)
+
+
+def deal(flags: argparse.Namespace, dataset) -> dict[str, list[int]]:
+    """Split a dataset as the flags say."""
+    import splits
+
+    if flags.n_blocks and flags.split != "block":
+        raise UserError(f"--n_blocks cuts frames for --split block; --split {flags.split} cuts none")
+    folded = tuple(int(n) for n in flags.fold.split("/")) if flags.fold else None
+    sizes = {"val_fraction": flags.val_fraction, "test_fraction": flags.test_fraction, "fold": folded}
+    return splits.split(dataset, flags.split, **sizes, gap=flags.gap, seed=flags.seed)
+
+
+def restore(training: Training, session: Path) -> None:
+    """Bring a wired training to where a saved session stood."""
+    import torch
+
+    import utils
+
+    training.optimizer.load_state_dict(utils.load_pth(session / "optim.pth"))
+    state = utils.load_pth(session / "state.pth")
+    training.schedule.load_state_dict(state["schedule"])
+    training.best, training.start_epoch = state["best"], state["epoch"] + 1
+    training.seconds += state["seconds"]
+    rates = zip(training.optimizer.param_groups, training.schedule.base_lrs, training.schedule.lr_lambdas, strict=True)
+    for group, base, factor in rates:  # the saved rate is that of the old --n_epochs
+        group["lr"] = base * factor(training.start_epoch)
+    training.feeds["training"].batch_sampler.draw.set_state(state["draw"])
+    torch.set_rng_state(state["rng"])
+    if state["cuda_rng"] is not None and training.device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda_rng"], training.device)
+
+
+def snapshot(training: Training, epoch: int) -> dict:
+    """Return what `restore` needs beside the weights of model and optimizer."""
+    import torch
+
+    return {
+        "epoch": epoch,
+        "best": training.best,
+        "seconds": training.seconds,
+        "schedule": training.schedule.state_dict(),
+        "draw": training.feeds["training"].batch_sampler.draw.get_state(),
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state(training.device) if training.device.type == "cuda" else None,
+    }
+
+
+def choose_device(name: str):
+    """Return the torch device of this name, or the best there is for auto."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        if name.partition(":")[0] not in ("cpu", "cuda"):
+            raise RuntimeError("only cpu and cuda can")
+        device = torch.empty(1, device=torch.device(name)).device  # with its index, as tensors on it tell it
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name} cannot be used: {str(error).splitlines()[0]}; try --device cpu") from error
+    return device
+
+
+def provenance(device) -> dict:
+    """Return versions, commit and machine, for config.json."""
+    from importlib.metadata import version
+
+    import torch
+
+    git = ["git", "-C", str(HERE), "rev-parse", "--verify", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    packages = ("torch", "torchvision", "numpy", "scikit-learn")
+    return {
+        "versions": {"python": platform.python_version()} | {package: version(package) for package in packages},
+        "commit": commit or None,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+    }
