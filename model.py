@@ -90,19 +90,16 @@ class Model(nn.Module):
         return Model(Encoded(self.encoder.latent_dim), self.head, self.precision)
 
     @torch.no_grad()
-    def start(self, images: Tensor, target: Tensor, link: Callable[[Tensor], Tensor], *, loaded: bool = False) -> None:
-        """Let encoder and head learn what they learn before the loop.
+    def start_head(self, x: Tensor, target: Tensor, link: Callable[[Tensor], Tensor]) -> None:
+        """Let the head learn what it learns before the loop, once the encoder has.
 
         Args:
-            images: (N, C, H, W) training images.
-            target: what they should lead to.
+            x: (N, ...) what the model takes, of training images.
+            target: what it should lead to.
             link: from a target to the prediction that means it.
-            loaded: the encoder has learned already.
         """
-        if not loaded:
-            self.encoder.fit(images)
         if self.head.needs_fit:
-            self.head.fit(torch.cat([self.encode(batch) for batch in images.split(FIT_BATCH)]), link(target))
+            self.head.fit(torch.cat([self.encode(batch) for batch in x.split(FIT_BATCH)]), link(target))
 
 
 class Encoded(Encoder):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from choices import UserError, require
+from choices import UserError
 
 
 class Tracker:
@@ -93,10 +93,6 @@ class Punctuated:
     """
 
     def __init__(self, batches: Collection, every: float, start_epoch: int, call: Callable[[float], None]) -> None:
-        require(
-            every * len(batches) >= 1,
-            f"--latents_every {every:g} is less than a step; an epoch has {len(batches)}, so {1 / len(batches):.3g} is",
-        )
         self.batches = batches
         self.every = every
         self.epoch = start_epoch

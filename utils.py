@@ -112,20 +112,21 @@ class Batches(Dataset):
         if self.augmentations:
             sample["image"], turn = augment(sample["image"], self.augmentations, self.draw)
             sample |= {} if turn is None else {"turn": turn}
-        x, y = self.objective.pair(sample, self.draw or Generator().manual_seed(int(positions[0])))
-        return (
-            x if self.latents is None else self.latents[self.indices[positions].to(self.latents.device)].to(self.device)
-        ), y
+        return self._pair(sample, positions, self.draw or Generator().manual_seed(int(positions[0])))
 
     def excerpt(self) -> tuple[Tensor, Tensor]:
         """Return (x, y) of all images, not augmented; of evenly spaced ones where all would fill too much memory."""
         most = max(1, EXCERPT_VALUES // math.prod(self.dataset.image_shape))
-        sample = self._sample(torch.arange(0, len(self), -(-len(self) // most)))
-        return self.objective.pair(sample, Generator().manual_seed(0))
+        positions = torch.arange(0, len(self), -(-len(self) // most))
+        return self._pair(self._sample(positions), positions, Generator().manual_seed(0))
 
     def read_ahead(self, positions: Tensor) -> None:
         """Have the images at these positions fetched from the disk meanwhile."""
         self.dataset.read_ahead(self.indices[positions])
+
+    def _pair(self, sample: dict[str, Tensor], positions: Tensor, draw: Generator) -> tuple[Tensor, Tensor]:
+        x, y = self.objective.pair(sample, draw)
+        return (x if self.latents is None else self.latents[self.indices[positions].to(self.latents.device)]), y
 
     def _sample(self, positions: Tensor) -> dict[str, Tensor]:
         return self.dataset.sample(self.indices[positions], self.device)

@@ -64,7 +64,9 @@ def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> T
     model, made_of = wire_model(flags, dataset, objective, device)
     started = time.monotonic()
     if session is None:
-        begin(model, objective, *loaders["training"].dataset.excerpt(), flags)
+        x, target = loaders["training"].dataset.excerpt()
+        objective.learn(target)
+        start_encoder(model, x, flags)
     else:
         objective.learned = utils.load_config(session.parent).get("learned", {})
         model.load_state_dict(utils.load_pth(session / "model.pth"))
@@ -73,6 +75,11 @@ def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> T
     if latents is not None:
         learner = model.after_encoding()
         feeds = utils.dataloaders(dataset, parts, objective, **settings, latents=latents)
+    if session is None:
+        learner.start_head(*feeds["training"].dataset.excerpt(), objective.link)
+    n_steps = len(feeds["training"])
+    if flags.latents_every and flags.latents_every * n_steps < 1:
+        raise UserError(f"--latents_every {flags.latents_every:g} is less than a step; an epoch has {n_steps}")
     tables = load_tables()
     weights = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     optimizer = tables["optimizer"].build(flags.optimizer, weights, flags.lr)
@@ -159,14 +166,14 @@ def describe_stages(model) -> str:
     return "\n".join([*lines, f"{trained:,} weights train"])
 
 
-def begin(model, objective, x, target, flags: argparse.Namespace) -> None:
-    """Give a new model what it has before the loop: the encoder of another run, and what is fitted."""
+def start_encoder(model, x, flags: argparse.Namespace) -> None:
+    """Give a new model the encoder of another run, or let its own learn from training images x before the loop."""
     import utils
 
-    objective.learn(target)
     if flags.load_encoder:
         utils.load_encoder(model, flags.load_encoder, flags.fresh_stages, trust_pickle=flags.trust_pickle)
-    model.start(x, target, objective.link, loaded=bool(flags.load_encoder))
+    else:
+        model.encoder.fit(x)
 
 
 def fixed_latents(model, dataset, objective, flags: argparse.Namespace, session: Path | None):

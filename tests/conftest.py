@@ -69,6 +69,37 @@ def noodle(stimuli, tmp_path, capsys):
     return run
 
 
+@pytest.fixture(scope="session")
+def arena(tmp_path_factory) -> Path:
+    """The built-in film, 120 frames of it."""
+    folder = tmp_path_factory.mktemp("drawn") / "arena"
+    command = [sys.executable, str(HERE / "Resources" / "simulate.py"), "arena", "--out", str(folder)]
+    subprocess.run([*command, "--n_frames", "120"], check=True)
+    return folder
+
+
+SMALL_CONV = "--encoder conv channels=4,8 --head conv channels=4,8 start=mean"
+SMALL_ARENA = {
+    "arena_ae": SMALL_CONV,
+    "arena_pca": "--latent_dim 4 --head conv channels=4,8",
+    "arena_umap": "--latent_dim 3 --head conv channels=4,8",
+    "arena_angle": "--encoder conv channels=4,8",
+}
+
+
+@pytest.fixture
+def film(arena, noodle, tmp_path):
+    """Return a function that runs a recipe on the film: (run, stdout, stderr); refuses to go on after an error."""
+
+    def run(recipe: str, words: str = "", name: str = "run") -> tuple[Path, str, str]:
+        base = f"--recipe {recipe} --data_dir {arena} --save_dir {tmp_path / 'weights'} --namestr {name}"
+        status, out, err = noodle("", f"{base} --n_epochs 2 --batch_size 16 {SMALL_ARENA[recipe]} {words}")
+        assert status == 0, err
+        return tmp_path / "weights" / name, out, err
+
+    return run
+
+
 def known(n_people=10, per_person=6, with_labels=True) -> StimulusSet:
     """Images that hold their own index, of people with two emotions."""
     people = [f"p{i:02}" for i in range(n_people) for _ in range(per_person)]

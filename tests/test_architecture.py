@@ -107,9 +107,20 @@ def test_no_function_passes_unnamed_options_on_and_no_user_error_is_an_assertion
     assert not [node for node in nodes if isinstance(node, ast.ExceptHandler) and node.type is None]
 
 
+@EVERY_SOURCE
+def test_no_flag_is_read_by_bool_for_which_every_text_is_true(name):
+    assert "type=bool" not in SOURCES[name].read_text()
+
+
 @pytest.mark.parametrize(
     ("word", "owner"),
-    [("comet_ml", "tracking"), ("torch.save", "utils"), ("tqdm", "tracking"), ("matplotlib", "Plotting/figures")],
+    [
+        ("comet_ml", "tracking"),
+        ("torch.save", "utils"),
+        ("tqdm", "tracking"),
+        ("matplotlib", "Plotting/figures"),
+        ("pickle.load", "utils"),
+    ],
 )
 def test_only_one_file_knows(word, owner):
     assert [name for name, path in SOURCES.items() if word in path.read_text()] == [owner]

@@ -182,7 +182,7 @@ def test_a_loaded_encoder_is_not_fitted_anew_but_its_head_is(encoder):
     model = build(encoder, "fc hidden=16 start=linear")
     model.encoder.fit(images)
     before = snapshot(model)
-    model.start(torch.rand(20, *SHAPE), torch.randn(20, 3), lambda target: target, loaded=True)
+    model.start_head(torch.rand(20, *SHAPE), torch.randn(20, 3), lambda target: target)
     changed = {stage_of(key) for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
     assert changed == {"head"}
 

@@ -92,7 +92,8 @@ def test_every_pair_predicts_the_shape_asked_for_or_refuses_it_and_trains_in_eve
 def test_saved_weights_open_safely_and_rebuild_bit_equal_predictions(encoder, head, shape, tmp_path):
     model = build(encoder, head, shape)
     images = torch.rand(12, *shape)
-    model.start(images, torch.rand(12, 5), lambda target: target)  # what is learned from images must be saved too
+    model.encoder.fit(images)
+    model.start_head(images, torch.rand(12, 5), lambda target: target)  # what is learned from images must be saved too
     model(images)
     torch.save(model.state_dict(), tmp_path / "model.pth")
     rebuilt = build(encoder, head, shape)
@@ -157,7 +158,8 @@ def test_starts_of_pca_and_linear_are_pca_on_images_seen_and_unseen(activation, 
         f"fc hidden={hidden} {option} start=pca", f"fc hidden={wide} {option} start=linear", (1, 12, 9), (1, 12, 9), k
     )
     objective = OBJECTIVES.build("reconstruct loss=mse")
-    model.start(training, training, objective.link)
+    model.encoder.fit(training)
+    model.start_head(training, training, objective.link)
     for images in (training, unseen):
         scores, reconstruction = pca(training, images, k)
         assert_equal_up_to_sign(model.encoder(images).double(), scores)
@@ -168,7 +170,8 @@ def test_with_bce_the_start_is_the_best_linear_map_from_latent_to_logits():
     training = faces(80)
     model = build("fc hidden=64 start=pca", "fc start=linear", (1, 12, 9), (1, 12, 9), 8)
     objective = OBJECTIVES.build("reconstruct loss=bce")
-    model.start(training, training, objective.link)
+    model.encoder.fit(training)
+    model.start_head(training, training, objective.link)
     inputs = torch.cat([model.encoder(training), torch.ones(80, 1)], 1)  # (N, D + 1)
     logits = objective.link(training).flatten(1)
     best = inputs @ torch.linalg.lstsq(inputs, logits).solution
@@ -186,7 +189,8 @@ def test_after_an_exact_start_every_layer_still_learns():
     training = faces(80)
     model = build("fc hidden=64,96 start=pca", "fc start=linear", (1, 12, 9), (1, 12, 9), 8)
     objective = OBJECTIVES.build("reconstruct loss=mse")
-    model.start(training, training, objective.link)
+    model.encoder.fit(training)
+    model.start_head(training, training, objective.link)
     objective.loss(model(training + 0.05 * torch.randn_like(training)), training).backward()
     assert all(p.grad.any() for p in model.parameters())
 
@@ -223,7 +227,8 @@ def test_hidden_layers_too_narrow_for_an_exact_start_are_named_with_the_width_ne
         ENCODERS.build(f"fc hidden={hidden} start=pca", (1, 12, 9), 8).fit(training)
     model = build("fc", f"fc hidden={hidden} start=linear", (1, 12, 9), (1, 12, 9), 8)
     with pytest.raises(UserError, match=r"at least 16 units \(2 x latent_dim\), not 15"):
-        model.start(training, training, lambda target: target)
+        model.encoder.fit(training)
+        model.start_head(training, training, lambda target: target)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
@@ -320,7 +325,8 @@ def test_pretrained_weights_on_grey_images_fail_at_once_naming_colour():
 def test_starting_a_head_that_learns_nothing_leaves_a_resnet_as_it_is():
     model = build("resnet18 weights=none", "fc start=random", (3, 32, 32))
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    model.start(torch.rand(4, 3, 32, 32), torch.zeros(4, 5), lambda target: target)
+    model.encoder.fit(torch.rand(4, 3, 32, 32))
+    model.start_head(torch.rand(4, 3, 32, 32), torch.zeros(4, 5), lambda target: target)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 

@@ -1,0 +1,363 @@
+"""The arena's recipes as their user meets them: frozen encoders, loaded ones, test mode, latents over training."""
+
+import csv
+import json
+import pickle
+import shutil
+
+import latents
+import numpy as np
+import pytest
+import report
+import torch
+from conftest import HERE, SMALL_ARENA, SMALL_CONV
+
+import utils
+from recipes import RECIPES
+from tracking import Punctuated, read_records
+
+EVERY = pytest.mark.parametrize("recipe", SMALL_ARENA)
+OTHER = "--dataset arrays file=clean.npz metadata=metadata.csv"
+
+
+def weights_of(path):
+    return torch.load(path / "model.pth", weights_only=True)
+
+
+def same(first, second) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def result_of(run):
+    return json.loads((run / "result.json").read_text())
+
+
+class Bomb:
+    """Writes a file where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+# ------------------------------------------------------------------------------------------------------ recipes
+
+
+@EVERY
+def test_every_recipe_of_the_arena_trains_and_makes_its_pictures(recipe, film):
+    run, out, _ = film(recipe, "--test_fraction 0.2")
+    result = result_of(run)
+    expected = {"circular_mean", "linear_pixels"} if recipe == "arena_angle" else {"pca", "mean_image"}
+    assert result["baselines"].keys() == result["test"]["baseline_metrics"].keys() == expected
+    assert f"{result['test']['value']:.4g}" in out
+    assert report.main([str(run)]) == 0
+    drawn = {path.stem for path in (run / "figures").iterdir()}
+    assert {"latent_map", "curves"} < drawn
+    assert ("arrows" in drawn) == (recipe == "arena_angle")
+    assert ("explained_variance" in drawn) == (recipe == "arena_pca")
+
+
+@EVERY
+def test_four_epochs_of_the_film_are_two_and_two_bit_for_bit(recipe, film, noodle):
+    """Optimizer, schedule, batch-norm statistics and the latents of a UMAP among what is kept."""
+    words = "--schedule step every=1 factor=0.7"
+    whole, _, _ = film(recipe, f"{words} --n_epochs 4", "whole")
+    halves, _, _ = film(recipe, words, "halves")
+    status, _, err = noodle("", f"--load_dir {halves} --n_epochs 4")
+    assert status == 0, err
+    if recipe == "arena_umap":  # two UMAPs of one seed are the same here, but that is no promise
+        again, first = (utils.load_pth(run / "3" / "model.pth") for run in (halves, whole))
+        assert again.keys() == first.keys() and read_records(halves)[:2] == read_records(whole)[:2]
+    assert same(weights_of(whole / "3"), weights_of(halves / "3"))
+    assert read_records(whole) == read_records(halves)
+
+
+@EVERY
+def test_frames_of_a_film_are_never_dealt_at_random_by_a_recipe(recipe):
+    assert RECIPES[recipe].flags["split"] == "block"
+
+
+def test_held_out_frames_are_whole_stretches_of_the_film(film):
+    run, _, _ = film("arena_pca", "--n_epochs 1 --test_fraction 0.2")
+    part = latents.open_run(run).part
+    n_changes = int((part[1:] != part[:-1]).sum())
+    assert n_changes < 20  # blocks; dealt at random there would be about 60
+    assert set(part) == {"training", "validation", "test"}
+
+
+def test_a_film_that_is_not_there_is_named_with_how_to_draw_it(noodle, tmp_path):
+    status, _, err = noodle("", f"--recipe arena_ae --data_dir {tmp_path / 'none'} --save_dir {tmp_path}")
+    assert status == 2 and "python Resources/simulate.py arena" in err
+
+
+def test_the_recipes_look_for_the_film_in_the_project_wherever_they_are_started(monkeypatch, tmp_path):
+    from flags import parse
+
+    monkeypatch.chdir(tmp_path)
+    assert parse(["--recipe", "arena_ae"]).data_dir == HERE / "Resources" / "arena"
+
+
+# ----------------------------------------------------------------------------------------------- frozen encoders
+
+
+def test_a_frozen_encoder_runs_once_however_long_its_head_trains(film, monkeypatch):
+    from reductions import Pca
+
+    passes = []
+    forward = Pca.forward
+    monkeypatch.setattr(Pca, "forward", lambda self, images: passes.append(len(images)) or forward(self, images))
+    film("arena_pca", "--n_epochs 5")
+    assert sum(passes) == 120
+
+
+def test_a_head_on_known_latents_learns_as_one_on_images_that_are_encoded_each_time(film, monkeypatch):
+    cached, _, _ = film("arena_pca", "", "cached")
+    import wiring
+
+    monkeypatch.setattr(wiring, "fixed_latents", lambda *_: None)
+    encoded, _, _ = film("arena_pca", "", "encoded")
+    for key, value in weights_of(cached / "1").items():
+        assert torch.allclose(value.float(), weights_of(encoded / "1")[key].float(), atol=1e-4), key
+
+
+@pytest.mark.parametrize("words", ["--augment shift", "--objective reconstruct loss=mse noise=0.1"])
+def test_a_umap_refuses_images_that_change(words, arena, noodle, tmp_path):
+    base = f"--recipe arena_umap --data_dir {arena} --save_dir {tmp_path}"
+    status, _, err = noodle("", f"{base} {SMALL_ARENA['arena_umap']} {words}")
+    assert status == 2 and "places every image once" in err and "--augment and noise=" in err
+
+
+def test_the_pickle_of_a_umap_is_never_opened_unless_trusted(film, noodle, arena, tmp_path):
+    run, _, _ = film("arena_umap", "--test_fraction 0.2")
+    assert {path.name for path in run.glob("*.pkl")} == {"encoder.pkl"}
+    with (run / "encoder.pkl").open("wb") as file:
+        pickle.dump(Bomb(tmp_path / "fired"), file)
+    for words in (f"--load_dir {run} --n_epochs 3", f"--test --load_dir {run}"):
+        status, _, err = noodle("", words)
+        assert status == 0, err
+    assert latents.latents(latents.open_run(run)).shape == (120, 3)
+    assert report.main([str(run)]) == 0
+    status, _, err = noodle("", f"--test --load_dir {run} {OTHER}")
+    assert status == 2 and "--trust_pickle" in err
+    assert not (tmp_path / "fired").exists()
+    with pytest.raises(AttributeError):  # what the bomb opened is no UMAP
+        noodle("", f"--test --load_dir {run} {OTHER} --trust_pickle")
+    assert (tmp_path / "fired").exists()
+
+
+def test_a_trusted_umap_places_other_images(film, noodle):
+    run, _, _ = film("arena_umap", "--test_fraction 0.2")
+    status, _, err = noodle("", f"--test --load_dir {run} {OTHER} --trust_pickle")
+    assert status == 0, err
+    assert result_of(run / "test-clean")["test"]["n"] == result_of(run)["test"]["n"]
+
+
+# ----------------------------------------------------------------------------------------------- loaded encoders
+
+
+def test_a_loaded_encoder_keeps_its_frozen_stages_and_brings_its_own_architecture(film, arena, noodle, tmp_path):
+    ae, _, _ = film("arena_ae", "", "ae")
+    base = f"--recipe arena_angle --data_dir {arena} --save_dir {tmp_path / 'weights'} --n_epochs 2 --batch_size 16"
+    status, out, err = noodle("", f"{base} --namestr angle --load_encoder {ae} --trainable_stages 2 --augment none")
+    assert status == 0, err
+    rows = {line.split()[0]: line.split()[-1] for line in out.splitlines() if line.endswith(("  no", "  yes"))}
+    assert rows == {"conv1": "no", "conv2": "no", "latent": "yes", "head": "yes"}
+    before, after = weights_of(ae / "best"), weights_of(tmp_path / "weights" / "angle" / "1")
+    for key, value in after.items():
+        if key.startswith("encoder."):
+            assert torch.equal(value, before[key]) == ("latent" not in key), key
+    shutil.rmtree(ae)  # a run needs the one that its encoder came from no more
+    status, _, err = noodle("", f"--load_dir {tmp_path / 'weights' / 'angle'} --n_epochs 3")
+    assert status == 0, err
+
+
+def test_a_fresh_stage_does_not_begin_where_the_loaded_run_ended(film, arena, noodle, tmp_path):
+    ae, _, _ = film("arena_ae", "", "ae")
+    base = f"--recipe arena_angle --data_dir {arena} --save_dir {tmp_path / 'weights'} --n_epochs 1 --augment none"
+    for name, n_fresh in (("kept", 1), ("fresh", 2)):
+        words = f"--namestr {name} --load_encoder {ae} --trainable_stages 2 --fresh_stages {n_fresh} --lr 1e-6 --seed 7"
+        assert noodle("", f"{base} {words}")[0] == 0
+    key = "encoder.stages.latent.1.layer.weight"
+    old, kept, fresh = (
+        weights_of(path)[key] for path in (ae / "best", *(tmp_path / "weights" / n / "0" for n in ("kept", "fresh")))
+    )
+    assert torch.allclose(old, kept, atol=1e-4) and not torch.allclose(old, fresh, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--fresh_stages 2", "--fresh_stages says what of --load_encoder starts anew"),
+        ("--load_encoder {ae} --trainable_stages 1 --fresh_stages 2", "raise --trainable_stages"),
+        ("--load_encoder {ae} --trainable_stages 9", "4 stages: conv1, conv2, latent, head"),
+        ("--load_encoder {ae} --fresh_stages 9", "4 stages: conv1, conv2, latent, head"),
+        ("--load_encoder {ae} --latent_dim 3", "does not fit"),
+        ("--load_encoder {ae} --encoder fc", "does not fit"),
+        ("--load_encoder nowhere", "nowhere is no session"),
+        ("--latents_every 0.01", "less than a step"),
+        ("--objective direction columns=heading", "no column heading to be predicted; there are frame"),
+        ("--objective regress", "must name columns"),
+        ("--objective reconstruct loss=kl_div", "no loss of reconstructions"),
+        ("--test", "name it by --load_dir"),
+    ],
+)
+def test_mistakes_end_with_one_message(words, told, film, arena, noodle, tmp_path):
+    ae = film("arena_ae", "--n_epochs 1", "ae")[0] if "{ae}" in words else None
+    base = f"--recipe arena_angle --data_dir {arena} --save_dir {tmp_path / 'none'} --batch_size 16"
+    status, _, err = noodle("", f"{base} {words.format(ae=ae)}")
+    assert status == 2 and told in err
+    assert not (tmp_path / "none").exists()
+
+
+# ----------------------------------------------------------------------------------------------------- test mode
+
+
+def test_test_mode_tells_the_same_as_training_did_and_leaves_the_run_as_it_is(film, noodle):
+    run, _, _ = film("arena_ae", "--test_fraction 0.2")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    status, out, err = noodle("", f"--test --load_dir {run}")
+    assert status == 0, err
+    told, tested = result_of(run)["test"], result_of(run / "test")["test"]
+    assert told["value"] == pytest.approx(tested["value"], rel=1e-5)
+    assert told["baselines"] == pytest.approx(tested["baselines"], rel=1e-5) and told["n"] == tested["n"]
+    assert {path: path.read_bytes() for path in before} == before
+    assert {path.name for path in (run / "test").iterdir()} == {
+        "result.json",
+        "test.csv",
+        "reconstructions.png",
+        "film.gif",
+    }
+    with (run / "test" / "test.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == json.loads((run / "split.json").read_text())["test"]
+    assert np.mean([float(row["mse"]) for row in rows]) == pytest.approx(tested["value"], rel=1e-4)
+    assert f"{tested['value']:.4g}" in out
+
+
+def test_directions_are_tested_with_arrows_and_a_row_for_each_image(film, noodle):
+    run, _, _ = film("arena_angle", "--test_fraction 0.2")
+    status, _, err = noodle("", f"--test --load_dir {run}")
+    assert status == 0, err
+    assert (run / "test" / "arrows.png").exists() and not (run / "test" / "film.gif").exists()
+    with (run / "test" / "test.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    true = [float(row["angle"]) for row in rows]
+    assert np.degrees(true) == pytest.approx([float(row["true_deg"]) for row in rows], abs=0.1)
+
+
+def test_numbers_are_regressed_and_tested(film, noodle):
+    run, out, err = film("arena_angle", "--objective regress columns=x,y --augment shift --test_fraction 0.2")
+    assert "--augment moves things in the images, but x, y stay as they are" in err
+    assert "mae_x" in out
+    assert noodle("", f"--test --load_dir {run}")[0] == 0
+    assert (run / "test" / "predictions.png").exists()
+    with (run / "test" / "test.csv").open() as file:
+        row = next(csv.DictReader(file))
+    assert 0 < float(row["x_predicted"]) < 50
+
+
+def test_other_images_are_tested_all_and_the_runs_own_under_another_name_only_where_held_out(
+    film, arena, noodle, tmp_path
+):
+    run, _, _ = film("arena_ae", "--test_fraction 0.2")
+    few = tmp_path / "few"
+    few.mkdir()
+    with np.load(arena / "frames.npz") as file:
+        np.savez(few / "few.npz", images=file["images"][:30])
+    status, _, err = noodle("", f"--test --load_dir {run} --data_dir {few} --dataset arrays file=few.npz metadata=none")
+    assert status == 0, err
+    assert result_of(run / "test-few")["test"]["n"] == 30
+    moved = tmp_path / "moved"
+    shutil.copytree(arena, moved)
+    status, _, err = noodle("", f"--test --load_dir {run} --data_dir {moved}")
+    assert status == 0, err
+    assert result_of(run / "test-frames")["test"]["n"] == result_of(run)["test"]["n"]
+
+
+def test_without_its_training_images_a_run_is_tested_without_baselines(film, arena, noodle, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(arena, mine)
+    run, _, _ = film("arena_ae", f"--test_fraction 0.2 --data_dir {mine}")
+    shutil.rmtree(mine)
+    status, _, err = noodle("", f"--test --load_dir {run} --data_dir {arena}")
+    assert status == 0 and "no baselines" in err
+    assert result_of(run / "test-frames")["test"]["baselines"] == {}
+
+
+def test_what_cannot_be_tested_is_told(film, arena, noodle, tmp_path):
+    run, _, _ = film("arena_ae")
+    status, _, err = noodle("", f"--test --load_dir {run}")
+    assert status == 2 and "no test part; train with --test_fraction" in err
+    np.savez(tmp_path / "small.npz", images=np.zeros((9, 20, 20), np.uint8))
+    status, _, err = noodle(
+        "", f"--test --load_dir {run} --data_dir {tmp_path / 'small.npz'} --dataset arrays file=none metadata=none"
+    )
+    assert status == 2 and "(1, 20, 20)" in err and "(1, 50, 50)" in err
+
+
+def test_denoising_is_reported_beside_the_noisy_input_and_shown(film, noodle):
+    run, out, _ = film("arena_ae", "--objective reconstruct loss=mse noise=0.1 second=l1 --test_fraction 0.2")
+    result = result_of(run)
+    noisy = result["test"]["baseline_metrics"]["noisy_input"]
+    assert 19.5 < noisy["psnr_db"] < 21.5 and "l1" in noisy
+    assert "psnr_db" in out and len(read_records(run)) == 2
+    assert noodle("", f"--test --load_dir {run}")[0] == 0
+    again = result_of(run / "test")["test"]["baseline_metrics"]["noisy_input"]
+    assert again["psnr_db"] == pytest.approx(noisy["psnr_db"], abs=1e-6)  # the same noise each time
+
+
+# ----------------------------------------------------------------------------------------- latents over training
+
+
+def test_latents_are_written_as_training_goes_and_do_not_change_it(film):
+    plain, _, _ = film("arena_ae", "", "plain")
+    watched, _, _ = film("arena_ae", "--latents_every 0.5", "watched")
+    assert same(weights_of(plain / "1"), weights_of(watched / "1"))
+    assert read_records(plain) == read_records(watched)
+    files = {path.stem: path for path in (watched / "latents").iterdir()}
+    assert files.keys() == {"0", "0.5", "1", "1.5", "2"}
+    with np.load(files["2"], allow_pickle=False) as file:
+        last, ids, part = file["latents"], file["ids"].tolist(), file["part"].tolist()
+        assert "column_angle" in file
+    with np.load(files["0"]) as file:
+        assert not np.allclose(file["latents"], last, atol=1e-3)
+    run = latents.open_run(watched / "1")
+    assert np.allclose(latents.latents(run), last, atol=1e-5)
+    assert ids == run.dataset.ids and part == run.part.tolist()
+    assert latents.save(run, last) == files["2"]
+
+
+def test_a_resumed_run_goes_on_writing_latents(film, noodle):
+    run, _, _ = film("arena_ae", "--latents_every 1")
+    before = (run / "latents" / "0.npz").stat().st_mtime_ns
+    assert noodle("", f"--load_dir {run} --n_epochs 3")[0] == 0
+    assert {path.stem for path in (run / "latents").iterdir()} == {"0", "1", "2", "3"}
+    assert (run / "latents" / "0.npz").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("every", "called"),
+    [(1.0, [0, 1, 2]), (0.5, [0, 0.5, 1, 1.5, 2]), (2.0, [0, 2]), (0.25, [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2])],
+)
+def test_calls_come_between_the_right_batches(every, called):
+    tape = []
+    batches = Punctuated(range(4), every, 0, tape.append)
+    for _ in range(2):
+        for batch in batches:
+            tape.append(f"step {batch}")
+    assert [event for event in tape if not isinstance(event, str)] == called
+    steps = 0
+    for event in tape:
+        if isinstance(event, str):
+            steps += 1
+        else:
+            assert event == steps / 4
+
+
+def test_a_variational_run_trains_draws_and_is_steady_when_judged(film):
+    run, _, _ = film("arena_ae", f"{SMALL_CONV.replace('4,8 --head', '4,8 beta=1 --head')}")
+    opened = latents.open_run(run)
+    assert np.array_equal(latents.latents(opened), latents.latents(opened))
+    assert "encoder.stages.latent.1.layer.log_variance.weight" in weights_of(run / "1")
