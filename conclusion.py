@@ -1,6 +1,6 @@
 """The number at the end: judge the best weights beside their baselines, and write it down.
 
-`training` is a `main.Training`: all the parts of one training, wired.
+`training` is a `wiring.Training`: all the parts of one training, wired.
 """
 
 import csv

@@ -1,6 +1,5 @@
 """Convolutional encoder and its mirror image, the decoder, for images of any size."""
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
@@ -25,7 +24,7 @@ class Conv(Encoder):
         kernel: side of its filters, px.
         activation: after each convolution.
         beta: above 0 makes the latent variational; what a nat of its divergence weighs beside the loss summed over
-            pixels, so 1 is the textbook's.
+            outputs (pixels), so 1 is the textbook's.
     """
 
     prefers_bf16 = True
@@ -50,7 +49,7 @@ class Conv(Encoder):
             layers += [nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2, bias=False)]
             stages[f"conv{i + 1}"] = nn.Sequential(*layers, nn.BatchNorm2d(n_out), ACTIVATIONS[activation]())
         n_features = channels[-1] * height * width
-        latent = self.latent_layer(n_features, beta, math.prod(image_shape))
+        latent = self.latent_layer(n_features, beta)
         self.stages = nn.ModuleDict(stages | {"latent": nn.Sequential(nn.Flatten(), Evened(latent))})
 
 
@@ -85,6 +84,8 @@ class ConvHead(Head):
         start: mean adds a learned image to all that is made, and starts as the mean training image; random is the
             textbook start.
     """
+
+    prefers_bf16 = True
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ A dataset holds its images as one array of numbers, the id of each, and named co
 To add one: a class under @DATASETS.add("name") in this file. Nothing else changes.
 """
 
+import hashlib
 import math
 import warnings
 from collections import Counter
@@ -69,6 +70,7 @@ class StimulusSet:
         in_blocks: whether frames were cut into blocks, the column `block`.
         responses: (N, n_neurons) float32, NaN where a neuron was not recorded, or None.
         values: (N, K) float32, the columns that are to be predicted, or None; see `aim_at`.
+        digest: of the pixels, where ids are mere numbers and so tell nothing of the images; else None.
         skipped: files left out because they could not be read.
         notes: what the user should know.
     """
@@ -94,6 +96,7 @@ class StimulusSet:
         self.label = label
         self.group = group
         self.in_blocks = False
+        self.digest: str | None = None
         self.responses = responses
         self.values: Tensor | None = None
         self.skipped = list(skipped)
@@ -306,6 +309,7 @@ class Arrays(StimulusSet):
             group=group,
             notes=notes,
         )
+        self.digest = _digest(self.images)
 
 
 @DATASETS.add("mnist")
@@ -452,6 +456,12 @@ def _gather(values: Tensor, indices: Tensor, device: torch.device) -> Tensor:
         torch.index_select(values, 0, indices, out=rows)
         rows = rows.to(device, non_blocking=True)
     return rows.view(torch.uint16) if deep else rows
+
+
+def _digest(images: Tensor) -> str:
+    """Return a hash of the shape and of 64 evenly spaced images."""
+    some = images[torch.linspace(0, len(images) - 1, min(64, len(images))).long()]
+    return hashlib.blake2b(repr(images.shape).encode() + some.numpy().tobytes(), digest_size=16).hexdigest()
 
 
 def _numbered(n: int) -> list[str]:

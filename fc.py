@@ -26,7 +26,7 @@ class FullyConnected(Encoder):
         start: pca starts as the projection onto the principal components of the training images, exactly, and
             goes on learning from there; random is the textbook start.
         beta: above 0 makes the latent variational; what a nat of its divergence weighs beside the loss summed over
-            pixels, so 1 is the textbook's.
+            outputs (pixels), so 1 is the textbook's.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class FullyConnected(Encoder):
         self.hidden, self.activation, self.start = hidden, activation, start
         layers = stack((math.prod(image_shape), *hidden, self.latent_dim), activation)
         if beta:
-            layers[-1] = self.latent_layer(layers[-1].in_features, beta, math.prod(image_shape))
+            layers[-1] = self.latent_layer(layers[-1].in_features, beta)
         names = [f"hidden{i + 1}" for i in range(len(hidden))] + ["latent"]
         self.stages = nn.ModuleDict(zip(names, layers, strict=True))
         self.register_buffer("centre", torch.zeros(math.prod(image_shape)))

@@ -24,7 +24,7 @@ NOT_OF_THE_RUN = {"clear_cache", "debug", "list", "load_dir", "rejig_data", "tes
 RESUMABLE = {"n_epochs", "test_every", "save_every", "log_every", "keep", "patience", "data_dir", "save_dir", "device"}
 RESUMABLE |= {"cache_dir", "comet", "latents_every", "log_images", "namestr"} | NOT_OF_THE_RUN
 PATHS = ("data_dir", "save_dir", "cache_dir", "load_encoder")
-TESTABLE = RESUMABLE | {"dataset", "skip_unreadable"}  # other images may be tested
+TESTABLE = {"data_dir", "dataset", "skip_unreadable", "cache_dir", "device", "batch_size"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -207,9 +207,13 @@ def parse(words: list[str]) -> argparse.Namespace:
     if flags.test and not flags.load_dir:
         raise UserError("--test judges a run; name it by --load_dir")
     resolve(flags, base)
+    if flags.rejig_data and flags.load_dir:
+        raise UserError("--rejig_data makes data for a new run; leave it out with --load_dir")
     if known.load_dir:
         may = TESTABLE if flags.test else RESUMABLE
         changed = [k for k, v in vars(flags).items() if k not in may and k in base and v != base[k]]
+        if changed and flags.test:
+            raise UserError(f"--{changed[0]} is of training, and --test trains nothing; leave it out")
         if changed:
             before, now = base[changed[0]], vars(flags)[changed[0]]
             raise UserError(

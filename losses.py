@@ -48,11 +48,11 @@ def _is_of_images(name: str, loss: Callable[..., Tensor]) -> bool:
         return False
 
 
-def link_of(loss: str, image: Tensor) -> Tensor:
-    """Return the prediction that means this image."""
+def link_of(loss: str, image: Tensor, eps: float = 1e-2) -> Tensor:
+    """Return the prediction that means this image, whose pixels are kept so far from black (and from white)."""
     if loss == "poisson_nll":
-        return image.clamp(min=1e-2).log()
-    return image.logit(eps=1e-2) if loss == BCE else image
+        return image.clamp(min=eps).log()
+    return image.logit(eps=eps) if loss == BCE else image
 
 
 def output_of(loss: str, prediction: Tensor) -> Tensor:

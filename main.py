@@ -2,11 +2,11 @@
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import time
 import traceback
-from functools import partial
 from pathlib import Path
 
 from choices import UserError
@@ -82,8 +82,6 @@ def run(flags: argparse.Namespace, words: list[str]) -> int:
     account = comet_account(HERE / "settings.json") if flags.comet else {}
     if flags.log_images and not flags.comet:
         raise UserError("--log_images sends reconstructions to Comet; add --comet")
-    if flags.rejig_data and flags.load_dir:
-        raise UserError("--rejig_data makes data for a new run; leave it out when resuming by --load_dir")
     if flags.rejig_data:
         rejig(flags)
     session = utils.find_session(flags.load_dir)[1] if flags.load_dir else None
@@ -165,6 +163,7 @@ def prepare_run(flags: argparse.Namespace, training: Training, session: Path | N
     A session that is not its run's latest is resumed as a new run, so that nothing later is lost; so is one that
     is given another name or place.
     """
+    import encoded
     import utils
 
     if session is not None:
@@ -174,27 +173,27 @@ def prepare_run(flags: argparse.Namespace, training: Training, session: Path | N
         folder = session.parent
         for name in ("result.json", "validation.csv", "test.csv"):  # they tell of the run as it was
             (folder / name).unlink(missing_ok=True)
+        for tested in (folder / "test", *folder.glob("test-*")):
+            shutil.rmtree(tested, ignore_errors=True)
     else:
         folder = utils.new_run(flags.save_dir, flags.namestr)
         if session is not None:
             utils.copy_history(session, folder)
     utils.write_json(folder / "config.json", training.config)
     utils.write_json(folder / "split.json", utils.name_split(training.parts, training.dataset))
-    utils.save_pickled(folder, training.model.encoder)
+    encoded.save_pickled(folder, training.model.encoder)
     if training.model.encoder.encodes_once:
-        part = utils.part_of_each(training.parts, len(training.dataset))
-        utils.save_latents(folder / utils.FIXED_LATENTS, training.latents.cpu(), training.dataset, part)
+        write_latents(training, folder / encoded.FIXED_LATENTS)
     return folder
 
 
-def write_latents(training: Training, folder: Path, epochs: float) -> None:
-    """Write the latents of all images as they are after so many epochs."""
-    import utils
+def write_latents(training: Training, path: Path) -> None:
+    """Write the latents of all images as they are now."""
+    import encoded
 
-    dataset = training.dataset
-    latents = utils.encode(training.model, dataset).cpu()
-    part = utils.part_of_each(training.parts, len(dataset))
-    utils.save_latents(folder / "latents" / f"{epochs:.10g}.npz", latents, dataset, part)
+    dataset, latents = training.dataset, training.latents
+    latents = encoded.encode(training.model, dataset) if latents is None else latents
+    encoded.save_latents(path, latents.cpu(), dataset, encoded.part_of_each(training.parts, len(dataset)))
 
 
 def loop(training: Training, flags, folder: Path, trackers: list, console, interrupt: Interrupt) -> bool:
@@ -207,7 +206,10 @@ def loop(training: Training, flags, folder: Path, trackers: list, console, inter
     started, before = time.monotonic(), training.seconds
     batches = console.watch(training.feeds["training"])
     if flags.latents_every:
-        write = partial(write_latents, training, folder)
+
+        def write(epochs: float) -> None:
+            write_latents(training, folder / "latents" / f"{epochs:.10g}.npz")
+
         batches = Punctuated(batches, flags.latents_every, training.start_epoch, write)
     records = fit(
         training.learner,

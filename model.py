@@ -4,6 +4,7 @@ To add an encoder or a head: a class under @ENCODERS.add("name") or @HEADS.add("
 new file that is imported here. Nothing else changes.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -24,14 +25,18 @@ class Model(nn.Module):
     """An encoder and a head, run in one precision; predictions are always float32.
 
     Attributes:
+        n_outputs: numbers in a prediction, over which a loss is the mean.
         frozen: names of the stages that do not train.
     """
 
-    def __init__(self, encoder: Encoder, head: Head, precision: Literal["fp32", "bf16"] = "fp32") -> None:
+    def __init__(
+        self, encoder: Encoder, head: Head, precision: Literal["fp32", "bf16"] = "fp32", n_outputs: int = 1
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
         self.precision = precision
+        self.n_outputs = n_outputs
         self.frozen: list[str] = []
 
     def forward(self, images: Tensor) -> Tensor:
@@ -55,7 +60,7 @@ class Model(nn.Module):
 
     def regularizer(self) -> Tensor | float:
         """Return the penalty of all parts."""
-        return self.encoder.regularizer() + self.head.regularizer()
+        return self.encoder.regularizer() / self.n_outputs + self.head.regularizer()
 
     def freeze(self, n_trainable: int) -> None:
         """Let only the last stages train; the others keep their weights and their batch-norm statistics.
@@ -87,7 +92,7 @@ class Model(nn.Module):
 
     def after_encoding(self) -> "Model":
         """Return a model with the same head that takes latents in place of images."""
-        return Model(Encoded(self.encoder.latent_dim), self.head, self.precision)
+        return Model(Encoded(self.encoder.latent_dim), self.head, self.precision, self.n_outputs)
 
     @torch.no_grad()
     def start_head(self, x: Tensor, target: Tensor, link: Callable[[Tensor], Tensor]) -> None:
@@ -128,15 +133,17 @@ def build_model(
         latent_dim: D, or None for the encoder's own.
     """
     built = ENCODERS.build(encoder, tuple(image_shape), latent_dim)
-    return Model(built, HEADS.build(head, built, tuple(output_shape)), precision)
+    return Model(built, HEADS.build(head, built, tuple(output_shape)), precision, math.prod(output_shape))
 
 
-def choose_precision(encoder: str, wanted: Literal["auto", "fp32", "bf16"], device: torch.device) -> str:
-    """Return the precision to use: for auto, bf16 where the encoder gains by it and the device has it."""
+def choose_precision(encoder: str, head: str, wanted: Literal["auto", "fp32", "bf16"], device: torch.device) -> str:
+    """Return the precision to use: for auto, bf16 where the network gains by it and the device has it."""
     if wanted != "auto":
         return wanted
     capable = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         features = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
         capable = bool(features.get("avx512_bf16") or features.get("amx_bf16"))
-    return "bf16" if capable and ENCODERS[ENCODERS.parse(encoder).name].prefers_bf16 else "fp32"
+    prefers = ENCODERS[ENCODERS.parse(encoder).name].prefers_bf16
+    prefers = HEADS[HEADS.parse(head).name].prefers_bf16 if prefers is None else prefers
+    return "bf16" if capable and prefers else "fp32"

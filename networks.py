@@ -52,17 +52,17 @@ class Encoder(nn.Module):
     Attributes:
         stages: the parts in the order they run; empty where nothing of it is trained.
         latent_dim: D.
-        prefers_bf16: whether half precision makes it faster.
+        prefers_bf16: whether half precision makes it faster; None where the head is to decide.
         encodes_once: whether an image has to be encoded once and for all, so is never augmented.
         pickled: what of it no file of tensors can hold; only a pickle, which runs code when opened.
     """
 
     stages: nn.ModuleDict
     latent_dim: int
-    prefers_bf16 = False
+    prefers_bf16: bool | None = False
     encodes_once = False
     pickled: object | None = None
-    divergence_weight = 0.0
+    beta = 0.0
 
     def forward(self, images: Tensor) -> Tensor:
         latent = images
@@ -73,27 +73,36 @@ class Encoder(nn.Module):
     def fit(self, images: Tensor) -> None:
         """Learn from training images (N, C, H, W) what is learned before the loop; nothing, unless it does."""
 
-    def regularizer(self) -> Tensor | float:
-        """Return the penalty that is added to the loss: the divergence of a variational latent, or 0."""
-        drawn = [layer.divergence for layer in self.modules() if isinstance(layer, Variational)]
-        return self.divergence_weight * sum(drawn)
+    def summary(self) -> str:
+        """Return what the user should know of what was learned before the loop, or nothing."""
+        return ""
 
-    def latent_layer(self, n_in: int, beta: float, n_pixels: int) -> nn.Linear:
+    def regularizer(self) -> Tensor | float:
+        """Return the penalty that is added to the loss summed over outputs: the divergence of the latent, or 0."""
+        drawn = [layer.divergence for layer in self.modules() if isinstance(layer, Variational)]
+        return self.beta * sum(drawn)
+
+    def latent_layer(self, n_in: int, beta: float) -> nn.Linear:
         """Return a last layer: linear, or variational where beta is above 0.
 
         Args:
-            beta: what a nat of divergence weighs beside the loss summed over pixels; 1 is the textbook's.
-            n_pixels: over which the loss is a mean.
+            beta: what a nat of divergence weighs beside the loss summed over outputs; 1 is the textbook's.
         """
         require(0 <= beta < math.inf, f"beta={beta} must be 0 or more")
-        self.divergence_weight = beta / n_pixels
+        self.beta = beta
         return Variational(n_in, self.latent_dim) if beta else nn.Linear(n_in, self.latent_dim)
 
 
 class Head(nn.Module):
-    """Maps a latent (B, D) to a prediction (B, ...)."""
+    """Maps a latent (B, D) to a prediction (B, ...).
+
+    Attributes:
+        needs_fit: whether it learns something before the loop.
+        prefers_bf16: whether half precision makes it faster.
+    """
 
     needs_fit = False
+    prefers_bf16 = False
 
     def fit(self, latent: Tensor, prediction: Tensor) -> None:
         """Learn from wanted predictions (N, ...) what is learned before the loop; called where needs_fit is true."""

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.special import expit, logit
 from torch import Generator, Tensor
 
 import circular
@@ -35,6 +36,7 @@ class Objective:
         learned: what it has learned from the training images, as config.json can hold it.
         metric: the metric that chooses the best epoch.
         direction: whether the best metric is the "min" or the "max".
+        pictured_as: what pictures show how held-out images came out.
 
     A *prediction* is what the head returns (logits, say), an *output* is what it means (probabilities), and
     *evidence* is what must be kept of each image to compute the metrics of a whole split.
@@ -45,6 +47,7 @@ class Objective:
     draws = False
     metric: str
     direction: Literal["min", "max"]
+    pictured_as: Literal["reconstructions", "classes", "directions", "numbers"]
 
     def __init__(self) -> None:
         self.learned: dict[str, list[float]] = {}
@@ -58,8 +61,15 @@ class Objective:
                 "try --objective reconstruct"
             )
 
+    def check_values(self, values: Tensor) -> None:
+        """Raise UserError if these are no values (N, K) of its columns."""
+
+    def known(self, values: Tensor) -> Tensor:
+        """Return (N,) bool: of which images enough of its columns (N, K) is known to predict something."""
+        return values.isfinite().all(1)
+
     def notes(self, augmentations: list) -> list[str]:
-        """Return what the user should know of these augmentations, or raise UserError where they cannot be."""
+        """Return what the user should know of these augmentations."""
         return []
 
     def output_shape(self, image_shape: tuple[int, int, int], classes: list[str]) -> tuple[int, ...]:
@@ -114,7 +124,7 @@ class Objective:
     def interval(self, evidence: Evidence, groups: np.ndarray) -> tuple[float, float] | None:
         """Return the 95 % interval of the main metric by leaving out one group of images at a time.
 
-        That of an error is computed on its logarithm, since no error is below 0.
+        It is computed on a scale that has no end, see `unbounded`, so that it never tells of what cannot be.
 
         Args:
             evidence: of a whole split, (N, ...) each.
@@ -135,9 +145,18 @@ class Objective:
         left_out = ({key: value[codes != code] for key, value in evidence.items()} for code in range(n_groups))
         values = np.array([self.metrics(rest)[self.metric] for rest in left_out])
         value = self.metrics(evidence)[self.metric]
-        scale, back = (np.log, np.exp) if min(values) > 0 and self.direction == "min" else (np.array, np.array)
-        half = t.ppf(0.975, n_groups - 1) * np.std(scale(values)) * np.sqrt(n_groups - 1)
-        return float(back(scale(value) - half)), float(back(scale(value) + half))
+        scale, back = self.unbounded()
+        with np.errstate(divide="ignore"):
+            scaled, middle = scale(values), scale(value)
+        if not np.isfinite([*scaled, middle]).all():  # a metric at the end of its range
+            back, scaled, middle = np.array, values, value
+        half = t.ppf(0.975, n_groups - 1) * np.std(scaled) * np.sqrt(n_groups - 1)
+        low, high = sorted(float(back(end)) for end in (middle - half, middle + half))
+        return low, high
+
+    def unbounded(self) -> tuple[Callable, Callable]:
+        """Return what brings the main metric to a scale without ends, and back: the logarithm, of an error."""
+        return np.log, np.exp
 
 
 @OBJECTIVES.add("reconstruct")
@@ -154,6 +173,7 @@ class Reconstruct(Objective):
 
     metric = "mse"
     direction = "min"
+    pictured_as = "reconstructions"
 
     def __init__(self, *, loss: str = "bce", noise: float = 0.0, second: str | None = None) -> None:
         super().__init__()
@@ -181,7 +201,7 @@ class Reconstruct(Objective):
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
         evidence = {"mse": (output - target).square().flatten(1).mean(1)}  # (B,)
         if self.second:
-            loss = self._second(link_of(self.second, output), target, reduction="none")
+            loss = self._second(link_of(self.second, output, eps=1e-6), target, reduction="none")
             evidence[self.second] = loss.flatten(1).mean(1)
         return evidence
 
@@ -213,6 +233,7 @@ class Classify(Objective):
     needs = ("image", "label")
     metric = "accuracy"
     direction = "max"
+    pictured_as = "classes"
     n_classes = 0
 
     def check(self, provides: list[str], classes: list[str]) -> None:
@@ -299,10 +320,7 @@ class Classify(Objective):
 class Quantities(Objective):
     """Predicts numbers of the metadata; what is not known of an image (NaN) counts for nothing."""
 
-    direction: Literal["min", "max"]
-
-    def output_shape(self, image_shape: tuple[int, int, int], classes: list[str]) -> tuple[int, ...]:
-        raise NotImplementedError
+    constant: str  # the name of the baseline that is the same for all images
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         wanted = self.link(target)  # (B, K)
@@ -337,6 +355,7 @@ class Direction(Quantities):
 
     metric = "error_deg"
     direction = "min"
+    pictured_as = "directions"
     constant = "circular_mean"
 
     def __init__(self, *, columns: tuple[str, ...] = ("angle",), unit: Literal["rad", "deg"] = "rad") -> None:
@@ -379,6 +398,17 @@ class Direction(Quantities):
             "reversed": float((size > 90).mean()),
         }
 
+    def unbounded(self) -> tuple[Callable, Callable]:
+        return lambda error: logit(error / 180), lambda scaled: 180 * expit(scaled)
+
+    def check_values(self, values: Tensor) -> None:
+        largest = values[values.isfinite()].abs().max() if values.isfinite().any() else 0
+        require(
+            len(self.columns) > 1 or self.unit == "deg" or largest <= 2 * np.pi + 1e-3,
+            f"the column {self.columns[0]} reaches {largest:.4g}, which is no angle in radians; add unit=deg to "
+            "--objective direction",
+        )
+
     def rows(self, evidence: Evidence, classes: list[str]) -> dict[str, list]:
         told = {"true_deg": evidence["true"], "predicted_deg": evidence["predicted"]}
         return {name: (angles % 360).tolist() for name, angles in told.items()} | {
@@ -400,6 +430,7 @@ class Regress(Quantities):
 
     metric = "r2"
     direction = "max"
+    pictured_as = "numbers"
     constant = "mean"
 
     def __init__(self, *, columns: tuple[str, ...] = ()) -> None:
@@ -412,6 +443,9 @@ class Regress(Quantities):
 
     def output_shape(self, image_shape: tuple[int, int, int], classes: list[str]) -> tuple[int, ...]:
         return (len(self.columns),)
+
+    def known(self, values: Tensor) -> Tensor:
+        return values.isfinite().any(1)
 
     def notes(self, augmentations: list) -> list[str]:
         moved = any(augmentation.moves for augmentation in augmentations)
@@ -449,6 +483,9 @@ class Regress(Quantities):
             told |= {f"r2_{name}": float(one) for name, one in zip(self.columns, r2, strict=True)}
         size = np.nanmean(np.abs(errors), 0)
         return told | {f"mae_{name}": float(one) for name, one in zip(self.columns, size, strict=True)}
+
+    def unbounded(self) -> tuple[Callable, Callable]:
+        return lambda r2: np.log(1 - r2), lambda scaled: 1 - np.exp(scaled)
 
     def rows(self, evidence: Evidence, classes: list[str]) -> dict[str, list]:
         columns = zip(self.columns, evidence["predicted"].T.tolist(), strict=True)

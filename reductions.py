@@ -26,6 +26,7 @@ class Pca(Encoder):
     """
 
     explained: Tensor
+    prefers_bf16 = None
 
     def __init__(self, image_shape: tuple[int, int, int], latent_dim: int | None, *, whiten: bool = True) -> None:
         super().__init__()
@@ -36,7 +37,8 @@ class Pca(Encoder):
         self.register_buffer("explained", torch.zeros(self.latent_dim))
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images.flatten(1) - self.centre) @ self.components.T  # (B, D)
+        with torch.autocast(images.device.type, enabled=False):
+            return (images.flatten(1) - self.centre) @ self.components.T  # (B, D)
 
     def fit(self, images: Tensor) -> None:
         """Find the components."""
@@ -48,6 +50,9 @@ class Pca(Encoder):
         self.centre.copy_(mean)
         self.components[:n_found] = components * variances.rsqrt()[:, None] if self.whiten else components
         self.explained[:n_found] = variances / (pixels - mean).square().sum() * (len(pixels) - 1)
+
+    def summary(self) -> str:
+        return f"{self.latent_dim} components explain {self.explained.sum():.1%} of the training images' variance"
 
     def explains(self, images: Tensor) -> Tensor:
         """Return (D,): the share of the variance of images about their training mean, by component."""
@@ -70,6 +75,7 @@ class Umap(Encoder):
     """
 
     encodes_once = True
+    prefers_bf16 = None
 
     def __init__(
         self,

@@ -216,6 +216,21 @@ def leaks(dataset: StimulusSet, parts: Parts) -> tuple[dict, list[str]]:
     return {"groups": groups, "near_duplicates": duplicates}, notes
 
 
+def seen_before(dataset: StimulusSet, parts: Parts, seen: set[str]) -> tuple[dict, list[str]]:
+    """Tell of held-out images that a loaded encoder was trained on.
+
+    Args:
+        seen: ids of all images that it was trained on.
+
+    Returns:
+        For the record, their number by part; and what to say of it.
+    """
+    counts = {part: sum(dataset.ids[i] in seen for i in parts[part]) for part in ("validation", "test")}
+    told = " and ".join(f"{n} of {len(parts[part])} {part} images" for part, n in counts.items() if n)
+    note = f"the loaded encoder was trained on {told}; train both with the same --split, --seed and fractions"
+    return counts, [note] if told else []
+
+
 def _mixed_groups(dataset: StimulusSet, parts: Parts) -> tuple[dict | None, list[str]]:
     """Return how many groups, told or only suggested, are in two parts."""
     if dataset.group:
@@ -273,11 +288,16 @@ def shared_groups(parts: Parts, groups: Sequence[str]) -> int:
     return len(trained & {groups[i] for part in ("validation", "test") for i in parts[part]})
 
 
-def near_duplicates(dataset: StimulusSet, training: list[int], held_out: list[int]) -> tuple[int, int]:
+def near_duplicates(
+    dataset: StimulusSet, training: list[int], held_out: list[int], other: StimulusSet | None = None
+) -> tuple[int, int]:
     """Count held-out images that are nearly a training image, whatever their brightness and contrast.
 
     Two images are nearly the same where small versions of them, less the mean training image, correlate by 0.99 or
     more: frames of a film 1/30 s apart do, two photographs of one person do not.
+
+    Args:
+        other: the dataset that the held-out images are of, where it is another one.
 
     Returns:
         How many were found, and how many were looked at: a thousand at most, beside a limited number of training
@@ -285,13 +305,13 @@ def near_duplicates(dataset: StimulusSet, training: list[int], held_out: list[in
     """
     checked = _evenly(held_out, MOST_CHECKED)
     compared = _evenly(training, min(MOST_COMPARED, MOST_VALUES // math.prod(dataset.image_shape)))
-    if len(compared) < len(training):
+    if len(compared) < len(training) and other is None:
         beside = (checked[:, None] + np.array([-2, -1, 1, 2])).ravel()
         compared = np.union1d(compared, beside[np.isin(beside, training)])
 
     known, new = (
         F.normalize(small - small.mean(1, keepdim=True))  # whatever the brightness and contrast
-        for small in (thumbnails(dataset, compared), thumbnails(dataset, checked))
+        for small in (thumbnails(dataset, compared), thumbnails(other or dataset, checked))
     )
     mean = known.mean(0) if known.std(0, correction=0).max() > SAME else 0  # what all images share tells nothing
     alike = F.normalize(new - mean) @ F.normalize(known - mean).T  # (checked, compared)

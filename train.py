@@ -37,7 +37,8 @@ def fit(model, training, validation, objective, optimizer, *, start_epoch, n_epo
         record = {"epoch": epoch, "train/loss": train_epoch(model, training, objective, optimizer, epoch=epoch)}
         if (epoch + 1) % test_every == 0 or epoch + 1 == n_epochs:
             record |= {f"validation/{key}": value for key, value in evaluate(model, validation, objective).items()}
-            require_finite(record["validation/loss"], "validation loss", f"epoch {epoch}", optimizer)
+            for name in ("loss", objective.metric):
+                require_finite(record[f"validation/{name}"], f"validation {name}", f"epoch {epoch}", optimizer)
         yield record
 
 

@@ -3,15 +3,11 @@
 import json
 import math
 import os
-import pickle
 import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -19,17 +15,15 @@ from torch.utils.data import DataLoader, Dataset
 from augment import Augmentation, augment
 from choices import UserError, require
 from datasets import DATASETS, Source, StimulusSet
+from encoded import load_pickled, snapshots
 from metadata import merge
 from model import Model, build_model
-from networks import Encoder
 from objectives import OBJECTIVES, Objective
 from splits import blocks
 from store import Store
 
 N_BLOCKS = 20
 EXCERPT_VALUES = 2**27  # half a gigabyte of float32
-FIXED_LATENTS = Path("latents", "encoder.npz")  # of an encoder that places each image once
-ENCODED = 256  # images at a time
 FILL_GPU = 0.5  # the share of its free memory that images may take
 
 # ----------------------------------------------------------------------------------------------------- data
@@ -64,17 +58,37 @@ def open_task(flags: Mapping, data_dir: Path | None = None) -> tuple[StimulusSet
     objective.check(dataset.provides, dataset.classes)
     if objective.columns:
         dataset.aim_at(objective.columns)
+        objective.check_values(dataset.values)
     return dataset, objective
 
 
 # --------------------------------------------------------------------------------------------------- loaders
 
 
-def require_values(dataset: StimulusSet, parts: Mapping) -> None:
-    """Raise UserError where no image of a part has the numbers that are to be predicted."""
-    for part, indices in parts.items() if dataset.values is not None else ():
-        known = dataset.values[indices].isfinite().any() if indices and part != "left_out" else True
-        require(bool(known), f"the numbers to be predicted are empty for all {len(indices)} {part} images")
+def leave_unknown_out(
+    dataset: StimulusSet, objective: Objective, parts: dict[str, list[int]]
+) -> tuple[dict[str, list[int]], list[str]]:
+    """Leave images out of every part of which the numbers are not known that are to be predicted.
+
+    Returns:
+        The parts, and what the user should know.
+
+    Raises:
+        UserError: where a part would have no image left, or a column is empty in all of a part.
+    """
+    if dataset.values is None:
+        return parts, []
+    known = objective.known(dataset.values)  # (N,)
+    for part in ("training", "validation", "test"):
+        indices = parts.get(part, [])
+        told = bool(known[indices].any()) and bool(dataset.values[indices].isfinite().any(0).all())
+        require(told or not indices, f"a column to be predicted is empty for all {len(indices)} {part} images")
+    unknown = set((~known).nonzero()[:, 0].tolist()) - set(parts.get("left_out", []))
+    if not unknown:
+        return parts, []
+    kept = {part: [index for index in indices if index not in unknown] for part, indices in parts.items()}
+    kept["left_out"] = sorted([*parts.get("left_out", []), *unknown])
+    return kept, [f"{len(unknown)} images are left out, of which the numbers to be predicted are not known"]
 
 
 class Batches(Dataset):
@@ -197,17 +211,6 @@ def dataloaders(
     return loaders
 
 
-def encode(model: Model, dataset: StimulusSet) -> Tensor:
-    """Return the latents of all images, (N, D) float32 on the model's device, in the order of their ids."""
-    device = next(model.parameters()).device
-    whole = torch.empty(len(dataset), model.encoder.latent_dim, device=device)
-    n_batch = len(dataset) if model.encoder.encodes_once else ENCODED
-    for start in range(0, len(dataset), n_batch):
-        indices = torch.arange(start, min(start + n_batch, len(dataset)))
-        whole[indices] = model.encode(dataset.sample(indices, device)["image"])
-    return whole
-
-
 def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return batch
 
@@ -300,60 +303,10 @@ def copy_history(session: Path, run: Path) -> None:
     for name in ("metrics.jsonl", "encoder.pkl"):
         if (session.parent / name).exists():
             shutil.copy2(session.parent / name, run / name)
-
-
-def part_of_each(parts: Mapping[str, list[int]], n_images: int) -> np.ndarray:
-    """Return the (N,) name of the part that each image is in."""
-    part = np.empty(n_images, dtype="<U10")
-    for name, indices in parts.items():
-        part[indices] = name
-    return part
-
-
-def save_latents(path: Path, latents: Tensor | np.ndarray, dataset: StimulusSet, part: np.ndarray) -> None:
-    """Write latents (N, D), ids, the part of each image (N,) and every column to an npz file, whole or not at all."""
-    columns = {f"column_{name}": np.array(column) for name, column in dataset.columns.items()}
-    path.parent.mkdir(exist_ok=True)
-    scratch = path.with_name(f".{path.name}")
-    with scratch.open("wb") as file:
-        np.savez_compressed(file, latents=np.asarray(latents), ids=np.array(dataset.ids), part=part, **columns)
-    scratch.replace(path)
-
-
-def load_latents(path: Path, dataset: StimulusSet) -> Tensor:
-    """Return the latents that a run has written of these images, (N, D).
-
-    Raises:
-        UserError: where the file is damaged, or of other images.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            latents, ids = torch.from_numpy(file["latents"]), file["ids"].tolist()
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    require(ids == dataset.ids, f"{path} holds the latents of other images")
-    return latents
-
-
-def save_pickled(run: Path, encoder: Encoder) -> None:
-    """Write to run/encoder.pkl what no file of tensors can hold; nothing unless there is any."""
-    if encoder.pickled is None:
-        return
-    scratch = run / ".encoder.pkl.part"
-    with scratch.open("wb") as file:
-        pickle.dump(encoder.pickled, file)
-    scratch.replace(run / "encoder.pkl")
-
-
-def load_pickled(run: Path) -> object | None:
-    """Return what a run keeps in a pickle. Opening it can run any code, so ask the user first."""
-    try:
-        with (run / "encoder.pkl").open("rb") as file:
-            return pickle.load(file)
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # a damaged pickle, or one of other versions, fails in any way
-        raise UserError(f"{run / 'encoder.pkl'} cannot be opened: {type(error).__name__}: {error}") from error
+    for epochs, path in snapshots(session.parent).items():
+        if epochs <= int(session.name) + 1:
+            (run / "latents").mkdir(exist_ok=True)
+            shutil.copy2(path, run / "latents" / path.name)
 
 
 def name_split(parts: dict[str, list[int]], dataset: StimulusSet) -> dict[str, list[str]]:
@@ -371,6 +324,9 @@ def load_split(run: Path, dataset: StimulusSet) -> dict[str, list[int]]:
     index = {name: i for i, name in enumerate(dataset.ids)}
     missing = [name for names in named.values() for name in names if name not in index]
     new = len(index) + len(missing) - sum(len(names) for names in named.values())
+    digest = load_config(run).get("digest")
+    if digest not in (None, dataset.digest):
+        raise UserError(f"these are as many images as {run} was trained on, but others; name theirs by --data_dir")
     if missing or new:
         example = f", such as {missing[0]}" if missing else ""
         raise UserError(
@@ -446,6 +402,20 @@ def load_encoder(model: Model, load_dir: Path, n_fresh: int, *, trust_pickle: bo
     model.encoder.load_state_dict(own | wanted)
     if trust_pickle:
         model.encoder.pickled = load_pickled(session.parent)
+
+
+def trained_on(load_dir: Path, dataset: StimulusSet) -> set[str]:
+    """Return the ids of the images of a dataset that the encoder of a run has seen in training, there or before."""
+    seen: set[str] = set()
+    following: Path | None = load_dir
+    while following and following.exists():
+        run = find_session(following)[0]
+        config = load_config(run)
+        if config.get("digest") == dataset.digest:
+            seen |= set(json.loads((run / "split.json").read_text())["training"])
+        before = config["flags"].get("load_encoder")
+        following = Path(before) if before else None
+    return seen
 
 
 def best_session(load_dir: Path) -> Path:

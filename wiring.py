@@ -59,9 +59,10 @@ def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> T
     torch.manual_seed(flags.seed)
     torch.set_flush_denormal(True)
     device = choose_device(flags.device)
-    dataset, objective, parts, leaked, settings = wire_data(flags, session, device)
+    dataset, objective, parts, leaks, settings = wire_data(flags, session, device)
     loaders = utils.dataloaders(dataset, parts, objective, **settings)
     model, made_of = wire_model(flags, dataset, objective, device)
+    require_batches(model, len(parts["training"]), flags)
     started = time.monotonic()
     if session is None:
         x, target = loaders["training"].dataset.excerpt()
@@ -77,34 +78,12 @@ def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> T
         feeds = utils.dataloaders(dataset, parts, objective, **settings, latents=latents)
     if session is None:
         learner.start_head(*feeds["training"].dataset.excerpt(), objective.link)
-    n_steps = len(feeds["training"])
-    if flags.latents_every and flags.latents_every * n_steps < 1:
-        raise UserError(f"--latents_every {flags.latents_every:g} is less than a step; an epoch has {n_steps}")
-    tables = load_tables()
-    weights = [parameter for parameter in learner.parameters() if parameter.requires_grad]
-    optimizer = tables["optimizer"].build(flags.optimizer, weights, flags.lr)
-    factor = tables["schedule"].parse(flags.schedule)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda epoch: tables["schedule"][factor.name](epoch, flags.n_epochs, **factor.options)
-    )
+    seconds = time.monotonic() - started
     config = {"flags": plain(flags), "model": made_of, "learned": objective.learned, "classes": dataset.classes}
-    config |= {"skipped": dataset.skipped, "command": shlex.join(["python", "main.py", *words]), **provenance(device)}
-    training = Training(
-        dataset,
-        objective,
-        parts,
-        leaked,
-        loaders,
-        model,
-        learner,
-        feeds,
-        latents,
-        optimizer,
-        schedule,
-        device,
-        config,
-        seconds=time.monotonic() - started,
-    )
+    config |= {"digest": dataset.digest, "skipped": dataset.skipped}
+    config |= {"command": shlex.join(["python", "main.py", *words]), **provenance(device)}
+    wired = (dataset, objective, parts, leaks, loaders, model, learner, feeds, latents)
+    training = Training(*wired, *wire_steps(flags, learner), device, config, seconds=seconds)
     if session is not None:
         restore(training, session)
     return training
@@ -118,21 +97,52 @@ def wire_data(flags: argparse.Namespace, session: Path | None, device) -> tuple:
     augmentations = [load_tables()["augmentation"].build(choice) for choice in flags.augment]
     dataset, objective = utils.open_task(vars(flags))
     parts = utils.load_split(session.parent, dataset) if session else deal(flags, dataset)
-    utils.require_values(dataset, parts)
-    leaked, notes = splits.leaks(dataset, parts)
-    notes = dataset.notes + objective.notes(augmentations) + notes
+    parts, unknown = utils.leave_unknown_out(dataset, objective, parts)
+    leaks, notes = splits.leaks(dataset, parts)
+    if flags.load_encoder:
+        leaks["encoder"], seen = splits.seen_before(dataset, parts, utils.trained_on(flags.load_encoder, dataset))
+        notes += seen
+    notes = dataset.notes + objective.notes(augmentations) + unknown + notes
     if device.type == "cuda":
         notes.append("on a GPU the same seed gives the same numbers only nearly: sums are added in any order")
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     settings = {"batch_size": flags.batch_size, "augmentations": augmentations, "device": device, "seed": flags.seed}
-    return dataset, objective, parts, leaked, settings
+    return dataset, objective, parts, leaks, settings
+
+
+def wire_steps(flags: argparse.Namespace, learner) -> tuple:
+    """Build optimizer and schedule."""
+    import torch
+
+    tables = load_tables()
+    weights = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    optimizer = tables["optimizer"].build(flags.optimizer, weights, flags.lr)
+    factor = tables["schedule"].parse(flags.schedule)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda epoch: tables["schedule"][factor.name](epoch, flags.n_epochs, **factor.options)
+    )
+    return optimizer, schedule
+
+
+def require_batches(model, n_training: int, flags: argparse.Namespace) -> None:
+    """Raise UserError where the batches do not go with the model, or with --latents_every."""
+    import torch
+
+    n_steps = -(-n_training // flags.batch_size)
+    trained = [stage for name, stage in model.stages().items() if name not in model.frozen]
+    normed = any(isinstance(module, torch.nn.BatchNorm2d) for stage in trained for module in stage.modules())
+    if normed and n_training // n_steps == 1:
+        raise UserError(
+            f"--batch_size {flags.batch_size} leaves a batch of 1 of {n_training} images, which cannot train batch "
+            f"normalisation, and this model has it; take {flags.batch_size + 1} or more"
+        )
+    if flags.latents_every and flags.latents_every * n_steps < 1:
+        raise UserError(f"--latents_every {flags.latents_every:g} is less than a step; an epoch has {n_steps}")
 
 
 def wire_model(flags: argparse.Namespace, dataset, objective, device) -> tuple:
     """Build the model; returns it and the arguments that rebuild it."""
-    import torch
-
     from model import build_model, choose_precision
 
     output_shape = objective.output_shape(dataset.image_shape, dataset.classes)
@@ -144,15 +154,17 @@ def wire_model(flags: argparse.Namespace, dataset, objective, device) -> tuple:
         "image_shape": list(dataset.image_shape),
         "output_shape": list(output_shape),
         "latent_dim": flags.latent_dim,
-        "precision": choose_precision(flags.encoder, flags.precision, device),
+        "precision": choose_precision(flags.encoder, flags.head, flags.precision, device),
     }
     model = build_model(**made_of).to(device)
     if flags.trainable_stages:
         model.freeze(flags.trainable_stages)
     if flags.load_encoder or flags.trainable_stages:
         print(describe_stages(model))
-    if flags.batch_size == 1 and any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()):
-        raise UserError("--batch_size 1 cannot train batch normalisation, which this model has; take 2 or more")
+    if model.frozen and not flags.load_encoder:
+        print(
+            f"note: {', '.join(model.frozen)} keep random weights; --load_encoder gives those of a run", file=sys.stderr
+        )
     return model, made_of
 
 
@@ -174,11 +186,13 @@ def start_encoder(model, x, flags: argparse.Namespace) -> None:
         utils.load_encoder(model, flags.load_encoder, flags.fresh_stages, trust_pickle=flags.trust_pickle)
     else:
         model.encoder.fit(x)
+    if model.encoder.summary():
+        print(model.encoder.summary())
 
 
 def fixed_latents(model, dataset, objective, flags: argparse.Namespace, session: Path | None):
     """Return the latents (N, D) of all images where nothing of the encoder trains and no image changes; else None."""
-    import utils
+    import encoded
 
     changes = flags.augment or objective.draws
     if model.encoder.encodes_once and changes:
@@ -188,10 +202,10 @@ def fixed_latents(model, dataset, objective, flags: argparse.Namespace, session:
         )
     if not model.has_fixed_encoder or changes:
         return None
-    kept = session.parent / utils.FIXED_LATENTS if session else None
+    kept = session.parent / encoded.FIXED_LATENTS if session else None
     if kept and kept.exists():
-        return utils.load_latents(kept, dataset).to(next(model.parameters()).device)
-    return utils.encode(model, dataset)
+        return encoded.load_latents(kept, dataset).to(next(model.parameters()).device)
+    return encoded.encode(model, dataset)
 
 
 def deal(flags: argparse.Namespace, dataset) -> dict[str, list[int]]:

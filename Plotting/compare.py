@@ -23,7 +23,7 @@ from circular import period
 from components import MOST_COMPONENTS, principal_components
 from datasets import StimulusSet
 from metadata import as_numbers, as_texts
-from utils import write_json
+from utils import trained_on, write_json
 
 MOST_CLASSES = 50  # of a text column that was not asked for
 MOST_TRAINING = 10_000  # images that a probe is fitted on
@@ -153,10 +153,14 @@ def require_same_images(runs: dict[str, Run]) -> None:
 def choose_parts(runs: list[Run]) -> tuple[np.ndarray, np.ndarray]:
     """Return (N,) bool twice: training images of all runs, at most 10,000, and those that all of them held out.
 
-    An image counts as held out if no run trained on it, and the first run had it for validation or test.
+    An image counts as held out if no run trained on it, nor one that its encoder was loaded from, and the first run had
+    it for validation or test.
     """
     trained = np.stack([run.part == "training" for run in runs])  # (n_runs, N)
-    held_out = np.isin(runs[0].part, ("validation", "test")) & ~trained.any(0)
+    seen = set().union(*(trained_on(run.folder, run.dataset) for run in runs))
+    held_out = (
+        np.isin(runs[0].part, ("validation", "test")) & ~trained.any(0) & ~np.isin(runs[0].dataset.ids, list(seen))
+    )
     shared = np.flatnonzero(trained.all(0))
     require(
         len(shared) >= N_FOLDS and held_out.sum() > 1,

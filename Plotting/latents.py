@@ -12,19 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from augment import AUGMENTATIONS, augment
 from choices import UserError
 from datasets import StimulusSet
+from encoded import FIXED_LATENTS, encode, load_latents, part_of_each, save_latents
 from objectives import Objective
-from utils import (
-    FIXED_LATENTS,
-    Batches,
-    best_session,
-    encode,
-    load_latents,
-    load_model,
-    load_split,
-    open_task,
-    part_of_each,
-    save_latents,
-)
+from utils import Batches, best_session, load_model, load_split, open_task
 
 BATCH = 256
 
@@ -36,6 +26,7 @@ class Run:
     Attributes:
         folder: where it lies; session is the one whose weights the model has.
         part: (N,) training, validation or test, for each image.
+        known: (N, D) latents that are not to be computed anew, of an encoder that places each image once; or None.
     """
 
     folder: Path
@@ -45,6 +36,7 @@ class Run:
     dataset: StimulusSet
     objective: Objective
     part: np.ndarray
+    known: torch.Tensor | None = None
 
     def images(self, indices: np.ndarray | None = None) -> torch.Tensor:
         """Return (N, C, H, W) images in [0, 1], all of them unless told which."""
@@ -70,13 +62,13 @@ def open_run(load_dir: Path, data_dir: Path | None = None, *, trust_pickle: bool
     dataset, objective = open_task(config["flags"], data_dir)
     objective.learned = config.get("learned", {})
     part = part_of_each(load_split(session.parent, dataset), len(dataset))
-    return Run(session.parent, session.name, config, model, dataset, objective, part)
+    known = load_latents(session.parent / FIXED_LATENTS, dataset) if model.encoder.encodes_once else None
+    return Run(session.parent, session.name, config, model, dataset, objective, part, known)
 
 
 def latents(run: Run) -> np.ndarray:
     """Return the latent of every image, (N, D) float32, in the order of the dataset's ids."""
-    kept = run.folder / FIXED_LATENTS
-    return (load_latents(kept, run.dataset) if kept.exists() else encode(run.model, run.dataset)).numpy()
+    return (encode(run.model, run.dataset) if run.known is None else run.known).numpy()
 
 
 @torch.no_grad()
@@ -87,10 +79,8 @@ def outputs(run: Run, indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         (n, ...) images, noisy where the objective adds noise, or latents that were known; and (n, ...)
         reconstructions, probabilities, vectors or numbers.
     """
-    kept = run.folder / FIXED_LATENTS
-    known = load_latents(kept, run.dataset) if kept.exists() else None
-    model = run.model if known is None else run.model.after_encoding()
-    images = Batches(run.dataset, indices, run.objective, torch.device("cpu"), latents=known)
+    model = run.model if run.known is None else run.model.after_encoding()
+    images = Batches(run.dataset, indices, run.objective, torch.device("cpu"), latents=run.known)
     given = [images.__getitems__(positions)[0] for positions in torch.arange(len(images)).split(BATCH)]
     return torch.cat(given), run.objective.output(torch.cat([model(x) for x in given]))
 

@@ -65,15 +65,14 @@ def draw(run: Run, columns: list[str]) -> dict[str, object]:
         result = json.loads((run.folder / "result.json").read_text())
         told = (result["metric"], result["direction"], result["baselines"], result["best_epoch"])
         pictures["curves"] = figures.curves(read_records(run.folder), *told)
-    if hasattr(run.model.encoder, "explained"):
+    if hasattr(run.model.encoder, "explains"):
         pictures["explained_variance"] = draw_explained(run)
     return pictures | draw_outcomes(run)
 
 
 def draw_outcomes(run: Run) -> dict[str, figures.Figure]:
     """Return what the model makes of held-out images, as its objective has it."""
-    outcomes = {"mse": draw_reconstructions, "accuracy": draw_classes, "error_deg": draw_directions, "r2": draw_numbers}
-    return outcomes[run.objective.metric](run)
+    return OUTCOMES[run.objective.pictured_as](run)
 
 
 def draw_map(run: Run, columns: list[str]) -> figures.Figure:
@@ -118,9 +117,17 @@ def draw_augmented(run: Run) -> figures.Figure:
 
 
 def draw_explained(run: Run) -> figures.Figure:
-    """Return the share of variance that the principal components explain, of training and of held-out images."""
+    """Return the share of variance that the principal components explain, of training and of held-out images.
+
+    The numbers go to explained_variance.csv beside the pictures.
+    """
     encoder, indices = run.model.encoder, held_out(run)
     shares = {"training": encoder.explained.numpy(), "held out": encoder.explains(run.images(indices)).numpy()}
+    table = np.column_stack([np.arange(1, encoder.latent_dim + 1), *shares.values(), *np.cumsum([*shares.values()], 1)])
+    names = ",".join(["component", *shares, *(f"{name} up to it" for name in shares)])
+    (run.folder / "figures").mkdir(exist_ok=True)
+    where = run.folder / "figures" / "explained_variance.csv"
+    np.savetxt(where, table, fmt=["%d", *["%.6f"] * 4], delimiter=",", header=names, comments="")
     return figures.explained_variance(shares)
 
 
@@ -149,7 +156,7 @@ def draw_numbers(run: Run) -> dict[str, figures.Figure]:
 
 def write_film(folder: Path, run: Run) -> list[Path]:
     """Write film.gif, held-out images in their order beside what the network makes of them; returns its path."""
-    if run.objective.metric != "mse":
+    if run.objective.pictured_as != "reconstructions":
         return []
     indices = held_out(run)
     order = natural_order([run.dataset.ids[i] for i in indices])
@@ -197,6 +204,14 @@ def draw_classes(run: Run) -> dict[str, figures.Figure]:
 def evenly(indices: np.ndarray, most: int) -> np.ndarray:
     """Return at most so many of some indices, evenly spaced."""
     return indices[np.linspace(0, len(indices) - 1, min(most, len(indices))).astype(int)]
+
+
+OUTCOMES = {
+    "reconstructions": draw_reconstructions,
+    "classes": draw_classes,
+    "directions": draw_directions,
+    "numbers": draw_numbers,
+}
 
 
 def held_out(run: Run) -> np.ndarray:

@@ -4,11 +4,8 @@ Takes the latents that `--latents_every` has written, and writes figures/trainin
 """
 
 import argparse
-import math
 import sys
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +22,7 @@ import figures
 import circular
 from choices import UserError, require
 from datasets import StimulusSet
+from encoded import read_latents, snapshots
 from metadata import as_numbers
 from utils import load_config, open_dataset
 
@@ -150,21 +148,11 @@ def find_snapshots(run: Path) -> dict[float, Path]:
         UserError: where there is no run, or it has none.
     """
     require((run / "config.json").is_file(), f"{run} is no run; name one such as weights/arena_ae")
-    found = {epochs_of(path): path for path in run.glob("latents/*.npz")}
-    found.pop(None, None)
+    found = snapshots(run)
     require(
         bool(found), f"{run} has no snapshots of its latents; train with --latents_every 1 to have one after each epoch"
     )
-    return dict(sorted(found.items()))
-
-
-def epochs_of(path: Path) -> float | None:
-    """Return after how many epochs a file was written, or None for one that is not called so, such as best.npz."""
-    try:
-        epochs = float(path.stem)
-    except ValueError:
-        return None
-    return epochs if math.isfinite(epochs) else None
+    return found
 
 
 def load_snapshots(files: Mapping[float, Path], ids: list[str] | None = None, named: Sequence[int] = ()) -> Snapshots:
@@ -188,15 +176,6 @@ def load_snapshots(files: Mapping[float, Path], ids: list[str] | None = None, na
     most = min(len(ids), MOST_MAPPED, max(MOST_PLACED // len(read), 100))
     chosen = np.union1d(np.linspace(0, len(ids) - 1, most).astype(int), np.array(named, int))
     return Snapshots({epochs: read[epochs][0][chosen] for epochs in read}, chosen, part[chosen], len(ids))
-
-
-def read_latents(path: Path) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """Return latents (N, D), N ids, and the part of each image (N,)."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return file["latents"], file["ids"].tolist(), file["part"]
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
 
 
 def split(words: str | None) -> list[str]:

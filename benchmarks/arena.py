@@ -1,11 +1,13 @@
 """The arena's tables: `arena.py FOLDER built_in` or `arena.py FOLDER mouse DATA_DIR` trains all and prints them.
 
 Every training is done with the seeds 42, 1 and 2, of split and weights alike; stretches of the film are held out. A
-training that FOLDER has already is not done again, so what was stopped goes on where it stood. DATA_DIR is that of
-mouse_openfield: frames of DeepLabCut's open field, with labels computed from the pixels, and 116 labelled by hand.
+training that FOLDER has already is not done again, so what was stopped goes on with the training that it had begun.
+DATA_DIR is that of mouse_openfield: frames of DeepLabCut's open field, with labels computed from the pixels, and 116
+labelled by hand.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,10 +55,17 @@ def train(folder: Path, name: str, words: str) -> Path:
     """Train unless the folder has it; returns the run."""
     run = folder / name
     if not (run / "result.json").exists():
-        where = ["--save_dir", str(folder), "--namestr", name]
-        subprocess.run([sys.executable, str(HERE / "main.py"), *words.split(), *where], check=True, capture_output=True)
+        shutil.rmtree(run, ignore_errors=True)
+        call(*words.split(), "--save_dir", str(folder), "--namestr", name)
         print(f"  trained {name}", flush=True)
     return run
+
+
+def call(*words: str) -> None:
+    """Run main.py, whose output is shown only where it fails."""
+    done = subprocess.run([sys.executable, str(HERE / "main.py"), *words], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)}\n{done.stdout}{done.stderr}")
 
 
 def result(run: Path, test: str = "") -> dict:
@@ -105,8 +114,7 @@ def hand_labelled(run: Path) -> dict:
     """Test a run on the frames labelled by hand, unless that is done; returns what it tells."""
     test = "test-labelled_arena_ims"
     if not (run / test / "result.json").exists():
-        words = [sys.executable, str(HERE / "main.py"), "--test", "--load_dir", str(run), *LABELLED.split()]
-        subprocess.run(words, check=True, capture_output=True)
+        call("--test", "--load_dir", str(run), *LABELLED.split())
     return result(run, test)["test"]
 
 
@@ -173,7 +181,7 @@ def main(folder: Path, kind: str, data_dir: str = "") -> None:
         denoising(folder)
     names = OF_BUILT_IN if kind == "built_in" else tuple(DIRECTIONS)
     directions(folder, data, names, labelled=kind == "mouse")
-    probes(folder, ["ae-16", "pca-16", "umap-16", "direction-scratch", "direction-head", "direction-all"])
+    probes(folder, ["ae-16", "pca-16", "umap-16", "direction-scratch", "direction-all"])
 
 
 if __name__ == "__main__":

@@ -151,7 +151,8 @@ def test_a_trusted_umap_places_other_images(film, noodle):
     run, _, _ = film("arena_umap", "--test_fraction 0.2")
     status, _, err = noodle("", f"--test --load_dir {run} {OTHER} --trust_pickle")
     assert status == 0, err
-    assert result_of(run / "test-clean")["test"]["n"] == result_of(run)["test"]["n"]
+    assert result_of(run / "test-clean")["test"]["n"] == 120
+    assert (run / "test-clean" / "film.gif").exists()
 
 
 # ----------------------------------------------------------------------------------------------- loaded encoders
@@ -201,6 +202,8 @@ def test_a_fresh_stage_does_not_begin_where_the_loaded_run_ended(film, arena, no
         ("--objective regress", "must name columns"),
         ("--objective reconstruct loss=kl_div", "no loss of reconstructions"),
         ("--test", "name it by --load_dir"),
+        ("--objective direction columns=frame", "no angle in radians; add unit=deg"),
+        ("--batch_size 1", "cannot train batch normalisation"),
     ],
 )
 def test_mistakes_end_with_one_message(words, told, film, arena, noodle, tmp_path):
@@ -256,6 +259,44 @@ def test_numbers_are_regressed_and_tested(film, noodle):
     with (run / "test" / "test.csv").open() as file:
         row = next(csv.DictReader(file))
     assert 0 < float(row["x_predicted"]) < 50
+
+
+def test_images_that_were_changed_in_place_are_not_taken_for_the_runs_own(film, arena, noodle, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(arena, mine)
+    run, _, _ = film("arena_pca", f"--test_fraction 0.2 --data_dir {mine}")
+    with np.load(arena / "frames.npz") as file:
+        np.savez(mine / "frames.npz", images=file["images"][::-1])
+    for words in (f"--test --load_dir {run}", f"--load_dir {run} --n_epochs 3"):
+        status, _, err = noodle("", words)
+        assert status == 2 and "as many images" in err and "but others" in err
+
+
+def test_an_encoder_that_was_trained_on_held_out_images_is_told_of(film, noodle, arena, tmp_path):
+    ae, _, _ = film("arena_ae", "--seed 1", "ae")
+    base = f"--recipe arena_angle --data_dir {arena} --save_dir {tmp_path / 'weights'} --n_epochs 1 --load_encoder {ae}"
+    for seed, leaks in ((1, False), (2, True)):
+        status, _, err = noodle("", f"{base} --seed {seed} --namestr seed{seed}")
+        assert status == 0 and ("the loaded encoder was trained on" in err) == leaks
+        counted = result_of(tmp_path / "weights" / f"seed{seed}")["leaks"]["encoder"]["validation"]
+        assert (counted > 0) == leaks
+
+
+def test_frames_without_a_label_are_left_out_and_said_so(film, arena, noodle, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(arena, mine)
+    with (arena / "metadata.csv").open() as file:
+        rows = list(csv.reader(file))
+    at = rows[0].index("tail_x")
+    for row in rows[1::13]:
+        row[at] = ""
+    with (mine / "metadata.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    run, _, err = film("arena_angle", f"--test_fraction 0.2 --data_dir {mine}")
+    assert "10 images are left out" in err
+    assert (latents.open_run(run).part == "left_out").sum() == 10
+    assert noodle("", f"--test --load_dir {run}")[0] == 0
+    assert noodle("", f"--load_dir {run} --n_epochs 3")[0] == 0
 
 
 def test_other_images_are_tested_all_and_the_runs_own_under_another_name_only_where_held_out(
@@ -361,3 +402,12 @@ def test_a_variational_run_trains_draws_and_is_steady_when_judged(film):
     opened = latents.open_run(run)
     assert np.array_equal(latents.latents(opened), latents.latents(opened))
     assert "encoder.stages.latent.1.layer.log_variance.weight" in weights_of(run / "1")
+
+
+def test_training_flags_have_no_meaning_in_test_mode_and_a_resumed_run_forgets_its_tests(film, noodle):
+    run, _, _ = film("arena_pca", "--test_fraction 0.2")
+    for words in ("--n_epochs 9", "--latents_every 1", "--comet", "--rejig_data", "--load_encoder nowhere"):
+        status, _, err = noodle("", f"--test --load_dir {run} {words}")
+        assert status == 2 and words.split()[0] in err
+    assert noodle("", f"--test --load_dir {run}")[0] == 0 and (run / "test").exists()
+    assert noodle("", f"--load_dir {run} --n_epochs 3")[0] == 0 and not (run / "test").exists()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import known, refused
 
+import encoded
 import utils
 from model import build_model
 from networks import ENCODERS
@@ -168,9 +169,9 @@ def test_a_loader_gives_latents_in_place_of_images_with_the_targets_of_those_ima
 def test_all_images_are_encoded_as_evaluation_has_them_in_the_order_of_their_ids(monkeypatch):
     dataset = known()
     model = build("conv channels=4", shape=(1, 4, 3))
-    monkeypatch.setattr(utils, "ENCODED", 7)
+    monkeypatch.setattr(encoded, "BATCH", 7)
     model.train()
-    latents = utils.encode(model, dataset)
+    latents = encoded.encode(model, dataset)
     assert model.training
     whole = model.eval().encoder(dataset.sample(torch.arange(len(dataset)))["image"])
     assert torch.allclose(latents, whole, atol=1e-5)

@@ -336,7 +336,7 @@ def test_starting_a_head_that_learns_nothing_leaves_a_resnet_as_it_is():
 @pytest.mark.parametrize("wanted", ["fp32", "bf16"])
 @pytest.mark.parametrize("encoder", list(ENCODERS))
 def test_a_precision_asked_for_is_taken(encoder, wanted):
-    assert choose_precision(encoder, wanted, CPU) == wanted
+    assert choose_precision(encoder, "linear", wanted, CPU) == wanted
 
 
 @pytest.mark.parametrize(
@@ -344,8 +344,10 @@ def test_a_precision_asked_for_is_taken(encoder, wanted):
 )
 def test_auto_takes_half_precision_where_the_device_has_it_but_never_for_fc(features, chosen, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
-    assert choose_precision("resnet18 weights=none", "auto", CPU) == chosen
-    assert choose_precision("fc hidden=8", "auto", CPU) == "fp32"
+    assert choose_precision("resnet18 weights=none", "linear", "auto", CPU) == chosen
+    assert choose_precision("fc hidden=8", "conv", "auto", CPU) == "fp32"
+    assert choose_precision("pca", "conv", "auto", CPU) == choose_precision("umap", "conv", "auto", CPU) == chosen
+    assert choose_precision("pca", "linear", "auto", CPU) == "fp32"
 
 
 @pytest.mark.parametrize("capable", [True, False])
@@ -353,5 +355,5 @@ def test_auto_asks_a_gpu_what_it_can(capable, monkeypatch):
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda including_emulation: capable and not including_emulation
     )
-    assert choose_precision("resnet18", "auto", torch.device("cuda")) == ("bf16" if capable else "fp32")
-    assert choose_precision("fc", "auto", torch.device("cuda")) == "fp32"
+    assert choose_precision("resnet18", "linear", "auto", torch.device("cuda")) == ("bf16" if capable else "fp32")
+    assert choose_precision("fc", "linear", "auto", torch.device("cuda")) == "fp32"

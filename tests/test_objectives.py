@@ -752,3 +752,14 @@ def test_a_column_that_is_empty_everywhere_is_refused_by_name():
     target[:, 1] = torch.nan
     with refused("objective 'regress': y is empty for all training images"):
         OBJECTIVES.build("regress columns=x,y").learn(target)
+
+
+@every
+def test_an_interval_never_tells_of_what_cannot_be(objective):
+    ends = {"error_deg": (0, 180), "r2": (-np.inf, 1), "accuracy": (0, 1), "mse": (0, np.inf)}[objective.metric]
+    for seed in range(5):
+        torch.manual_seed(seed)
+        _, target = drawn(objective, 12)
+        prediction = 3 * torch.randn(12, *objective.output_shape(SHAPE, CLASSES))
+        low, high = objective.interval(objective.evidence(objective.output(prediction), target), np.arange(12) // 4)
+        assert ends[0] <= low <= high <= ends[1]

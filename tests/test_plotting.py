@@ -18,9 +18,10 @@ from matplotlib.figure import Figure
 from nbclient import NotebookClient
 from PIL import Image
 
+import encoded
 import main
-import utils
 from choices import UserError
+from objectives import OBJECTIVES
 
 NOTEBOOK = HERE / "Plotting" / "clustering.ipynb"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -113,7 +114,7 @@ def test_latents_are_what_the_encoder_makes_of_each_image_in_the_order_of_the_id
 
 def test_latents_do_not_depend_on_how_many_images_are_encoded_at_once(run, monkeypatch):
     whole = latents.latents(run)
-    monkeypatch.setattr(utils, "ENCODED", 5)
+    monkeypatch.setattr(encoded, "BATCH", 5)
     assert np.allclose(latents.latents(run), whole, rtol=1e-4, atol=1e-4)
 
 
@@ -434,3 +435,8 @@ def test_the_notebook_leaves_out_what_a_run_cannot_show(name, weights, monkeypat
     assert list(names["columns"]) == (["folder"] if name == "plain" else ["folder", "emotion", "step"])
     assert names["draws"] == (name == "plain") and not names["can_move"]
     assert ("figure" in names) == names["draws"]
+
+
+def test_every_objective_says_how_its_outcomes_are_pictured():
+    for objective in OBJECTIVES.entries.values():
+        assert objective.pictured_as in report.OUTCOMES

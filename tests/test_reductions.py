@@ -9,6 +9,7 @@ import torch
 from conftest import known, refused
 from sklearn.decomposition import PCA
 
+import encoded
 import utils
 from model import build_model
 from networks import ENCODERS
@@ -204,7 +205,7 @@ def run(tmp_path):
 
 def test_a_map_comes_back_from_its_pickle_only_where_that_is_trusted(run, mapped):
     encoder, images, _ = mapped
-    utils.save_pickled(run, encoder)
+    encoded.save_pickled(run, encoder)
     assert sorted(path.name for path in run.iterdir()) == ["3", "best", "config.json", "encoder.pkl"]
     model, _ = utils.load_model(run)
     assert model.encoder.pickled is None
@@ -216,9 +217,9 @@ def test_a_map_comes_back_from_its_pickle_only_where_that_is_trusted(run, mapped
 
 
 def test_an_encoder_without_a_pickle_leaves_none(tmp_path):
-    utils.save_pickled(tmp_path, ENCODERS.build("pca", SHAPE, 2))
+    encoded.save_pickled(tmp_path, ENCODERS.build("pca", SHAPE, 2))
     assert not list(tmp_path.iterdir())
-    assert utils.load_pickled(tmp_path) is None
+    assert encoded.load_pickled(tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -250,11 +251,11 @@ def test_fixed_latents_come_back_for_the_same_images_only(tmp_path):
     dataset = known()
     latents = torch.randn(len(dataset), 3)
     path = tmp_path / "latents" / "encoder.npz"
-    utils.save_latents(path, latents, dataset, np.full(len(dataset), "training"))
-    assert torch.equal(utils.load_latents(path, dataset), latents)
+    encoded.save_latents(path, latents, dataset, np.full(len(dataset), "training"))
+    assert torch.equal(encoded.load_latents(path, dataset), latents)
     assert [one.name for one in path.parent.iterdir()] == ["encoder.npz"]
     with refused("encoder.npz holds the latents of other images"):
-        utils.load_latents(path, known(n_people=9))
+        encoded.load_latents(path, known(n_people=9))
 
 
 DAMAGES = {"empty": lambda whole: b"", "words": lambda whole: b"words", "cut off": lambda whole: whole[:300]}
@@ -264,10 +265,10 @@ DAMAGES = {"empty": lambda whole: b"", "words": lambda whole: b"words", "cut off
 def test_damaged_latents_are_named(tmp_path, damage):
     dataset = known()
     path = tmp_path / "latents" / "encoder.npz"
-    utils.save_latents(path, torch.randn(len(dataset), 3), dataset, np.full(len(dataset), "training"))
+    encoded.save_latents(path, torch.randn(len(dataset), 3), dataset, np.full(len(dataset), "training"))
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     with refused("encoder.npz cannot be read: "):
-        utils.load_latents(path, dataset)
+        encoded.load_latents(path, dataset)
 
 
 def test_images_that_are_placed_once_are_encoded_all_together(monkeypatch):
@@ -281,7 +282,7 @@ def test_images_that_are_placed_once_are_encoded_all_together(monkeypatch):
             return pixels[:, :2]
 
     model.encoder.pickled = Map()
-    monkeypatch.setattr(utils, "ENCODED", 7)
-    latents = utils.encode(model, dataset)
+    monkeypatch.setattr(encoded, "BATCH", 7)
+    latents = encoded.encode(model, dataset)
     assert sizes == [len(dataset)]
     assert torch.equal(latents, dataset.sample(torch.arange(len(dataset)))["image"].flatten(1)[:, :2])
