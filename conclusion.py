@@ -4,6 +4,7 @@
 """
 
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,10 @@ def conclude(training, flags, folder: Path, trackers: list) -> None:
     lines += [told("test", result["metric"], result["test"])] if result["test"] else []
     lines.append(f"best epoch {result['best_epoch'] + 1}, {result['seconds']:.0f} s; written to {shown(folder)}")
     print("\n".join([*lines, f"pictures: python Plotting/report.py {shown(folder)}"]))
+    sign, value = (1 if objective.direction == "max" else -1), result["validation"]["value"]
+    better = [name for name, baseline in result["baselines"].items() if sign * baseline >= sign * value]
+    if better:
+        print(f"note: {' and '.join(better)} did as well or better on the validation images", file=sys.stderr)
 
 
 def judge(learner, objective, feed, images, baselines: dict) -> tuple[dict, dict]:

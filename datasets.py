@@ -484,7 +484,8 @@ def _the_file(folder: Path, name: str | None) -> Path:
         folder.exists(),
         f"no folder {folder}; name one by --data_dir, or draw the built-in film: python Resources/simulate.py arena",
     )
-    if folder.is_file() and not name:
+    if folder.is_file():
+        require(name in (None, folder.name), f"--data_dir {folder} is a file, but --dataset names another, file={name}")
         return folder
     if name:
         return _beside(folder, name)

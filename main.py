@@ -173,8 +173,9 @@ def prepare_run(flags: argparse.Namespace, training: Training, session: Path | N
         folder = session.parent
         for name in ("result.json", "validation.csv", "test.csv"):  # they tell of the run as it was
             (folder / name).unlink(missing_ok=True)
-        for tested in (folder / "test", *folder.glob("test-*")):
-            shutil.rmtree(tested, ignore_errors=True)
+        for tested in [path for path in (folder / "test", *folder.glob("test-*")) if path.is_dir()]:
+            shutil.rmtree(tested)
+            print(f"note: {shown(tested)} judged the run as it was, and is removed", file=sys.stderr)
     else:
         folder = utils.new_run(flags.save_dir, flags.namestr)
         if session is not None:

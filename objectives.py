@@ -366,7 +366,10 @@ class Direction(Quantities):
             "vector, or x,y of its beginning and x,y of its end",
         )
         require(unit == "rad" or len(columns) == 1, "objective 'direction': unit=deg is of an angle, not of a vector")
-        self.columns, self.unit = columns, unit
+        self.columns, self.unit, self.in_doubt = columns, unit, False
+
+    def notes(self, augmentations: list) -> list[str]:
+        return [f"{self.columns[0]} spans less than 6.3 degrees; is it in radians?"] if self.in_doubt else []
 
     def output_shape(self, image_shape: tuple[int, int, int], classes: list[str]) -> tuple[int, ...]:
         return (2,)
@@ -402,7 +405,8 @@ class Direction(Quantities):
         return lambda error: logit(error / 180), lambda scaled: 180 * expit(scaled)
 
     def check_values(self, values: Tensor) -> None:
-        largest = values[values.isfinite()].abs().max() if values.isfinite().any() else 0
+        largest = float(values[values.isfinite()].abs().max()) if values.isfinite().any() else 0.0
+        self.in_doubt = self.unit == "deg" and largest <= 2 * np.pi
         require(
             len(self.columns) > 1 or self.unit == "deg" or largest <= 2 * np.pi + 1e-3,
             f"the column {self.columns[0]} reaches {largest:.4g}, which is no angle in radians; add unit=deg to "
@@ -449,8 +453,8 @@ class Regress(Quantities):
 
     def notes(self, augmentations: list) -> list[str]:
         moved = any(augmentation.moves for augmentation in augmentations)
-        told = f"--augment moves things in the images, but {', '.join(self.columns)} stay as they are"
-        return [told] if moved else []
+        columns = ", ".join(self.columns)
+        return [f"--augment moves things in the images, but {columns} stay as they are; see --augment none"] * moved
 
     def pair(self, sample: dict[str, Tensor], draw: Generator) -> tuple[Tensor, Tensor]:
         return sample["image"], sample["values"]

@@ -36,11 +36,12 @@ def test(flags: argparse.Namespace) -> int:
     if run.known is not None:
         learner, latents = learner.after_encoding(), run.known.to(device)
         feed = utils.dataloaders(dataset, {"test": indices}, objective, **settings, latents=latents)["test"]
-    evidence, judged = judge(learner.eval(), objective, feed, images, fit_baselines(run, settings))
+    baselines, leaks = fit_baselines(run, settings)
+    evidence, judged = judge(learner.eval(), objective, feed, images, baselines)
     folder = run.folder / ("test" if own else f"test-{name_of(flags)}")
     folder.mkdir(exist_ok=True)
     result = {"metric": objective.metric, "direction": objective.direction, "test": judged, "session": run.session}
-    result |= {"data_dir": str(flags.data_dir.resolve()), "dataset": flags.dataset}
+    result |= {"leaks": leaks, "data_dir": str(flags.data_dir.resolve()), "dataset": flags.dataset}
     utils.write_json(folder / "result.json", result)
     write_rows(folder / "test.csv", dataset, indices, objective.rows(evidence, dataset.classes))
     print(told("test", objective.metric, judged))
@@ -86,21 +87,33 @@ def open_tested(flags: argparse.Namespace) -> tuple[Run, bool]:
     return Run(session.parent, session.name, config, model, dataset, objective, part, known), own
 
 
-def fit_baselines(run: Run, settings: dict) -> dict:
-    """Fit the baselines on the images that a run was trained on; none, with a note, where those are gone."""
+def fit_baselines(run: Run, settings: dict) -> tuple[dict, dict | None]:
+    """Fit the baselines on the images that a run was trained on, and look for these among the tested ones.
+
+    Returns:
+        Baselines by name, none, with a note, where the training images are gone; and for the record what leaks from
+        them into other images: how many of these have their names, and how many a near-duplicate.
+    """
     try:
         dataset, _ = utils.open_task(run.config["flags"])
         indices = utils.load_split(run.folder, dataset)["training"]
     except UserError as error:
         print(f"note: no baselines, since the training images cannot be opened: {error}", file=sys.stderr)
-        return {}
+        return {}, None
+    leaks = None
     if not (run.part == "training").any():
         tested = np.flatnonzero(run.part == "test").tolist()
+        n_named = len({dataset.ids[i] for i in indices} & {run.dataset.ids[i] for i in tested})
         n_found, n_checked = splits.near_duplicates(dataset, indices, tested, run.dataset)
-        if n_found > splits.WORTH_SAYING * n_checked:
-            print(f"note: {n_found} of {n_checked} images have a near-duplicate in training", file=sys.stderr)
+        leaks = {"called_alike": n_named, "near_duplicates": {"n": n_found, "checked": n_checked}}
+        if n_named or n_found > splits.WORTH_SAYING * n_checked:
+            print(
+                f"note: {n_named} of {len(tested)} images are called as training images, and {n_found} of {n_checked} "
+                "resemble one; where they are the same in another form, this tells of memory",
+                file=sys.stderr,
+            )
     training = utils.dataloaders(dataset, {"training": indices}, run.objective, **settings)["training"]
-    return run.objective.baselines(*training.dataset.excerpt(), run.model.encoder.latent_dim)
+    return run.objective.baselines(*training.dataset.excerpt(), run.model.encoder.latent_dim), leaks
 
 
 def name_of(flags: argparse.Namespace) -> str:

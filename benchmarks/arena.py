@@ -47,7 +47,7 @@ DIRECTIONS = {
     "all": f"{LOADED} 5",
     "the recipe": "",
 }
-OF_BUILT_IN = ("scratch", "head", "all")
+OF_BUILT_IN = ("scratch", "all")
 PROBED = ("angle", "x", "y", "distance")
 
 

@@ -151,7 +151,10 @@ def test_a_trusted_umap_places_other_images(film, noodle):
     run, _, _ = film("arena_umap", "--test_fraction 0.2")
     status, _, err = noodle("", f"--test --load_dir {run} {OTHER} --trust_pickle")
     assert status == 0, err
-    assert result_of(run / "test-clean")["test"]["n"] == 120
+    tested = result_of(run / "test-clean")
+    assert tested["test"]["n"] == 120
+    assert tested["leaks"]["called_alike"] == (latents.open_run(run).part == "training").sum()
+    assert "are called as training images" in err
     assert (run / "test-clean" / "film.gif").exists()
 
 
@@ -204,12 +207,13 @@ def test_a_fresh_stage_does_not_begin_where_the_loaded_run_ended(film, arena, no
         ("--test", "name it by --load_dir"),
         ("--objective direction columns=frame", "no angle in radians; add unit=deg"),
         ("--batch_size 1", "cannot train batch normalisation"),
+        ("--data_dir {file}", "is a file, but --dataset names another, file=frames.npz"),
     ],
 )
 def test_mistakes_end_with_one_message(words, told, film, arena, noodle, tmp_path):
     ae = film("arena_ae", "--n_epochs 1", "ae")[0] if "{ae}" in words else None
     base = f"--recipe arena_angle --data_dir {arena} --save_dir {tmp_path / 'none'} --batch_size 16"
-    status, _, err = noodle("", f"{base} {words.format(ae=ae)}")
+    status, _, err = noodle("", f"{base} {words.format(ae=ae, file=arena / 'clean.npz')}")
     assert status == 2 and told in err
     assert not (tmp_path / "none").exists()
 
@@ -410,4 +414,12 @@ def test_training_flags_have_no_meaning_in_test_mode_and_a_resumed_run_forgets_i
         status, _, err = noodle("", f"--test --load_dir {run} {words}")
         assert status == 2 and words.split()[0] in err
     assert noodle("", f"--test --load_dir {run}")[0] == 0 and (run / "test").exists()
-    assert noodle("", f"--load_dir {run} --n_epochs 3")[0] == 0 and not (run / "test").exists()
+    status, _, err = noodle("", f"--load_dir {run} --n_epochs 3")
+    assert status == 0 and not (run / "test").exists() and "judged the run as it was, and is removed" in err
+
+
+def test_a_number_in_degrees_that_may_be_radians_and_one_that_is_beaten_are_told_of(film):
+    _, _, err = film("arena_angle", "--objective direction columns=angle unit=deg")
+    assert "angle spans less than 6.3 degrees; is it in radians?" in err
+    _, _, err = film("arena_ae", "--lr 1e-9", "still")
+    assert "pca" in err and "did as well or better on the validation images" in err
