@@ -90,19 +90,19 @@ RECIPES = {
         summary="a convolutional autoencoder of frames of an animal in an arena: 16 numbers a frame",
         flags=ARENA | {"encoder": "conv channels=64,64,128 kernel=3"},
         source="doronharitan/autoencoder, train mode, 2020",
-        expected="",
+        expected="built-in film: validation mse 0.0032 beside 0.0052 of PCA, of which 0.0015 is noise; 3 min on 2 cores",
     ),
     "arena_pca": Recipe(
         summary="the same decoder on top of 16 principal components",
         flags=ARENA | {"encoder": "pca"},
         source="doronharitan/autoencoder, PCA as encoder, 2020",
-        expected="",
+        expected="built-in film: validation mse 0.0037; half the time of arena_ae",
     ),
     "arena_umap": Recipe(
         summary="the same decoder on top of a UMAP of 16 dimensions",
         flags=ARENA | {"encoder": "umap"},
         source="doronharitan/autoencoder, UMAP as encoder, 2020",
-        expected="",
+        expected="mouse film: validation mse 0.0019 beside 0.0021 of PCA alone and 0.0013 of arena_ae",
     ),
     "arena_angle": Recipe(
         summary="a convolutional network that tells the direction of the body",
