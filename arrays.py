@@ -236,3 +236,16 @@ def _reason(error: Exception) -> str:
     if isinstance(error, zipfile.BadZipFile) and "not a zip" in str(error):
         return "it is no npz file, or only a part of one"
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0][:200]
+
+
+def download_idx(name: str, folder: Path) -> Path:
+    """Let torchvision fetch the files unless it has done so; returns where it puts them."""
+    from torchvision import datasets
+
+    kind = {"mnist": datasets.MNIST, "fashion": datasets.FashionMNIST, "kmnist": datasets.KMNIST}[name]
+    try:
+        kind(str(folder), download=True)
+    except Exception as error:  # a network fails in any way
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{name} cannot be downloaded to {folder}: {reason}") from error
+    return folder / kind.__name__ / "raw"

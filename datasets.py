@@ -18,7 +18,16 @@ import torch
 from torch import Tensor
 
 import v1
-from arrays import as_images, choose_white, find_idx, open_array, read_idx, read_table_array, require_white
+from arrays import (
+    as_images,
+    choose_white,
+    download_idx,
+    find_idx,
+    open_array,
+    read_idx,
+    read_table_array,
+    require_white,
+)
 from choices import Size, Table, UserError, require
 from metadata import (
     Columns,
@@ -331,7 +340,7 @@ class Mnist(StimulusSet):
     def __init__(
         self, source: Source, *, name: Literal["mnist", "fashion", "kmnist"] = "mnist", download: bool = False
     ) -> None:
-        found = find_idx(_download_idx(name, source.folder) if download else source.folder)
+        found = find_idx(download_idx(name, source.folder) if download else source.folder)
         require(
             "train" in found,
             f"no train-images-idx3-ubyte and train-labels-idx1-ubyte (or .gz) in {source.folder}; name their folder by "
@@ -506,16 +515,3 @@ def _read_table(path: Path, columns: tuple[str, ...], n_images: int) -> Columns:
     n_rows = len(next(iter(read.values())))
     require(n_rows == n_images, f"{path} has {n_rows} rows, but there are {n_images} images")
     return read
-
-
-def _download_idx(name: str, folder: Path) -> Path:
-    """Let torchvision fetch the files unless it has done so; returns where it puts them."""
-    from torchvision import datasets
-
-    kind = {"mnist": datasets.MNIST, "fashion": datasets.FashionMNIST, "kmnist": datasets.KMNIST}[name]
-    try:
-        kind(str(folder), download=True)
-    except Exception as error:  # a network fails in any way
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{name} cannot be downloaded to {folder}: {reason}") from error
-    return folder / kind.__name__ / "raw"

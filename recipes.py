@@ -90,7 +90,7 @@ RECIPES = {
         summary="a convolutional autoencoder of frames of an animal in an arena: 16 numbers a frame",
         flags=ARENA | {"encoder": "conv channels=64,64,128 kernel=3"},
         source="doronharitan/autoencoder, train mode, 2020",
-        expected="built-in film: validation mse 0.0032 beside 0.0052 of PCA, of which 0.0015 is noise; 3 min on 2 cores",
+        expected="built-in film: validation mse 0.0032 beside 0.0052 of PCA, 0.0015 of it noise; 3 min on 2 cores",
     ),
     "arena_pca": Recipe(
         summary="the same decoder on top of 16 principal components",
