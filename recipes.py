@@ -116,7 +116,7 @@ RECIPES = {
             "lr": 3e-3,
             "n_epochs": 40,
         },
-        source="doronharitan/autoencoder, predict body angle, 2020",
-        expected="",
+        source="doronharitan/autoencoder, predict body angle, 2020; turning and one more convolution are ours",
+        expected="mouse film: error of 12.8 degrees (median), 24 (90th percentile) on another recording; 2 to 4 min",
     ),
 }
