@@ -223,9 +223,10 @@ def test_the_file_is_the_one_named_by_path_by_file_or_the_only_one(tmp_path):
 
 
 def test_a_folder_without_an_array_file_is_named(tmp_path):
-    for path in (tmp_path, tmp_path / "nowhere"):
-        with refused(f"no .npy or .npz file in {path}; name it, or its folder, by --data_dir"):
-            load(path)
+    with refused(f"no .npy or .npz file in {tmp_path}; name it, or its folder, by --data_dir"):
+        load(tmp_path)
+    with refused(f"no folder {tmp_path / 'nowhere'}; name one by --data_dir, or draw the built-in film"):
+        load(tmp_path / "nowhere")
 
 
 def test_the_images_of_an_npz_file_are_its_only_array_of_images_and_1_d_arrays_are_columns(tmp_path):
