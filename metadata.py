@@ -181,6 +181,12 @@ def as_texts(column: Sequence) -> list[str]:
     return column if isinstance(column, list) else [f"{value:.10g}" for value in column]
 
 
+def require_columns(columns: Columns, names: Sequence[str]) -> None:
+    """Raise UserError where --columns names one that does not exist."""
+    unknown = [name for name in names if name not in columns]
+    require(not unknown, f"--columns: there is no {' or '.join(unknown)}; there are {', '.join(columns)}")
+
+
 def as_numbers(column: Sequence, name: str) -> np.ndarray:
     """Return a column as (N,) numbers, NaN where it is empty.
 

@@ -22,7 +22,7 @@ from choices import UserError, require
 from circular import period
 from components import MOST_COMPONENTS, principal_components
 from datasets import StimulusSet
-from metadata import as_numbers, as_texts
+from metadata import as_numbers, as_texts, require_columns
 from utils import trained_on, write_json
 
 MOST_CLASSES = 50  # of a text column that was not asked for
@@ -182,8 +182,7 @@ def choose_columns(
     Raises:
         UserError: for a column that does not exist or is known of too few images, or where none is telling.
     """
-    unknown = [name for name in names if name not in dataset.columns]
-    require(not unknown, f"--columns: there is no {' or '.join(unknown)}; there are {', '.join(dataset.columns)}")
+    require_columns(dataset.columns, names)
     if names:
         chosen = {name: read_column(dataset, name) for name in names}
         for name, column in chosen.items():

@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import figures
 from latents import Run, embed, latents, open_run, outputs, save
 
-from choices import UserError, require
+from choices import UserError
+from metadata import require_columns
 from splits import natural_order
 from tracking import read_records
 
@@ -98,8 +99,7 @@ def draw_map(run: Run, columns: list[str]) -> figures.Figure:
 def choose_columns(run: Run, names: list[str]) -> dict[str, Sequence]:
     """Return the columns of these names; for none the most telling, those that the run was told of first."""
     columns = run.dataset.columns
-    unknown = [name for name in names if name not in columns]
-    require(not unknown, f"--columns: there is no {' or '.join(unknown)}; there are {', '.join(columns)}")
+    require_columns(columns, names)
     if names:
         return {name: columns[name] for name in names}
     told = [name for name in (run.dataset.label, run.dataset.group) if name not in (None, "folder")]

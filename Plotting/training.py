@@ -23,7 +23,7 @@ import circular
 from choices import UserError, require
 from datasets import StimulusSet
 from encoded import read_latents, snapshots
-from metadata import as_numbers
+from metadata import as_numbers, require_columns
 from utils import load_config, open_dataset
 
 MOST_MAPPED = 3000  # images
@@ -195,8 +195,7 @@ def find_images(dataset: StimulusSet, names: list[str]) -> list[int]:
 def choose_columns(dataset: StimulusSet, names: list[str]) -> dict[str, Sequence]:
     """Return the columns of these names; for none up to two telling ones, angles first."""
     columns = dataset.columns
-    unknown = [name for name in names if name not in columns]
-    require(not unknown, f"--columns: there is no {' or '.join(unknown)}; there are {', '.join(columns)}")
+    require_columns(columns, names)
     if names:
         return {name: columns[name] for name in names}
     categories = ("folder", dataset.label, dataset.group)

@@ -1,5 +1,7 @@
 """What several tests share: a small set of drawn faces, and the command line called in this process."""
 
+import contextlib
+import io
 import os
 import re
 import subprocess
@@ -98,6 +100,14 @@ def film(arena, noodle, tmp_path):
         return tmp_path / "weights" / name, out, err
 
     return run
+
+
+def train(words):
+    """Run main.py's command line in this process, silently."""
+    import main
+
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        assert main.main(words.split()) == 0
 
 
 def known(n_people=10, per_person=6, with_labels=True) -> StimulusSet:

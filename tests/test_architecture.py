@@ -78,7 +78,7 @@ MAY_IMPORT = {
     },
     "Plotting/figures": {"circular"},
     "Plotting/latents": {"augment", "choices", "datasets", "encoded", "objectives", "utils"},
-    "Plotting/report": {"choices", "splits", "tracking", "Plotting/figures", "Plotting/latents"},
+    "Plotting/report": {"choices", "metadata", "splits", "tracking", "Plotting/figures", "Plotting/latents"},
     "Plotting/training": {"choices", "circular", "datasets", "encoded", "metadata", "utils", "Plotting/figures"},
     "Resources/arena": set(),
     "Resources/faces": set(),

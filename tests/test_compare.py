@@ -1,8 +1,6 @@
 """Comparing latents: probes that tell what is there and nothing else, and an alignment that keeps its theorems."""
 
-import contextlib
 import csv
-import io
 import json
 import re
 
@@ -10,9 +8,8 @@ import compare
 import measures
 import numpy as np
 import pytest
-from conftest import refused
+from conftest import refused, train
 
-import main
 from datasets import StimulusSet
 
 N = 240
@@ -308,11 +305,6 @@ def film(tmp_path_factory):
         for i, angle in enumerate(angles):
             table.writerow([angle, "" if i % 10 == 5 else x[i].item(), "sad" if i % 2 else "glad", f"m{GROUPS[i]}"])
     return folder
-
-
-def train(words):
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        assert main.main(words.split()) == 0
 
 
 @pytest.fixture(scope="module")

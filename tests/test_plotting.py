@@ -1,6 +1,5 @@
 """Looking at a run: its latents, its map, its pictures, and the notebook that tells the story."""
 
-import contextlib
 import io
 import json
 import shutil
@@ -13,23 +12,17 @@ import numpy as np
 import pytest
 import report
 import torch
-from conftest import HERE, SMALL
+from conftest import HERE, SMALL, train
 from matplotlib.figure import Figure
 from nbclient import NotebookClient
 from PIL import Image
 
 import encoded
-import main
 from choices import UserError
 from objectives import OBJECTIVES
 
 NOTEBOOK = HERE / "Plotting" / "clustering.ipynb"
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-def train(words):
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        assert main.main(words.split()) == 0
 
 
 @pytest.fixture(scope="module")
