@@ -9,11 +9,39 @@ from pathlib import Path
 import numpy as np
 
 from choices import Size, UserError, require
+from metadata import listing
 from store import IN_MEMORY, Mapped, Store, fingerprint, read_header, told_bytes, told_shape
 
 MOST_DEFLATED = 1100  # a byte of deflate stands for at most 1032 bytes
 CHUNK = 2**26  # values
 IDX_PARTS = {"train": "train", "t10k": "test"}
+
+
+def beside(folder: Path, name: str) -> Path:
+    """Return a file that is named from a folder, or else from here."""
+    for path in (folder / name, Path(name)):
+        if path.is_file():
+            return path
+    there = listing(sorted(path.name for path in folder.glob("*") if path.is_file()))
+    raise UserError(f"no file {name} in {folder}, nor here; there are\n{there}")
+
+
+def find_array_file(folder: Path, name: str | None) -> Path:
+    """Return the array file that is meant: the path itself, the one of this name, or the only one there."""
+    require(
+        folder.exists(),
+        f"no folder {folder}; name one by --data_dir, or draw the built-in film: python Resources/simulate.py arena",
+    )
+    if folder.is_file():
+        require(name in (None, folder.name), f"--data_dir {folder} is a file, but --dataset names another, file={name}")
+        return folder
+    if name:
+        return beside(folder, name)
+    there = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".npy", ".npz"))
+    names = ", ".join(path.name for path in there)
+    require(bool(there), f"no .npy or .npz file in {folder}; name it, or its folder, by --data_dir")
+    require(len(there) == 1, f"{folder} holds {names}; say which are the images: --dataset arrays file=NAME")
+    return there[0]
 
 
 def open_array(path: Path, name: str | None, store: Store) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -51,23 +51,49 @@ def ridge_of_pixels(images: Tensor, target: Tensor) -> Callable[[Tensor], Tensor
         From images (B, C, H, W) to predictions (B, K); a column known of fewer than five images is predicted by its
         mean, and so is all of images that are the same.
     """
-    from sklearn.linear_model import RidgeCV
-    from sklearn.model_selection import KFold
-    from threadpoolctl import threadpool_limits
-
     pixels = images.flatten(1)  # (N, P)
     mean, components, variances = principal_components(pixels, MOST_COMPONENTS)
     scores = ((pixels - mean) @ components.T).double().cpu().numpy()  # (N, n_components)
     weights, bias = np.zeros((scores.shape[1], target.shape[1])), target.nanmean(0).double().cpu().numpy()
-    for column, wanted in enumerate(target.double().cpu().numpy().T):
-        known = np.isfinite(wanted)
-        if known.sum() < N_FOLDS or not len(components):
-            continue
-        strengths = STRENGTHS * known.sum() * float(variances[0])
-        ridge = RidgeCV(strengths, cv=KFold(N_FOLDS), scoring="neg_mean_squared_error")
-        with threadpool_limits(1):  # on a busy machine, threads of so small systems mostly wait: 20 times as long
-            ridge.fit(scores[known], wanted[known])
-        weights[:, column], bias[column] = ridge.coef_, ridge.intercept_
+    wanted = target.double().cpu().numpy()
+    masks, mask_index = np.unique(np.isfinite(wanted), axis=1, return_inverse=True)  # columns known of the same images
+    for i, known in enumerate(masks.T):
+        if known.sum() >= N_FOLDS and len(components):
+            columns = mask_index.ravel() == i
+            strengths = STRENGTHS * known.sum() * float(variances[0])
+            weights[:, columns], bias[columns] = ridge(scores[known], wanted[known][:, columns], strengths)
     filters = components.T @ torch.as_tensor(weights).to(pixels)  # (P, K)
     bias = torch.as_tensor(bias).to(pixels) - mean @ filters
     return lambda images: images.flatten(1) @ filters + bias
+
+
+def ridge(x: np.ndarray, y: np.ndarray, strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a ridge regression to each column, of the strength that errs least on five stretches in turn.
+
+    Args:
+        x: (N, P).
+        y: (N, K).
+        strengths: those to choose from, for each column of its own.
+
+    Returns:
+        (P, K) weights and (K,) bias.
+    """
+    from sklearn.model_selection import KFold
+    from threadpoolctl import threadpool_limits
+
+    errors = np.zeros((len(strengths), y.shape[1]))
+    with threadpool_limits(1):  # on a busy machine, threads of so small systems mostly wait: 20 times as long
+        for kept, left_out in KFold(N_FOLDS).split(x):
+            solve, inputs = _solver(x[kept], y[kept]), x[left_out] - x[kept].mean(0)
+            for i, strength in enumerate(strengths):
+                predicted = inputs @ solve(np.full(y.shape[1], strength)) + y[kept].mean(0)
+                errors[i] += np.square(predicted - y[left_out]).mean(0)
+        weights = _solver(x, y)(strengths[errors.argmin(0)])
+    return weights, y.mean(0) - x.mean(0) @ weights
+
+
+def _solver(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from the strength for each column to the weights (P, K) of its ridge regression."""
+    left, sizes, right = np.linalg.svd(x - x.mean(0), full_matrices=False)
+    projected = left.T @ (y - y.mean(0))  # (min(N, P), K)
+    return lambda strength: right.T @ (projected * (sizes[:, None] / (sizes[:, None] ** 2 + strength)))

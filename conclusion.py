@@ -9,39 +9,72 @@ from pathlib import Path
 
 import numpy as np
 
+from tracking import spread
+
 
 def conclude(training, flags, folder: Path, trackers: list) -> None:
-    """Judge the best weights beside the baselines, write result.json and a table per part, and say so."""
+    """Judge the best weights beside the baselines, write result.json and a table per part, and say so.
+
+    Of several repetitions the best on validation is judged in full, and the metrics of all are written beside.
+    """
     import utils
 
-    objective, dataset = training.objective, training.dataset
-    training.model.load_state_dict(training.best["model"])
+    objective, dataset, progress = training.objective, training.dataset, training.progress
+    best = progress.each[progress.chosen]
+    each = judge_repetitions(training, flags) if flags.repetitions > 1 else None
+    learner = training.single(best.weights)
     baselines = objective.baselines(*training.loaders["training"].dataset.excerpt(), training.model.encoder.latent_dim)
     result = {"metric": objective.metric, "direction": objective.direction, "test": None}
     for part in ("validation", "test"):
         if part not in training.loaders:
             continue
         feed, images = training.feeds[part], training.loaders[part]
-        evidence, result[part] = judge(training.learner, objective, feed, images, baselines)
+        evidence, result[part] = judge(learner, objective, feed, images, baselines)
         write_rows(folder / f"{part}.csv", dataset, training.parts[part], objective.rows(evidence, dataset.classes))
         if part == "validation":
-            show(training, flags, evidence, trackers)
+            show(training, learner, flags, evidence, trackers)
     result |= {
         "baselines": result["validation"].pop("baselines"),
         "leaks": training.leaks,
-        "ceiling": None,
-        "best_epoch": training.best["epoch"],
+        "best_epoch": best.epoch,
         "seconds": round(training.seconds, 2),
     }
+    result |= {"repetitions": each} if each else {}
     utils.write_json(folder / "result.json", result)
     lines = [told("validation", result["metric"], result["validation"] | {"baselines": result["baselines"]})]
     lines += [told("test", result["metric"], result["test"])] if result["test"] else []
+    lines += told_repetitions(result) if each else []
     lines.append(f"best epoch {result['best_epoch'] + 1}, {result['seconds']:.0f} s; written to {shown(folder)}")
     print("\n".join([*lines, f"pictures: python Plotting/report.py {shown(folder)}"]))
     sign, value = (1 if objective.direction == "max" else -1), result["validation"]["value"]
     better = [name for name, baseline in result["baselines"].items() if sign * baseline >= sign * value]
     if better:
         print(f"note: {' and '.join(better)} did as well or better on the validation images", file=sys.stderr)
+
+
+def judge_repetitions(training, flags) -> dict:
+    """Return the metrics of the best weights of each repetition, by part."""
+    from train import evaluate
+
+    each = training.progress.each
+    for index, best in enumerate(each):
+        training.model.put(best.weights, index)
+    told = {"seeds": [flags.seed + index for index in range(len(each))], "best_epochs": [best.epoch for best in each]}
+    for part in ("validation", "test"):
+        if part in training.feeds:
+            told[part] = evaluate(training.learner, training.feeds[part], training.judge)
+    return told
+
+
+def told_repetitions(result: dict) -> list[str]:
+    """Return what is said of all repetitions: the median of the metric, the 10th and the 90th percentile."""
+    each, lines = result["repetitions"], []
+    for part in ("validation", "test"):
+        if part in each:
+            median, low, high = spread(each[part][result["metric"]])
+            line = f"{len(each['seeds'])} repetitions, {part} {result['metric']}: median {median:.4g}, "
+            lines.append(line + f"10th to 90th percentile {low:.4g} to {high:.4g}")
+    return lines
 
 
 def judge(learner, objective, feed, images, baselines: dict) -> tuple[dict, dict]:
@@ -53,8 +86,8 @@ def judge(learner, objective, feed, images, baselines: dict) -> tuple[dict, dict
         baselines: functions from images to outputs, by name.
 
     Returns:
-        The evidence; and value, 95 % interval over groups (images, where there are none), n, all metrics, and those
-        of the baselines.
+        The evidence; and value, 95 % interval over groups (images, where there are none), n, all metrics, what these
+        can reach where that is known, and those of the baselines.
     """
     from train import join, predict
 
@@ -66,13 +99,14 @@ def judge(learner, objective, feed, images, baselines: dict) -> tuple[dict, dict
     dataset, indices = feed.dataset.dataset, feed.dataset.indices.tolist()
     grouped = dataset.unit and len(set(dataset.columns[dataset.unit])) > 1
     groups = np.asarray(dataset.columns[dataset.unit] if grouped else dataset.ids)[indices]
-    metrics = objective.metrics(evidence)
+    metrics, trials = objective.metrics(evidence), dataset.trials_of(indices)
     return evidence, {
         "value": metrics[objective.metric],
         "interval": objective.interval(evidence, groups),
         "n": len(indices),
         "n_groups": len(set(groups)) if grouped else None,
         "metrics": metrics,
+        "ceiling": None if trials is None else objective.ceiling(trials),
         "baselines": {name: one[objective.metric] for name, one in compared.items()},
         "baseline_metrics": compared,
     }
@@ -89,29 +123,28 @@ def write_rows(path: Path, dataset, indices: list[int], rows: dict[str, list]) -
         writer.writerows(zip(*table.values(), strict=True))
 
 
-def show(training, flags, evidence: dict, trackers: list) -> None:
+def show(training, learner, flags, evidence: dict, trackers: list) -> None:
     """Send what can be looked at to the trackers: the confusion matrix, and reconstructions where asked for."""
-    epoch = training.best["epoch"]
+    epoch = training.progress.each[training.progress.chosen].epoch
     if "label" in evidence:
         counts = training.objective.confusion(evidence).tolist()
         for tracker in trackers:
             tracker.confusion(counts, training.dataset.classes, epoch)
     if flags.log_images:
-        pixels = side_by_side(training)
+        pixels = side_by_side(training, learner)
         for tracker in trackers:
             tracker.image("reconstructions", pixels, epoch)
 
 
-def side_by_side(training):
+def side_by_side(training, learner):
     """Return (H, W, C) uint8: up to 8 validation images above their reconstructions."""
     import torch
     from torchvision.utils import make_grid
 
     images = next(iter(training.loaders["validation"]))[0][:8]
     fed = next(iter(training.feeds["validation"]))[0][:8]
-    training.learner.eval()
     with torch.no_grad():
-        output = training.objective.output(training.learner(fed))
+        output = training.objective.output(learner(fed))
     grid = make_grid(torch.cat([images, output]).clamp(0, 1), nrow=len(images))
     return (grid * 255).byte().permute(1, 2, 0).cpu().numpy()
 
@@ -123,6 +156,9 @@ def told(part: str, metric: str, judged: dict) -> str:
     groups = f" in {judged['n_groups']} groups" if judged["n_groups"] else ""
     line = f"{part} {metric} {judged['value']:.4g}  {reach}  n = {judged['n']} images{groups}"
     line += "".join(f"  {name} {value:.4g}" for name, value in judged["baselines"].items())
+    if judged["ceiling"]:
+        highest = judged["ceiling"][metric]
+        line += f"  ceiling {highest:.4g}, of which {judged['value'] / highest:.1%} is reached"
     others = [f"{name} {value:.4g}" for name, value in judged["metrics"].items() if name != metric]
     return line + (f"\n{'':{len(part)}} {'  '.join(others)}" if others else "")
 

@@ -1,5 +1,6 @@
 """Convolutional encoder and its mirror image, the decoder, for images of any size."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
@@ -8,7 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from choices import UserError, require
-from networks import ACTIVATIONS, ENCODERS, HEADS, Activation, Encoder, Head
+from networks import (
+    ACTIVATIONS,
+    ENCODERS,
+    HEADS,
+    Activation,
+    Encoder,
+    Head,
+    Scale,
+    laplacian,
+    require_penalties,
+)
 
 CHANNELS = (64, 64, 128)
 
@@ -19,12 +30,20 @@ class Conv(Encoder):
 
     Args:
         image_shape: (C, H, W).
-        latent_dim: D; 16 if None.
+        latent_dim: D; 16 if None. Not to be given with latent=maps.
         channels: of each convolution.
-        kernel: side of its filters, px.
+        kernel: side of its filters, px; one for all convolutions or one for each.
         activation: after each convolution.
-        beta: above 0 makes the latent variational; what a nat of its divergence weighs beside the loss summed over
-            outputs (pixels), so 1 is the textbook's.
+        latent: linear is a linear layer on top of the last convolution; maps is what that gives itself.
+        pool: halve the image between two convolutions.
+        pad: keep the size of the image at its edges; else it loses kernel - 1 px with each convolution.
+        smooth: what the roughness (Laplacian) of the first filters weighs beside the loss summed over outputs.
+        group: what weighs there that later filters read many channels in place of few (group sparsity).
+        beta: above 0 makes a linear latent variational; what a nat of its divergence weighs beside the loss summed
+            over outputs (pixels), so 1 is the textbook's.
+        scale: zscore subtracts the mean of all training pixels and divides by their standard deviation.
+
+    Source: penalties as of Klindt et al. 2017, arXiv:1711.02653.
     """
 
     prefers_bf16 = True
@@ -35,22 +54,68 @@ class Conv(Encoder):
         latent_dim: int | None,
         *,
         channels: tuple[int, ...] = CHANNELS,
-        kernel: int = 3,
+        kernel: tuple[int, ...] = (3,),
         activation: Activation = "relu",
+        latent: Literal["linear", "maps"] = "linear",
+        pool: bool = True,
+        pad: bool = True,
+        smooth: float = 0.0,
+        group: float = 0.0,
         beta: float = 0.0,
+        scale: Scale = "none",
     ) -> None:
-        super().__init__()
-        height, width = halvings(image_shape, channels, kernel, "encoder 'conv'")[-1]
-        self.latent_dim = latent_dim or 16
-        self.channels, self.kernel, self.activation = channels, kernel, activation
+        super().__init__(scale)
+        who = "encoder 'conv'"
+        require_penalties(who, {"smooth": smooth, "group": group})
+        require(
+            len(kernel) in (1, len(channels)),
+            f"{who}: kernel={','.join(map(str, kernel))} names {len(kernel)} sides for {len(channels)} convolutions",
+        )
+        kernels = kernel * len(channels) if len(kernel) == 1 else kernel
+        sizes = map_sizes(image_shape, channels, kernels, who, pool=pool, pad=pad)
+        self.channels, self.kernel, self.activation = channels, kernels[0], activation
+        self.smooth, self.group = smooth, group
         stages = {}
         for i, (n_in, n_out) in enumerate(pairwise((image_shape[0], *channels))):
-            layers = [nn.MaxPool2d(2)] if i else []
-            layers += [nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2, bias=False)]
+            layers = [nn.MaxPool2d(2)] if i and pool else []
+            layers += [nn.Conv2d(n_in, n_out, kernels[i], padding=kernels[i] // 2 if pad else 0, bias=False)]
             stages[f"conv{i + 1}"] = nn.Sequential(*layers, nn.BatchNorm2d(n_out), ACTIVATIONS[activation]())
-        n_features = channels[-1] * height * width
-        latent = self.latent_layer(n_features, beta)
-        self.stages = nn.ModuleDict(stages | {"latent": nn.Sequential(nn.Flatten(), Evened(latent))})
+        maps = (channels[-1], *sizes[-1])
+        if latent == "maps":
+            require(
+                latent_dim is None, f"{who}: latent=maps has the numbers that its maps make; leave out --latent_dim"
+            )
+            require(beta == 0, f"{who}: beta= is of latent=linear, and maps are not variational")
+            self.latent_shape = maps
+            stages[f"conv{len(channels)}"].append(nn.Flatten())
+            self.stages = nn.ModuleDict(stages)
+        else:
+            self.latent_dim = latent_dim or 16
+            layer = self.latent_layer(math.prod(maps), beta)
+            self.stages = nn.ModuleDict(stages | {"latent": nn.Sequential(nn.Flatten(), Evened(layer))})
+
+    def filters(self) -> list[Tensor]:
+        """Return the weights (channels, channels before, kernel, kernel) of each convolution."""
+        return [layer.weight for layer in self.modules() if isinstance(layer, nn.Conv2d)]
+
+    def receptive_fields(self) -> Tensor:
+        """Return (F, kernel, kernel): the filters of the first convolution, of its first channel."""
+        return self.filters()[0][:, 0]
+
+    def regularizer(self) -> Tensor | float:
+        first, *later = self.filters()
+        penalty = super().regularizer()
+        penalty += self.smooth * laplacian(first) if self.smooth else 0.0
+        return penalty + (self.group * sum(map(group_sparsity, later)) if self.group else 0.0)
+
+
+def group_sparsity(filters: Tensor) -> Tensor:
+    """Return the sum over filters (F, C, H, W) of the sum of the norms of their channels, beside their own norm.
+
+    Source: Klindt et al. 2017, arXiv:1711.02653.
+    """
+    squares = filters.square().sum((2, 3))  # (F, C)
+    return ((squares + 1e-12).sqrt().sum(1) / (squares.sum(1) + 1e-8).sqrt()).sum()
 
 
 class Evened(nn.Module):
@@ -103,7 +168,7 @@ class ConvHead(Head):
         channels = getattr(encoder, "channels", CHANNELS) if channels is None else channels
         kernel = getattr(encoder, "kernel", 3) if kernel is None else kernel
         active = ACTIVATIONS[activation or getattr(encoder, "activation", "relu")]
-        *self.sizes, smallest = halvings(output_shape, channels, kernel, "head 'conv'")
+        *self.sizes, smallest = map_sizes(output_shape, channels, [kernel] * len(channels), "head 'conv'")
         self.seed = nn.Sequential(
             nn.Linear(encoder.latent_dim, channels[-1] * smallest[0] * smallest[1]),
             nn.Unflatten(1, (channels[-1], *smallest)),
@@ -133,22 +198,40 @@ class ConvHead(Head):
         self.last.bias.zero_()
 
 
-def halvings(shape: Sequence[int], channels: Sequence[int], kernel: int, who: str) -> list[tuple[int, int]]:
-    """Return height and width at each convolution, halved from one to the next.
+def map_sizes(
+    shape: Sequence[int],
+    channels: Sequence[int],
+    kernels: Sequence[int],
+    who: str,
+    *,
+    pool: bool = True,
+    pad: bool = True,
+) -> list[tuple[int, int]]:
+    """Return height and width of what each convolution gives.
 
     Args:
         shape: (C, H, W).
+        kernels: the side of the filters of each.
         who: the part that asks, for errors.
+        pool: whether images are halved from one to the next.
+        pad: whether images keep their size at the edges.
 
     Raises:
-        UserError: for channels or a kernel that cannot be, or images too small to be halved so often.
+        UserError: for channels or kernels that cannot be, or images too small for so many.
     """
     require(bool(channels) and min(channels) >= 1, f"{who}: channels={channels} needs numbers of at least 1")
-    require(kernel >= 3 and kernel % 2 == 1, f"{who}: kernel={kernel} must be odd, and 3 at least")
-    least, most = 2 ** (len(channels) - 1), min(shape[1:]).bit_length()
+    odd = all(kernel >= 3 and kernel % 2 == 1 for kernel in kernels)
+    require(odd, f"{who}: kernel={','.join(map(str, kernels))} must be odd, and 3 at least")
+    halved, lost = [2 if i and pool else 1 for i in range(len(kernels))], [0 if pad else side - 1 for side in kernels]
+    least = 1
+    for half, less in zip(reversed(halved), reversed(lost), strict=True):
+        least = (least + less) * half
     require(
         min(shape[1:]) >= least,
         f"{who}: {len(channels)} channels need images of {least}x{least} at least, not {shape[1]}x{shape[2]}; "
-        f"name fewer: channels={','.join(['64'] * most)}",
+        "name fewer: channels=64",
     )
-    return [(shape[1] >> i, shape[2] >> i) for i in range(len(channels))]
+    sizes = [tuple(shape[1:])]
+    for half, less in zip(halved, lost, strict=True):
+        sizes.append(tuple(side // half - less for side in sizes[-1]))
+    return sizes[1:]

@@ -20,8 +20,10 @@ from torch import Tensor
 import v1
 from arrays import (
     as_images,
+    beside,
     choose_white,
     download_idx,
+    find_array_file,
     find_idx,
     open_array,
     read_idx,
@@ -78,6 +80,7 @@ class StimulusSet:
         label, group: the columns that hold the class and the person (animal, recording) or None.
         in_blocks: whether frames were cut into blocks, the column `block`.
         responses: (N, n_neurons) float32, NaN where a neuron was not recorded, or None.
+        neurons: the name of each column of responses, region/number.
         values: (N, K) float32, the columns that are to be predicted, or None; see `aim_at`.
         digest: of the pixels, where ids are mere numbers and so tell nothing of the images; else None.
         skipped: files left out because they could not be read.
@@ -94,6 +97,7 @@ class StimulusSet:
         label: str | None = None,
         group: str | None = None,
         responses: Tensor | None = None,
+        neurons: Sequence[str] = (),
         skipped: Sequence[str] = (),
         notes: Sequence[str] = (),
     ) -> None:
@@ -107,6 +111,7 @@ class StimulusSet:
         self.in_blocks = False
         self.digest: str | None = None
         self.responses = responses
+        self.neurons = neurons
         self.values: Tensor | None = None
         self.skipped = list(skipped)
         self.notes = list(notes)
@@ -157,6 +162,10 @@ class StimulusSet:
         indices = indices.to(self.images.device)
         batch = {"image": _gather(self.images, indices, device).float().div_(self.max_value)}
         return batch | {name: _gather(values, indices, device) for name, values in self._targets().items()}
+
+    def trials_of(self, indices: Sequence[int]) -> np.ndarray | None:
+        """Return (T, n, n_neurons) responses to each presentation of images; None where one was not repeated."""
+        return None
 
     def aim_at(self, names: Sequence[str]) -> None:
         """Give every sample `values` (B, K), the numbers of these columns; NaN where one is empty.
@@ -239,7 +248,7 @@ class Folder(StimulusSet):
         columns = {"folder": [path.parent.absolute().name for path in paths]}
         notes = []
         if metadata:
-            table = _beside(source.folder, metadata)
+            table = beside(source.folder, metadata)
             read, unfit, over = join_table(table, ids)
             told = f"{len(over)} rows of {table} name no image, such as '{over[0]}'" if over else ""
             missing = f"have no row in {table}" + (f" ({told})" if over else "")
@@ -298,7 +307,7 @@ class Arrays(StimulusSet):
     ) -> None:
         require_white(max_value)
         require(bool(metadata) or not columns, "dataset 'arrays': columns= names those of a table; add metadata=FILE")
-        path = _the_file(source.folder, file)
+        path = find_array_file(source.folder, file)
         images, beside = open_array(path, array, source.store)
         images = as_images(images, size, path)
         n_images = len(images)
@@ -307,7 +316,7 @@ class Arrays(StimulusSet):
             if one.dtype.kind in "biufUS":
                 merge(known, read_array_columns(one, [name], f"array '{name}' of {path}"))
         if metadata:
-            merge(known, _read_table(_beside(path.parent, metadata), columns, n_images))
+            merge(known, _read_table(beside(path.parent, metadata), columns, n_images))
         white, notes = choose_white(images, max_value, str(path))
         super().__init__(
             images,
@@ -408,7 +417,6 @@ class V1(StimulusSet):
     are `region`, `part` (train: shown once; test: shown repeatedly) and `image`, the same for the same picture.
 
     Attributes:
-        neurons: the name of each column of responses, region/number.
         repeated: (n,) indices of the images that were shown repeatedly.
         trials: (T, n, n_neurons) their responses in each presentation, NaN where there was none.
 
@@ -431,7 +439,6 @@ class V1(StimulusSet):
         for region, part in zip(columns["region"], columns["part"], strict=True):
             ids.append(f"{region}/{part}/{number[region, part]:04}")
             number[region, part] += 1
-        self.neurons = [f"{region.name}/{i}" for region in recorded for i in range(region.n_neurons)]
         self.repeated = torch.tensor([i for i, part in enumerate(columns["part"]) if part == "test"], dtype=torch.int64)
         self.trials = torch.from_numpy(trials)[:, self.repeated]
         super().__init__(
@@ -441,8 +448,14 @@ class V1(StimulusSet):
             columns=columns,
             group="image",
             responses=torch.from_numpy(responses),
+            neurons=[f"{region.name}/{i}" for region in recorded for i in range(region.n_neurons)],
             notes=[note for region in recorded for note in region.notes],
         )
+
+    def trials_of(self, indices: Sequence[int]) -> np.ndarray | None:
+        row = {index: i for i, index in enumerate(self.repeated.tolist())}
+        known = len(self.trials) > 1 and set(indices) <= row.keys()
+        return self.trials[:, [row[index] for index in indices]].numpy() if known else None
 
 
 def _as_tensor(images: Tensor | np.ndarray) -> Tensor:
@@ -476,33 +489,6 @@ def _digest(images: Tensor) -> str:
 def _numbered(n: int) -> list[str]:
     digits = len(str(n - 1))
     return [f"{i:0{digits}}" for i in range(n)]
-
-
-def _beside(folder: Path, name: str) -> Path:
-    """Return a file that is named from a folder, or else from here."""
-    for path in (folder / name, Path(name)):
-        if path.is_file():
-            return path
-    there = listing(sorted(path.name for path in folder.glob("*") if path.is_file()))
-    raise UserError(f"no file {name} in {folder}, nor here; there are\n{there}")
-
-
-def _the_file(folder: Path, name: str | None) -> Path:
-    """Return the array file that is meant: the path itself, the one of this name, or the only one there."""
-    require(
-        folder.exists(),
-        f"no folder {folder}; name one by --data_dir, or draw the built-in film: python Resources/simulate.py arena",
-    )
-    if folder.is_file():
-        require(name in (None, folder.name), f"--data_dir {folder} is a file, but --dataset names another, file={name}")
-        return folder
-    if name:
-        return _beside(folder, name)
-    there = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".npy", ".npz"))
-    names = ", ".join(path.name for path in there)
-    require(bool(there), f"no .npy or .npz file in {folder}; name it, or its folder, by --data_dir")
-    require(len(there) == 1, f"{folder} holds {names}; say which are the images: --dataset arrays file=NAME")
-    return there[0]
 
 
 def _read_table(path: Path, columns: tuple[str, ...], n_images: int) -> Columns:

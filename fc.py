@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from choices import UserError, require
 from components import principal_components
-from networks import ACTIVATIONS, ENCODERS, HEADS, Activation, Encoder, Head
+from networks import ACTIVATIONS, ENCODERS, HEADS, Activation, Encoder, Head, laplacian, require_penalties
 
 RIDGE = 1e-3  # keeps the linear start of a decoder stable where latents nearly repeat each other
 
@@ -106,15 +106,42 @@ class FullyConnectedHead(Head):
 
 @HEADS.add("linear")
 class Linear(Head):
-    """One linear layer."""
+    """One linear layer.
 
-    def __init__(self, encoder: Encoder, output_shape: tuple[int, ...]) -> None:
+    Args:
+        encoder: whose latent it takes.
+        output_shape: shape of one prediction.
+        l1, l2: what the absolute, and the squared, weights weigh beside the loss summed over outputs.
+        smooth: what the roughness (Laplacian) of an output's weights weighs there, if the latent is an image or maps.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        output_shape: tuple[int, ...],
+        *,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        smooth: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.output_shape = output_shape
+        require_penalties("head 'linear'", {"l1": l1, "l2": l2, "smooth": smooth})
+        require(
+            not smooth or len(encoder.latent_shape) == 3,
+            "head 'linear': smooth= is of weights of an image or of maps; take --encoder identity, or leave it out",
+        )
+        self.l1, self.l2, self.smooth = l1, l2, smooth
+        self.output_shape, self.latent_shape = output_shape, encoder.latent_shape
         self.layer = nn.Linear(encoder.latent_dim, math.prod(output_shape))
 
     def forward(self, latent: Tensor) -> Tensor:
         return self.layer(latent).unflatten(1, self.output_shape)  # (B, ...)
+
+    def regularizer(self) -> Tensor | float:
+        weights = self.layer.weight  # (outputs, D)
+        penalty = self.l1 * weights.abs().sum() if self.l1 else 0.0
+        penalty += self.l2 * weights.square().sum() if self.l2 else 0.0
+        return penalty + (self.smooth * laplacian(weights.unflatten(1, self.latent_shape)) if self.smooth else 0.0)
 
 
 def stack(widths: Sequence[int], activation: Activation) -> list[nn.Module]:

@@ -149,6 +149,9 @@ def build_parser() -> Parser:
     add("--n_epochs", type=positive, default=40, help="epochs in all, also when resuming")
     add("--patience", type=positive, help="stop after this many epochs without a better validation metric")
     add("--seed", type=int, default=42, help="of split, weights, shuffling and augmentation")
+    add("--repetitions", type=positive, default=1, metavar="R",
+        help="train R networks at once, of this --seed and the next ones; they share the split")  # fmt: skip
+    add("--split_seed", type=int, help="of the split; --seed if none is given")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:1")
 
     add = parser.add_argument_group("sessions").add_argument
@@ -204,6 +207,8 @@ def parse(words: list[str]) -> argparse.Namespace:
             f"--fresh_stages {flags.fresh_stages} start anew, but only {flags.trainable_stages} train; raise "
             "--trainable_stages"
         )
+    if flags.latents_every and flags.repetitions > 1:
+        raise UserError("--latents_every follows one network, and --repetitions trains several; leave one of them out")
     if flags.test and not flags.load_dir:
         raise UserError("--test judges a run; name it by --load_dir")
     resolve(flags, base)

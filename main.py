@@ -200,6 +200,7 @@ def write_latents(training: Training, path: Path) -> None:
 def loop(training: Training, flags, folder: Path, trackers: list, console, interrupt: Interrupt) -> bool:
     """Train, log, save and keep the best weights; returns False where it was interrupted."""
     import utils
+    from repetitions import records_of_each
     from tracking import Punctuated
     from train import fit
 
@@ -216,7 +217,7 @@ def loop(training: Training, flags, folder: Path, trackers: list, console, inter
         training.learner,
         batches,
         training.feeds["validation"],
-        training.objective,
+        training.judge,
         training.optimizer,
         start_epoch=training.start_epoch,
         n_epochs=flags.n_epochs,
@@ -227,17 +228,16 @@ def loop(training: Training, flags, folder: Path, trackers: list, console, inter
         training.schedule.step()
         training.seconds = before + time.monotonic() - started
         if metric in record:
-            rank = training.objective.rank(record)
-            if training.best is None or rank > tuple(training.best["rank"]):
-                weights = {key: value.detach().cpu().clone() for key, value in training.model.state_dict().items()}
-                training.best = {"epoch": epoch, "rank": list(rank), "model": weights}
+            ranks = [training.objective.rank(one) for one in records_of_each(record, flags.repetitions)]
+            training.progress.take(epoch, ranks, training.model)
+            training.paces.n_drops = training.progress.n_drops()
         for tracker in trackers:
             tracker.log(record)
-        waited = epoch - training.best["epoch"] if training.best else 0
-        last = epoch + 1 == flags.n_epochs or (flags.patience and metric in record and waited >= flags.patience)
+        last = epoch + 1 == flags.n_epochs or training.progress.finished
         if last or interrupt.asked or (epoch + 1) % flags.save_every == 0:
-            state = snapshot(training, epoch)
-            utils.save_session(folder, epoch, training.model, training.optimizer, state, keep_all=flags.keep == "all")
+            state, best = snapshot(training, epoch), training.progress.best_weights
+            keep_all = flags.keep == "all"
+            utils.save_session(folder, epoch, training.model, training.optimizer, state, best, keep_all=keep_all)
         if last:
             break
         if interrupt.asked:

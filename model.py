@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import conv  # noqa: F401  (each file of encoders and heads fills the tables)
+import cortex  # noqa: F401
 import fc  # noqa: F401
 import reductions  # noqa: F401
 import resnet  # noqa: F401
@@ -28,6 +29,8 @@ class Model(nn.Module):
         n_outputs: numbers in a prediction, over which a loss is the mean.
         frozen: names of the stages that do not train.
     """
+
+    n_repetitions = 1
 
     def __init__(
         self, encoder: Encoder, head: Head, precision: Literal["fp32", "bf16"] = "fp32", n_outputs: int = 1
@@ -59,8 +62,8 @@ class Model(nn.Module):
         return dict(self.encoder.stages) | {"head": self.head}
 
     def regularizer(self) -> Tensor | float:
-        """Return the penalty of all parts."""
-        return self.encoder.regularizer() / self.n_outputs + self.head.regularizer()
+        """Return the penalty of all parts, beside a loss that is the mean over outputs."""
+        return (self.encoder.regularizer() + self.head.regularizer()) / self.n_outputs
 
     def freeze(self, n_trainable: int) -> None:
         """Let only the last stages train; the others keep their weights and their batch-norm statistics.
@@ -93,6 +96,14 @@ class Model(nn.Module):
     def after_encoding(self) -> "Model":
         """Return a model with the same head that takes latents in place of images."""
         return Model(Encoded(self.encoder.latent_dim), self.head, self.precision, self.n_outputs)
+
+    def weights(self, index: int = 0) -> dict[str, Tensor]:
+        """Return a copy of all weights."""
+        return {name: values.detach().cpu().clone() for name, values in self.state_dict().items()}
+
+    def put(self, weights: dict[str, Tensor], index: int = 0) -> None:
+        """Take these weights."""
+        self.load_state_dict(weights)
 
     @torch.no_grad()
     def start_head(self, x: Tensor, target: Tensor, link: Callable[[Tensor], Tensor]) -> None:

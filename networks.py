@@ -1,6 +1,7 @@
 """What an encoder (image to latent) and a head (latent to prediction) are, and the tables of both."""
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -10,6 +11,7 @@ from choices import Table, require
 
 ENCODERS = Table("encoder")
 HEADS = Table("head")
+Scale = Literal["none", "zscore"]
 Activation = Literal["relu", "leakyrelu", "gelu", "silu", "softplus", "tanh", "sigmoid"]
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -20,6 +22,23 @@ ACTIVATIONS = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
 }
+
+
+class ZScore(nn.Module):
+    """Subtracts the mean of all training pixels, and divides by their standard deviation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(()))
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.addcmul(self.shift, images, self.scale)
+
+    def fit(self, images: Tensor) -> None:
+        """Learn from training images (N, C, H, W)."""
+        self.scale.copy_(1 / images.std().clamp(min=1e-6))
+        self.shift.copy_(-images.mean() * self.scale)
 
 
 class Variational(nn.Linear):
@@ -51,27 +70,42 @@ class Encoder(nn.Module):
 
     Attributes:
         stages: the parts in the order they run; empty where nothing of it is trained.
-        latent_dim: D.
+        latent_shape: (D,), or (C, H, W) where the latent is maps, whose values stand one after another in it.
         prefers_bf16: whether half precision makes it faster; None where the head is to decide.
         encodes_once: whether an image has to be encoded once and for all, so is never augmented.
         pickled: what of it no file of tensors can hold; only a pickle, which runs code when opened.
     """
 
     stages: nn.ModuleDict
-    latent_dim: int
+    latent_shape: tuple[int, ...]
     prefers_bf16: bool | None = False
     encodes_once = False
     pickled: object | None = None
     beta = 0.0
 
+    def __init__(self, scale: Scale = "none") -> None:
+        super().__init__()
+        self.scaling = ZScore() if scale == "zscore" else nn.Identity()
+
+    @property
+    def latent_dim(self) -> int:
+        """D, all numbers of the latent."""
+        return math.prod(self.latent_shape)
+
+    @latent_dim.setter
+    def latent_dim(self, n: int) -> None:
+        self.latent_shape = (n,)
+
     def forward(self, images: Tensor) -> Tensor:
-        latent = images
+        latent = self.scaling(images)
         for stage in self.stages.values():
             latent = stage(latent)
         return latent  # (B, D)
 
     def fit(self, images: Tensor) -> None:
-        """Learn from training images (N, C, H, W) what is learned before the loop; nothing, unless it does."""
+        """Learn from training images (N, C, H, W) what is learned before the loop."""
+        if isinstance(self.scaling, ZScore):
+            self.scaling.fit(images)
 
     def summary(self) -> str:
         """Return what the user should know of what was learned before the loop, or nothing."""
@@ -108,5 +142,24 @@ class Head(nn.Module):
         """Learn from wanted predictions (N, ...) what is learned before the loop; called where needs_fit is true."""
 
     def regularizer(self) -> Tensor | float:
-        """Return the penalty that is added to the loss."""
+        """Return the penalty that is added to the loss summed over outputs."""
         return 0.0
+
+
+def laplacian(filters: Tensor) -> Tensor:
+    """Return the sum of squares of the second differences of filters (..., H, W), each beside its norm.
+
+    A filter is taken as 0 beyond its edge. Dividing by the norm makes the penalty tell of shape and not of size.
+
+    Source: Klindt et al. 2017, arXiv:1711.02653.
+    """
+    flat = filters.flatten(0, -3)[:, None]  # (F, 1, H, W)
+    kernel = flat.new_tensor([[0.25, 0.5, 0.25], [0.5, -3.0, 0.5], [0.25, 0.5, 0.25]])
+    rough = nn.functional.conv2d(flat, kernel[None, None], padding=1).square().sum((1, 2, 3))  # (F,)
+    return (rough / flat.square().sum((1, 2, 3)).clamp(min=1e-8)).sum()
+
+
+def require_penalties(who: str, penalties: Mapping[str, float]) -> None:
+    """Raise UserError for a penalty below 0."""
+    for name, value in penalties.items():
+        require(0 <= value < math.inf, f"{who}: {name}={value} must be 0 or more")

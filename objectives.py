@@ -1,10 +1,11 @@
 """Objectives: what to predict, how wrong a prediction is, and what we report.
 
 An objective knows samples and predictions; it knows no encoder, optimizer or file.
-To add one: a class under @OBJECTIVES.add("name") in this file. Nothing else changes.
+To add one: a class under @OBJECTIVES.add("name") in this file, or in a new one that is imported here. Nothing else
+changes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,149 +15,13 @@ from scipy.special import expit, logit
 from torch import Generator, Tensor
 
 import circular
+import responses  # noqa: F401  (it fills the table)
+from aims import OBJECTIVES, Evidence, Objective, Predictor
 from augment import Noise
-from choices import Table, UserError, require
+from choices import UserError, require
 from components import principal_components, ridge_of_pixels
+from intervals import wilson
 from losses import link_of, named_loss, output_of
-
-OBJECTIVES = Table("objective")
-MOST_GROUPS = 1000
-
-Evidence = dict[str, Tensor]
-Predictor = Callable[[Tensor], Tensor]
-
-
-class Objective:
-    """What every objective offers.
-
-    Attributes:
-        needs: what a sample must hold.
-        columns: of the metadata, numbers that are to be predicted; a sample holds them as `values` (B, K).
-        draws: whether the input of a sample is drawn anew each time.
-        learned: what it has learned from the training images, as config.json can hold it.
-        metric: the metric that chooses the best epoch.
-        direction: whether the best metric is the "min" or the "max".
-        pictured_as: what pictures show how held-out images came out.
-
-    A *prediction* is what the head returns (logits, say), an *output* is what it means (probabilities), and
-    *evidence* is what must be kept of each image to compute the metrics of a whole split.
-    """
-
-    needs: tuple[str, ...] = ("image",)
-    columns: tuple[str, ...] = ()
-    draws = False
-    metric: str
-    direction: Literal["min", "max"]
-    pictured_as: Literal["reconstructions", "classes", "directions", "numbers"]
-
-    def __init__(self) -> None:
-        self.learned: dict[str, list[float]] = {}
-
-    def check(self, provides: list[str], classes: list[str]) -> None:
-        """Raise UserError if the dataset lacks what this objective needs."""
-        missing = [need for need in self.needs if need not in provides]
-        if missing:
-            raise UserError(
-                f"this objective needs {' and '.join(missing)}, but the dataset provides only {', '.join(provides)}; "
-                "try --objective reconstruct"
-            )
-
-    def check_values(self, values: Tensor) -> None:
-        """Raise UserError if these are no values (N, K) of its columns."""
-
-    def known(self, values: Tensor) -> Tensor:
-        """Return (N,) bool: of which images enough of its columns (N, K) is known to predict something."""
-        return values.isfinite().all(1)
-
-    def notes(self, augmentations: list) -> list[str]:
-        """Return what the user should know of these augmentations."""
-        return []
-
-    def output_shape(self, image_shape: tuple[int, int, int], classes: list[str]) -> tuple[int, ...]:
-        """Return the shape of one prediction."""
-        raise NotImplementedError
-
-    def pair(self, sample: dict[str, Tensor], draw: Generator) -> tuple[Tensor, Tensor]:
-        """Return the network's input and the target of a batch of samples.
-
-        Args:
-            sample: as of `StimulusSet.sample`; and `turn` (B, 2, 2), what augmentation did to a vector x, y in px.
-            draw: gives what is drawn.
-        """
-        raise NotImplementedError
-
-    def learn(self, target: Tensor) -> None:
-        """Learn from the training images' targets what losses and outputs rest on; nothing, unless it does."""
-
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return the mean loss over the batch, a scalar."""
-        raise NotImplementedError
-
-    def link(self, target: Tensor) -> Tensor:
-        """Return the prediction that would mean this target (for reconstruct bce: the logits)."""
-        return target
-
-    def output(self, prediction: Tensor) -> Tensor:
-        """Return what a prediction means."""
-        return prediction
-
-    def evidence(self, output: Tensor, target: Tensor) -> Evidence:
-        """Return what is kept of each image, (B, ...) each."""
-        raise NotImplementedError
-
-    def metrics(self, evidence: Evidence) -> dict[str, float]:
-        """Return the metrics of a whole split."""
-        raise NotImplementedError
-
-    def baselines(self, x: Tensor, target: Tensor, latent_dim: int) -> dict[str, Predictor]:
-        """Fit what a prediction must beat on the training images; returns functions from input to output."""
-        raise NotImplementedError
-
-    def rows(self, evidence: Evidence, classes: list[str]) -> dict[str, list]:
-        """Return the columns of the table that has a row per image."""
-        raise NotImplementedError
-
-    def rank(self, record: dict[str, float]) -> tuple[float, float]:
-        """Return what orders the validated epochs, the best highest: the main metric, and at a tie the loss."""
-        sign = 1 if self.direction == "max" else -1
-        return sign * record[f"validation/{self.metric}"], -record["validation/loss"]
-
-    def interval(self, evidence: Evidence, groups: np.ndarray) -> tuple[float, float] | None:
-        """Return the 95 % interval of the main metric by leaving out one group of images at a time.
-
-        It is computed on a scale that has no end, see `unbounded`, so that it never tells of what cannot be.
-
-        Args:
-            evidence: of a whole split, (N, ...) each.
-            groups: (N,) the person (animal, recording) of each image, or a name of its own.
-
-        Returns:
-            The two ends; None for a single group, which tells nothing of others.
-
-        Source: delete-a-group jackknife with Student's t, Kott 2001, Journal of Official Statistics 17(4).
-        """
-        from scipy.stats import t
-
-        codes = np.random.default_rng(0).permutation(len(set(groups)))[np.unique(groups, return_inverse=True)[1]]
-        codes %= MOST_GROUPS  # more are merged at random
-        n_groups = int(codes.max()) + 1
-        if n_groups < 2:
-            return None
-        left_out = ({key: value[codes != code] for key, value in evidence.items()} for code in range(n_groups))
-        values = np.array([self.metrics(rest)[self.metric] for rest in left_out])
-        value = self.metrics(evidence)[self.metric]
-        scale, back = self.unbounded()
-        with np.errstate(divide="ignore"):
-            scaled, middle = scale(values), scale(value)
-        if not np.isfinite([*scaled, middle]).all():  # a metric at the end of its range
-            back, scaled, middle = np.array, values, value
-        half = t.ppf(0.975, n_groups - 1) * np.std(scaled) * np.sqrt(n_groups - 1)
-        low, high = sorted(float(back(end)) for end in (middle - half, middle + half))
-        return low, high
-
-    def unbounded(self) -> tuple[Callable, Callable]:
-        """Return what brings the main metric to a scale without ends, and back: the logarithm, of an error."""
-        return np.log, np.exp
 
 
 @OBJECTIVES.add("reconstruct")
@@ -236,7 +101,7 @@ class Classify(Objective):
     pictured_as = "classes"
     n_classes = 0
 
-    def check(self, provides: list[str], classes: list[str]) -> None:
+    def check(self, provides: list[str], classes: list[str], neurons: Sequence[str] = ()) -> None:
         super().check(provides, classes)
         self.n_classes = len(classes)
         if len(classes) < 2:
@@ -264,34 +129,8 @@ class Classify(Objective):
         return {"accuracy": self._right(evidence).double().mean().item()}
 
     def interval(self, evidence: Evidence, groups: np.ndarray) -> tuple[float, float]:
-        """Return the 95 % Wilson interval of the accuracy, with the sample size that the groups are worth.
-
-        Images of one person are not independent, so the number of images is divided by the design effect;
-        unlike resampling, this stays honest where every image is named rightly.
-
-        Source: Wilson 1927, doi:10.1080/01621459.1927.10502953; effective size as in Korn & Graubard 1998.
-        """
-        right = self._right(evidence).double().cpu().numpy()
-        share, n_images = right.mean(), len(right)
-        worth = self._worth(right, np.unique(groups, return_inverse=True)[1])
-        z = 1.959964
-        centre = (share + z**2 / (2 * worth)) / (1 + z**2 / worth)
-        half = z * np.sqrt(share * (1 - share) / worth + z**2 / (4 * worth**2)) / (1 + z**2 / worth)
-        low = 0.0 if right.sum() == 0 else float(centre - half)
-        return low, 1.0 if right.sum() == n_images else float(centre + half)
-
-    @staticmethod
-    def _worth(right: np.ndarray, codes: np.ndarray) -> float:
-        """Return how many independent images the groups are worth."""
-        from scipy.stats import t
-
-        n_images, n_groups, share = len(right), int(codes.max()) + 1, right.mean()
-        if n_groups in (1, n_images) or share in (0, 1):
-            return n_groups  # no groups, or nothing known of the spread between them
-        excess = np.bincount(codes, right - share)  # (groups,)
-        variance = n_groups / (n_groups - 1) * np.square(excess).sum() / n_images**2
-        worth = share * (1 - share) / max(variance, share * (1 - share) / n_images)
-        return worth * (t.ppf(0.975, n_images - 1) / t.ppf(0.975, n_groups - 1)) ** 2
+        """Return the 95 % interval of the accuracy over groups of images, see `intervals.wilson`."""
+        return wilson(self._right(evidence).double().cpu().numpy(), groups)
 
     def confusion(self, evidence: Evidence) -> Tensor:
         """Return (K, K) counts: row the true class, column the predicted one."""
@@ -470,10 +309,10 @@ class Regress(Quantities):
         self.learned = {"mean": mean.tolist(), "sd": sd.tolist()}
 
     def link(self, target: Tensor) -> Tensor:
-        return (target - target.new_tensor(self.learned["mean"])) / target.new_tensor(self.learned["sd"])
+        return (target - self.learned_as("mean", target)) / self.learned_as("sd", target)
 
     def output(self, prediction: Tensor) -> Tensor:
-        return prediction * prediction.new_tensor(self.learned["sd"]) + prediction.new_tensor(self.learned["mean"])
+        return prediction * self.learned_as("sd", prediction) + self.learned_as("mean", prediction)
 
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
         return {"predicted": output, "true": target}  # (B, K)

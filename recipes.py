@@ -34,6 +34,22 @@ ARENA = {
     "n_epochs": 20,
 }
 
+# drawn by Resources/simulate.py v1, or the published recordings; the images shown repeatedly are the test part
+V1 = {
+    "data_dir": "Resources/v1",
+    "dataset": "v1",
+    "split": "given",
+    "val_fraction": 0.2,
+    "objective": "response loss=poisson",
+    "optimizer": "adam",
+    "lr": 1e-3,
+    "batch_size": 16,
+    "n_epochs": 300,
+    "patience": 50,
+    "save_every": 50,
+}
+WHAT_WHERE = "conv channels=48,48,48 kernel=13,3,3 activation=softplus latent=maps pool=false pad=false scale=zscore"
+
 RECIPES = {
     "faces_ae": Recipe(
         summary="an autoencoder of face photographs: 40 numbers a face",
@@ -118,5 +134,45 @@ RECIPES = {
         },
         source="doronharitan/autoencoder, predict body angle, 2020; turning and one more convolution are ours",
         expected="mouse film: error of 12.8 degrees (median), 24 (90th percentile) on another recording; 2 to 4 min",
+    ),
+    "v1_hsm": Recipe(
+        summary="responses of V1: differences of Gaussians, a hidden layer, the neurons",
+        flags=V1 | {"encoder": "dog", "latent_dim": 9, "head": "mlp hidden=0.2 l2=0.1"},
+        source="Antolik et al. 2016, the hierarchical structural model",
+        expected="not yet run",
+    ),
+    "v1_ln": Recipe(
+        summary="responses of V1: a receptive field per neuron",
+        flags=V1 | {"encoder": "identity", "head": "linear smooth=0.03 l2=0.1"},
+        source="Antolik et al. 2016, the linear-nonlinear model",
+        expected="not yet run",
+    ),
+    "v1_lnln": Recipe(
+        summary="responses of V1: a hidden layer of receptive fields, the neurons",
+        flags=V1 | {"encoder": "identity", "head": "mlp hidden=0.2 l2=0.1"},
+        source="Antolik et al. 2016, the LNLN model",
+        expected="not yet run",
+    ),
+    "v1_conv": Recipe(
+        summary="responses of V1: a layer of convolutions, a hidden layer, the neurons",
+        flags=V1
+        | {
+            "encoder": "conv channels=16 kernel=9 activation=softplus latent=maps pad=false smooth=0.03 scale=zscore",
+            "head": "mlp hidden=0.2 l2=0.1",
+        },
+        source="ours, after the convolutional models of the thesis on the HSM",
+        expected="not yet run",
+    ),
+    "v1_what_where": Recipe(
+        summary="responses of V1: convolutions shared by all neurons, and for each where it looks and what for",
+        flags=V1
+        | {
+            "encoder": f"{WHAT_WHERE} smooth=0.03 group=0.05",
+            "head": "what_where l1=0.02",
+            "schedule": "plateau factor=0.333 drops=2",
+            "patience": 20,
+        },
+        source="Klindt et al. 2017, arXiv:1711.02653",
+        expected="not yet run",
     ),
 }

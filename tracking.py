@@ -7,9 +7,10 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from choices import UserError
@@ -37,6 +38,27 @@ class Tracker:
         """Finish; called once, also after an error."""
 
 
+def spread(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return median, 10th and 90th percentile."""
+    return tuple(float(np.quantile(values, share)) for share in (0.5, 0.1, 0.9))
+
+
+def told(value: float | Sequence[float]) -> str:
+    """Return a number as text; of repetitions the median, from the 10th to the 90th percentile."""
+    if not isinstance(value, list):
+        return f"{value:.5g}"
+    median, low, high = spread(value)
+    return f"{median:.5g} ({low:.4g} to {high:.4g})"
+
+
+def summarised(record: dict) -> dict:
+    """Return a record of repetitions with the median, 10th and 90th percentile of each value, and all of them."""
+    of_all = {key: values for key, values in record.items() if isinstance(values, list)}
+    for key, values in of_all.items():
+        record = record | dict(zip((key, f"{key}_p10", f"{key}_p90"), spread(values), strict=True))
+    return record | ({"repetitions": of_all} if of_all else {})
+
+
 class Console(Tracker):
     """A progress bar on a terminal; elsewhere a line every so many epochs."""
 
@@ -59,7 +81,7 @@ class Console(Tracker):
         done = record["epoch"] + 1
         self.bar.set_description(f"epoch {done}/{self.n_epochs}")
         if done % self.log_every == 0 or done == self.n_epochs:
-            values = "  ".join(f"{key} {value:.5g}" for key, value in record.items() if key != "epoch")
+            values = "  ".join(f"{key} {told(value)}" for key, value in record.items() if key != "epoch")
             self.bar.write(f"epoch {done}/{self.n_epochs}  {values}")
 
     def close(self) -> None:
@@ -130,7 +152,7 @@ class JsonLines(Tracker):
         self.file = path.open("a")
 
     def log(self, record: dict) -> None:
-        self.file.write(json.dumps(record) + "\n")
+        self.file.write(json.dumps(summarised(record)) + "\n")
         self.file.flush()
 
     def close(self) -> None:
@@ -205,7 +227,7 @@ class Comet(Tracker):
         self.experiment.log_parameters(config)
 
     def log(self, record: dict) -> None:
-        values = {key: value for key, value in record.items() if key != "epoch"}
+        values = {key: value for key, value in summarised(record).items() if key not in ("epoch", "repetitions")}
         self.experiment.log_metrics(values, step=record["epoch"], epoch=record["epoch"])
 
     def image(self, name: str, pixels, epoch: int) -> None:

@@ -38,68 +38,73 @@ def fit(model, training, validation, objective, optimizer, *, start_epoch, n_epo
         if (epoch + 1) % test_every == 0 or epoch + 1 == n_epochs:
             record |= {f"validation/{key}": value for key, value in evaluate(model, validation, objective).items()}
             for name in ("loss", objective.metric):
-                require_finite(record[f"validation/{name}"], f"validation {name}", f"epoch {epoch}", optimizer)
+                values = torch.tensor(record[f"validation/{name}"])
+                require_finite(values, f"validation {name}", f"epoch {epoch}", optimizer)
         yield record
 
 
-def train_epoch(model, training: Batches, objective, optimizer, *, epoch: int = 0) -> float:
-    """Take one step per batch; return the mean loss over images."""
+def train_epoch(model, training: Batches, objective, optimizer, *, epoch: int = 0) -> float | list[float]:
+    """Take one step per batch; return the mean loss over images, for repetitions that of each."""
     model.train()
-    losses = torch.zeros(len(training), device=next(model.parameters()).device)
-    sizes = []
+    losses, sizes = torch.empty(0), []
     for step, (x, y) in enumerate(training):
         before = weight_sums(model) if epoch == step == 0 else None
-        loss = objective.loss(model(x), y)
+        loss = objective.loss(model(x), y)  # a scalar, (R,) for repetitions
         optimizer.zero_grad()
-        (loss + model.regularizer()).backward()
+        (loss + model.regularizer()).sum().backward()
         optimizer.step()
         if before:
             check_moved(before, weight_sums(model))
+        if step == 0:
+            losses = loss.new_zeros((len(training), *loss.shape))
         losses[step] = loss.detach()  # in place: small tensors kept between large freed ones would fragment memory
-        sizes.append(len(x))
-    losses = losses.double().cpu()  # (steps,), read once an epoch: reading makes a GPU wait
-    worst = int(losses.isfinite().logical_not().int().argmax())  # the first that is not finite
-    require_finite(losses[worst].item(), "loss", f"epoch {epoch}, step {worst}", optimizer)
+        sizes.append(y.shape[loss.ndim])
+    losses = losses.double().cpu()  # (steps, ...), read once an epoch: reading makes a GPU wait
+    worst = int(
+        losses.isfinite().logical_not().view(len(losses), -1).any(1).int().argmax()
+    )  # the first that is not finite
+    require_finite(losses[worst], "loss", f"epoch {epoch}, step {worst}", optimizer)
     largest = torch.stack([parameter.detach().abs().max() for parameter in model.parameters()]).max()
-    require_finite(largest.item(), "largest weight", f"the end of epoch {epoch}", optimizer)
-    return torch.tensor(sizes).double().dot(losses).item() / sum(sizes)
+    require_finite(largest, "largest weight", f"the end of epoch {epoch}", optimizer)
+    return torch.tensordot(torch.tensor(sizes).double() / sum(sizes), losses, 1).tolist()
 
 
-def require_finite(value: float, what: str, where: str, optimizer: optim.Optimizer) -> None:
+def require_finite(values: Tensor, what: str, where: str, optimizer: optim.Optimizer) -> None:
     """Raise UserError where training has gone astray."""
+    wrong = values[~values.isfinite()]
     require(
-        math.isfinite(value),
-        f"the {what} is {value} at {where}, learning rate {optimizer.param_groups[0]['lr']:g}; nothing after the last "
-        "saved session is kept. Try a lower --lr",
+        not len(wrong),
+        f"the {what} is {wrong[0].item() if len(wrong) else 0} at {where}, learning rate "
+        f"{optimizer.param_groups[0]['lr']:g}; nothing after the last saved session is kept. Try a lower --lr",
     )
 
 
-def evaluate(model, loader: Batches, objective) -> dict[str, float]:
-    """Return the mean loss over images and the metrics of the whole split."""
+def evaluate(model, loader: Batches, objective) -> dict[str, float | list[float]]:
+    """Return the mean loss over images and the metrics of the whole split, for repetitions those of each."""
     loss, evidence = predict(model, loader, objective)
     return {"loss": loss} | objective.metrics(evidence)
 
 
 @torch.no_grad()
-def predict(model, loader: Batches, objective) -> tuple[float, dict[str, Tensor]]:
+def predict(model, loader: Batches, objective) -> tuple[float | list[float], dict[str, Tensor]]:
     """Run every batch through the model, which keeps the mode it was in.
 
     Returns:
         The mean loss over images, and the objective's evidence of all N images, (N, ...) each, on the CPU.
     """
-    training, loss = model.training, 0.0
+    training, loss = model.training, torch.zeros(())
 
     def pieces() -> Iterator[dict[str, Tensor]]:
         nonlocal loss
         for x, y in loader:
             prediction = model(x)
-            loss += objective.loss(prediction, y).double() * len(x)
+            loss = loss + objective.loss(prediction, y).double() * len(x)
             yield objective.evidence(objective.output(prediction), y)
 
     model.eval()
     evidence = join(pieces(), len(loader))
     model.train(training)
-    return float(loss) / len(next(iter(evidence.values()))), evidence
+    return (loss / len(next(iter(evidence.values())))).tolist(), evidence
 
 
 def join(pieces: Iterable[dict[str, Tensor]], n_batches: int) -> dict[str, Tensor]:
@@ -178,3 +183,44 @@ def step(epoch: int, n_epochs: int, *, every: int = 30, factor: float = 0.1) -> 
     """The learning rate is multiplied by `factor` every so many epochs."""
     require(every >= 1 and 0 < factor <= 1, f"schedule 'step': every={every} or factor={factor} is out of range")
     return factor ** (epoch // every)
+
+
+@SCHEDULES.add("plateau")
+def plateau(epoch: int, n_epochs: int, *, factor: float = 0.333, drops: int = 2) -> float:
+    """When --patience runs out, training goes on from the best weights with `factor` of the rate, `drops` times."""
+    require(0 < factor < 1 and drops >= 1, f"schedule 'plateau': factor={factor} or drops={drops} is out of range")
+    return 1.0  # the drops come from `Paces`, as each repetition has its own
+
+
+class Paces:
+    """Lets each repetition take its own share of the learning rate: after a step, its weights go part of the way back.
+
+    Exact for optimizers whose steps are in proportion to the learning rate, as all of these are.
+
+    Args:
+        optimizer: whose steps.
+        factor: what is left of the learning rate after a drop.
+        n_drops: of each repetition so far, (R,) or a scalar for a single model.
+    """
+
+    def __init__(self, optimizer: optim.Optimizer, factor: float, n_drops: Tensor) -> None:
+        self.factor = factor
+        self.n_drops = n_drops
+        self.before: list[Tensor] = []
+        optimizer.register_step_pre_hook(self._keep)
+        optimizer.register_step_post_hook(self._go_back)
+
+    def _keep(self, optimizer: optim.Optimizer, *_: object) -> None:
+        slowed = bool(self.n_drops.any())
+        self.before = [weights.detach().clone() for weights in _stepped(optimizer)] if slowed else []
+
+    @torch.no_grad()
+    def _go_back(self, optimizer: optim.Optimizer, *_: object) -> None:
+        shares = self.factor**self.n_drops
+        for before, weights in zip(self.before, _stepped(optimizer) if self.before else [], strict=True):
+            share = shares.to(weights).view(*shares.shape, *[1] * (weights.ndim - shares.ndim))
+            weights.copy_(before.lerp(weights, share))
+
+
+def _stepped(optimizer: optim.Optimizer) -> list[Tensor]:
+    return [weights for group in optimizer.param_groups for weights in group["params"]]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import Module
 from torch.utils.data import DataLoader, Dataset
 
 from augment import Augmentation, augment
@@ -55,10 +56,12 @@ def open_task(flags: Mapping, data_dir: Path | None = None) -> tuple[StimulusSet
     """Open the images of a run, and what is to be predicted of them; arguments as of `open_dataset`."""
     objective = OBJECTIVES.build(flags["objective"])
     dataset = open_dataset(flags, data_dir)
-    objective.check(dataset.provides, dataset.classes)
+    objective.check(dataset.provides, dataset.classes, dataset.neurons)
     if objective.columns:
         dataset.aim_at(objective.columns)
         objective.check_values(dataset.values)
+    if "response" in objective.needs:
+        objective.check_values(dataset.responses)
     return dataset, objective
 
 
@@ -95,7 +98,8 @@ class Batches(Dataset):
     """The images of one part as pairs (x, y), gathered, scaled and augmented a batch at a time.
 
     Args:
-        draw: what training draws from; without one, a batch is drawn in the same way each time.
+        draws: what training draws from, one for each repetition; without any, a batch is drawn in the same way each
+            time.
         latents: (N, D) of all images of the dataset, to be x in place of them, or None.
     """
 
@@ -106,7 +110,7 @@ class Batches(Dataset):
         objective: Objective,
         device: torch.device,
         augmentations: Sequence[Augmentation] = (),
-        draw: Generator | None = None,
+        draws: Sequence[Generator] = (),
         latents: Tensor | None = None,
     ) -> None:
         self.dataset = dataset
@@ -114,19 +118,24 @@ class Batches(Dataset):
         self.objective = objective
         self.device = device
         self.augmentations = augmentations
-        self.draw = draw
+        self.draws = draws
         self.latents = latents
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitems__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (x, y) of the images at (B,) positions of this part."""
-        sample = self._sample(positions)
-        if self.augmentations:
-            sample["image"], turn = augment(sample["image"], self.augmentations, self.draw)
-            sample |= {} if turn is None else {"turn": turn}
-        return self._pair(sample, positions, self.draw or Generator().manual_seed(int(positions[0])))
+        """Return (x, y) of the images at (B,) positions of this part, or at (R, B), a row for each repetition."""
+        if positions.ndim == 1:
+            draw = self.draws[0] if self.draws else Generator().manual_seed(int(positions[0]))
+            return self._changed(positions, draw)
+        if self.augmentations or self.objective.draws:
+            pairs = [self._changed(row, draw) for row, draw in zip(positions, self.draws, strict=True)]
+            x, y = (torch.stack(parts) for parts in zip(*pairs, strict=True))
+            return x, y
+        flat = positions.flatten()
+        x, y = self._pair(self._sample(flat), flat, self.draws[0])
+        return x.unflatten(0, positions.shape), y.unflatten(0, positions.shape)
 
     def excerpt(self) -> tuple[Tensor, Tensor]:
         """Return (x, y) of all images, not augmented; of evenly spaced ones where all would fill too much memory."""
@@ -136,7 +145,14 @@ class Batches(Dataset):
 
     def read_ahead(self, positions: Tensor) -> None:
         """Have the images at these positions fetched from the disk meanwhile."""
-        self.dataset.read_ahead(self.indices[positions])
+        self.dataset.read_ahead(self.indices[positions.flatten()])
+
+    def _changed(self, positions: Tensor, draw: Generator) -> tuple[Tensor, Tensor]:
+        sample = self._sample(positions)
+        if self.augmentations:
+            sample["image"], turn = augment(sample["image"], self.augmentations, draw)
+            sample |= {} if turn is None else {"turn": turn}
+        return self._pair(sample, positions, draw)
 
     def _pair(self, sample: dict[str, Tensor], positions: Tensor, draw: Generator) -> tuple[Tensor, Tensor]:
         x, y = self.objective.pair(sample, draw)
@@ -150,7 +166,8 @@ class EvenBatches:
     """Positions 0..n-1 in batches of nearly equal size: none is dropped, and no small one is left over.
 
     Args:
-        draw: shuffles anew at each iteration; None keeps the order.
+        draws: shuffle anew at each iteration; none keep the order. Several shuffle each for a repetition of its own,
+            and a batch is (R, B) positions.
         announce: told each batch one batch early.
     """
 
@@ -158,25 +175,26 @@ class EvenBatches:
         self,
         n: int,
         batch_size: int,
-        draw: Generator | None = None,
+        draws: Sequence[Generator] = (),
         announce: Callable[[Tensor], None] | None = None,
     ) -> None:
         self.n = n
         self.n_batches = -(-n // batch_size)
-        self.draw = draw
+        self.draws = draws
         self.announce = announce
 
     def __len__(self) -> int:
         return self.n_batches
 
     def __iter__(self) -> Iterator[Tensor]:
-        order = torch.arange(self.n) if self.draw is None else torch.randperm(self.n, generator=self.draw)
-        batches = order.tensor_split(self.n_batches)
+        orders = [torch.randperm(self.n, generator=draw) for draw in self.draws] or [torch.arange(self.n)]
+        order = torch.stack(orders) if len(orders) > 1 else orders[0]
+        batches = order.tensor_split(self.n_batches, -1)
         if self.announce is None:
             yield from batches
             return
         self.announce(batches[0])
-        for batch, following in zip(batches, (*batches[1:], batches[0][:0]), strict=True):
+        for batch, following in zip(batches, (*batches[1:], batches[0][..., :0]), strict=True):
             self.announce(following)
             yield batch
 
@@ -190,12 +208,14 @@ def dataloaders(
     augmentations: Sequence[Augmentation],
     device: torch.device,
     seed: int,
+    repetitions: int = 1,
     latents: Tensor | None = None,
 ) -> dict[str, DataLoader]:
     """Return a loader for each part that has images; only training is shuffled and augmented.
 
-    The training loader's `batch_sampler.draw` is the one source of shuffling and augmentation: saving its state
+    The training loader's `batch_sampler.draws` are the one source of shuffling and augmentation: saving their states
     is what makes a resumed run continue exactly. With `latents` (N, D) of all images, x is those in place of images.
+    With several repetitions, training batches are stacked, (R, B, ...), each shuffled and augmented from its own seed.
     """
     if device.type == "cuda" and dataset.images.nbytes < FILL_GPU * torch.cuda.mem_get_info(device)[0]:
         dataset.keep_on(device)
@@ -204,9 +224,9 @@ def dataloaders(
         indices = parts.get(part)
         if not indices:
             continue
-        draw = Generator().manual_seed(seed) if part == "training" else None
-        batches = Batches(dataset, indices, objective, device, augmentations if draw else (), draw, latents)
-        sampler = EvenBatches(len(indices), batch_size, draw, batches.read_ahead if dataset.is_mapped else None)
+        draws = [Generator().manual_seed(seed + r) for r in range(repetitions)] if part == "training" else []
+        batches = Batches(dataset, indices, objective, device, augmentations if draws else (), draws, latents)
+        sampler = EvenBatches(len(indices), batch_size, draws, batches.read_ahead if dataset.is_mapped else None)
         loaders[part] = DataLoader(batches, batch_sampler=sampler, collate_fn=_as_it_is)
     return loaders
 
@@ -233,11 +253,14 @@ def new_run(save_dir: Path, name: str) -> Path:
             return run
 
 
-def save_session(run: Path, epoch: int, model: Model, optimizer, state: dict, *, keep_all: bool) -> None:
+def save_session(
+    run: Path, epoch: int, model: Module, optimizer, state: dict, best: dict[str, Tensor] | None, *, keep_all: bool
+) -> None:
     """Write run/<epoch>/{model,optim,state}.pth whole or not at all, and the best weights to run/best.
 
     Args:
-        state: all else that a resumed run needs; state["best"] holds the best weights and their epoch.
+        state: all else that a resumed run needs.
+        best: the best weights so far, if there are any yet.
         keep_all: else the earlier sessions are removed once this one is complete.
     """
     for stale in run.glob(".session.*"):
@@ -250,8 +273,8 @@ def save_session(run: Path, epoch: int, model: Model, optimizer, state: dict, *,
         scratch.chmod(0o755)
         scratch.rename(run / str(epoch))
         _sync_folder(run)
-        if state["best"]:
-            write_best(run, state["best"]["model"])
+        if best:
+            write_best(run, best)
     except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
         raise UserError(
             f"cannot write session {epoch} to {run}: {str(error).splitlines()[0]}; earlier sessions are whole"

@@ -24,6 +24,11 @@ class Training:
         learner, feeds: what trains and on what: the model and the loaders, or its head and the latents of all images
             where these need to be computed only once.
         latents: those, (N, D), or None.
+        judge: the objective as the learner needs it: for repetitions, of each.
+        progress: what has been reached.
+        paces: by which share of the learning rate each repetition steps.
+
+    With repetitions, model and learner are `Repetitions`.
     """
 
     dataset: object
@@ -35,13 +40,27 @@ class Training:
     learner: object
     feeds: dict
     latents: object
+    judge: object
     optimizer: object
     schedule: object
+    paces: object
+    progress: object
     device: object
     config: dict
-    best: dict | None = None
     start_epoch: int = 0
     seconds: float = 0.0
+
+    def single(self, weights: dict):
+        """Return the model with these weights, for repetitions a single one, ready to judge what the feeds give."""
+        from model import build_model
+
+        if self.model.n_repetitions == 1:
+            self.model.put(weights)
+            return self.learner.eval()
+        model = build_model(**self.config["model"])
+        model.load_state_dict(weights)
+        model.encoder.pickled = self.model.encoder.pickled
+        return (model if self.latents is None else model.after_encoding()).to(self.device).eval()
 
 
 def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> Training:
@@ -55,34 +74,35 @@ def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> T
     import torch
 
     import utils
+    from repetitions import OfEach, stack
 
-    torch.manual_seed(flags.seed)
     torch.set_flush_denormal(True)
     device = choose_device(flags.device)
     dataset, objective, parts, leaks, settings = wire_data(flags, session, device)
     loaders = utils.dataloaders(dataset, parts, objective, **settings)
-    model, made_of = wire_model(flags, dataset, objective, device)
-    require_batches(model, len(parts["training"]), flags)
+    made_of = describe_model(flags, dataset, objective, device)
     started = time.monotonic()
+    x, target = loaders["training"].dataset.excerpt()
     if session is None:
-        x, target = loaders["training"].dataset.excerpt()
         objective.learn(target)
-        start_encoder(model, x, flags)
     else:
         objective.learned = utils.load_config(session.parent).get("learned", {})
-        model.load_state_dict(utils.load_pth(session / "model.pth"))
-    latents = fixed_latents(model, dataset, objective, flags, session)
-    learner, feeds = model, loaders
-    if latents is not None:
-        learner = model.after_encoding()
-        feeds = utils.dataloaders(dataset, parts, objective, **settings, latents=latents)
+    models = wire_models(flags, made_of, x, session, device)
+    require_batches(models[0], len(parts["training"]), flags)
+    latents = fixed_latents(models[0], dataset, objective, flags, session)
+    feeds = utils.dataloaders(dataset, parts, objective, **settings, latents=latents, repetitions=flags.repetitions)
     if session is None:
-        learner.start_head(*feeds["training"].dataset.excerpt(), objective.link)
+        start = feeds["training"].dataset.excerpt()
+        for model in models:
+            (model if latents is None else model.after_encoding()).start_head(*start, objective.link)
+    model = stack(models) if len(models) > 1 else models[0]
+    learner = model if latents is None else model.after_encoding()
+    judge = OfEach(objective, learner) if len(models) > 1 else objective
     seconds = time.monotonic() - started
     config = {"flags": plain(flags), "model": made_of, "learned": objective.learned, "classes": dataset.classes}
     config |= {"digest": dataset.digest, "skipped": dataset.skipped}
     config |= {"command": shlex.join(["python", "main.py", *words]), **provenance(device)}
-    wired = (dataset, objective, parts, leaks, loaders, model, learner, feeds, latents)
+    wired = (dataset, objective, parts, leaks, loaders, model, learner, feeds, latents, judge)
     training = Training(*wired, *wire_steps(flags, learner), device, config, seconds=seconds)
     if session is not None:
         restore(training, session)
@@ -112,17 +132,27 @@ def wire_data(flags: argparse.Namespace, session: Path | None, device) -> tuple:
 
 
 def wire_steps(flags: argparse.Namespace, learner) -> tuple:
-    """Build optimizer and schedule."""
+    """Build optimizer, schedule, and what follows the progress of each repetition and slows it down."""
     import torch
+
+    from progress import Progress
+    from train import Paces
 
     tables = load_tables()
     weights = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     optimizer = tables["optimizer"].build(flags.optimizer, weights, flags.lr)
-    factor = tables["schedule"].parse(flags.schedule)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda epoch: tables["schedule"][factor.name](epoch, flags.n_epochs, **factor.options)
-    )
-    return optimizer, schedule
+    chosen = tables["schedule"].parse(flags.schedule)
+    most_drops = chosen.options.get("drops", 0)
+    if most_drops and not flags.patience:
+        raise UserError(f"--schedule {flags.schedule} waits until --patience runs out; add --patience EPOCHS")
+
+    def rate(epoch: int) -> float:
+        return tables["schedule"][chosen.name](epoch, flags.n_epochs, **chosen.options)
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    progress = Progress(flags.repetitions, flags.patience, most_drops)
+    paces = Paces(optimizer, chosen.options.get("factor", 1.0), progress.n_drops())
+    return optimizer, schedule, paces, progress
 
 
 def require_batches(model, n_training: int, flags: argparse.Namespace) -> None:
@@ -141,14 +171,14 @@ def require_batches(model, n_training: int, flags: argparse.Namespace) -> None:
         raise UserError(f"--latents_every {flags.latents_every:g} is less than a step; an epoch has {n_steps}")
 
 
-def wire_model(flags: argparse.Namespace, dataset, objective, device) -> tuple:
-    """Build the model; returns it and the arguments that rebuild it."""
-    from model import build_model, choose_precision
+def describe_model(flags: argparse.Namespace, dataset, objective, device) -> dict:
+    """Return the arguments that build the model, and rebuild it."""
+    from model import choose_precision
 
     output_shape = objective.output_shape(dataset.image_shape, dataset.classes)
     if flags.log_images and output_shape != dataset.image_shape:
         raise UserError(f"--log_images sends reconstructions, which --objective {flags.objective} does not make")
-    made_of = {
+    return {
         "encoder": flags.encoder,
         "head": flags.head,
         "image_shape": list(dataset.image_shape),
@@ -156,16 +186,49 @@ def wire_model(flags: argparse.Namespace, dataset, objective, device) -> tuple:
         "latent_dim": flags.latent_dim,
         "precision": choose_precision(flags.encoder, flags.head, flags.precision, device),
     }
-    model = build_model(**made_of).to(device)
-    if flags.trainable_stages:
-        model.freeze(flags.trainable_stages)
+
+
+def wire_models(flags: argparse.Namespace, made_of: dict, x, session: Path | None, device) -> list:
+    """Build a model for each repetition, its encoder started from training images x, or all of it as a session left it.
+
+    What is fixed of an encoder is the same for all repetitions, as it is not drawn but fitted.
+    """
+    import torch
+
+    import utils
+    from model import build_model
+    from repetitions import unstacked
+
+    models = []
+    for repetition in range(flags.repetitions):
+        torch.manual_seed(flags.seed + repetition)
+        model = build_model(**made_of).to(device)
+        models.append(model)
+        if flags.trainable_stages:
+            model.freeze(flags.trainable_stages)
+        if repetition == 0:
+            tell_stages(model, flags)
+        if session is None and repetition and model.has_fixed_encoder:
+            model.encoder = models[0].encoder
+        elif session is None:
+            start_encoder(model, x, flags)
+    if session is None and models[0].encoder.summary():
+        print(models[0].encoder.summary())
+    if session:
+        state = utils.load_pth(session / "model.pth")
+        for repetition, model in enumerate(models):
+            model.load_state_dict(unstacked(state, repetition) if len(models) > 1 else state)
+    return models
+
+
+def tell_stages(model, flags: argparse.Namespace) -> None:
+    """Print which stages train, where the flags choose them."""
     if flags.load_encoder or flags.trainable_stages:
         print(describe_stages(model))
     if model.frozen and not flags.load_encoder:
         print(
             f"note: {', '.join(model.frozen)} keep random weights; --load_encoder gives those of a run", file=sys.stderr
         )
-    return model, made_of
 
 
 def describe_stages(model) -> str:
@@ -186,8 +249,6 @@ def start_encoder(model, x, flags: argparse.Namespace) -> None:
         utils.load_encoder(model, flags.load_encoder, flags.fresh_stages, trust_pickle=flags.trust_pickle)
     else:
         model.encoder.fit(x)
-    if model.encoder.summary():
-        print(model.encoder.summary())
 
 
 def fixed_latents(model, dataset, objective, flags: argparse.Namespace, session: Path | None):
@@ -216,7 +277,8 @@ def deal(flags: argparse.Namespace, dataset) -> dict[str, list[int]]:
         raise UserError(f"--n_blocks cuts frames for --split block; --split {flags.split} cuts none")
     folded = tuple(int(n) for n in flags.fold.split("/")) if flags.fold else None
     sizes = {"val_fraction": flags.val_fraction, "test_fraction": flags.test_fraction, "fold": folded}
-    return splits.split(dataset, flags.split, **sizes, gap=flags.gap, seed=flags.seed)
+    seed = flags.seed if flags.split_seed is None else flags.split_seed
+    return splits.split(dataset, flags.split, **sizes, gap=flags.gap, seed=seed)
 
 
 def restore(training: Training, session: Path) -> None:
@@ -228,12 +290,15 @@ def restore(training: Training, session: Path) -> None:
     training.optimizer.load_state_dict(utils.load_pth(session / "optim.pth"))
     state = utils.load_pth(session / "state.pth")
     training.schedule.load_state_dict(state["schedule"])
-    training.best, training.start_epoch = state["best"], state["epoch"] + 1
+    training.progress.restore(state["progress"])
+    training.paces.n_drops = training.progress.n_drops()
+    training.start_epoch = state["epoch"] + 1
     training.seconds += state["seconds"]
     rates = zip(training.optimizer.param_groups, training.schedule.base_lrs, training.schedule.lr_lambdas, strict=True)
     for group, base, factor in rates:  # the saved rate is that of the old --n_epochs
         group["lr"] = base * factor(training.start_epoch)
-    training.feeds["training"].batch_sampler.draw.set_state(state["draw"])
+    for draw, saved in zip(training.feeds["training"].batch_sampler.draws, state["draws"], strict=True):
+        draw.set_state(saved)
     torch.set_rng_state(state["rng"])
     if state["cuda_rng"] is not None and training.device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda_rng"], training.device)
@@ -245,10 +310,10 @@ def snapshot(training: Training, epoch: int) -> dict:
 
     return {
         "epoch": epoch,
-        "best": training.best,
+        "progress": training.progress.state(),
         "seconds": training.seconds,
         "schedule": training.schedule.state_dict(),
-        "draw": training.feeds["training"].batch_sampler.draw.get_state(),
+        "draws": [draw.get_state() for draw in training.feeds["training"].batch_sampler.draws],
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state(training.device) if training.device.type == "cuda" else None,
     }

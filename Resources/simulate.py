@@ -1,7 +1,7 @@
 """Draw the built-in stimuli: each kind is a subcommand that fills one folder with images and a metadata.csv.
 
 To add a kind, write a module with one ``draw_<kind>(folder, args)`` that saves its images and returns one row
-per image (the first column is ``file``, unless the kind says which files hold them all), and add one entry to
+per image or neuron (the first column is ``file``, unless the kind says which files hold them all), and add one entry to
 KINDS; the folder's safety is shared.
 """
 
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import arena
 import faces
+import population
 
 Row = dict[str, Any]
 TABLE = "metadata.csv"
@@ -111,6 +112,21 @@ KINDS = {
         ),
         arena.FILES,
         "frames",
+    ),
+    "v1": Kind(
+        population.draw_v1,
+        "responses of simulated simple and complex cells to patches of photographs, as published for visual cortex",
+        "v1",
+        population.COLUMNS,
+        (
+            Option("--n_neurons", _whole(1, 1000), 100, "number of neurons, half of them simple cells"),
+            Option("--n_images", _whole(10, 1_000_000), 1800, "number of training images, each shown once"),
+            Option("--n_validation", _whole(2, 10_000), 50, "number of validation images, each shown repeatedly"),
+            Option("--n_repeats", _whole(2, 1000), 10, "how often a validation image is shown"),
+            Option("--size", _whole(16, 1000), 31, "side of an image in pixels"),
+        ),
+        population.FILES,
+        "neurons",
     ),
 }
 
@@ -223,7 +239,7 @@ def main() -> int:
     args = _parser().parse_args()
     try:
         print(fill_folder(KINDS[args.kind], args))
-    except (Refusal, OSError, MemoryError) as problem:
+    except (Refusal, population.NoRoom, OSError, MemoryError) as problem:
         print(f"error: {str(problem) or 'out of memory'}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -15,15 +15,26 @@ from objectives import OBJECTIVES
 
 WITH_COLUMNS = {"direction": "direction columns=dx,dy", "regress": "regress columns=x,y"}
 CHOICES = [WITH_COLUMNS.get(name, name) for name in OBJECTIVES]
+CHOICES += ["response loss=gaussian"]
 CHOICES += [f"reconstruct loss={name}" for name in image_losses()] + ["reconstruct loss=mse noise=0.1 second=l1"]
-every = pytest.mark.parametrize("objective", [pytest.param(OBJECTIVES.build(c), id=c) for c in CHOICES])
 CLASSES = ["afraid", "happy", "sad"]
+NEURONS = ["region1/0", "region1/1", "region2/0", "region2/1"]
 SHAPE = (1, 6, 5)
 N = 24
 
 
+def built(choice):
+    objective = OBJECTIVES.build(choice)
+    objective.check(["image", "label", "response"], CLASSES, NEURONS)
+    return objective
+
+
+every = pytest.mark.parametrize("objective", [pytest.param(built(choice), id=choice) for choice in CHOICES])
+
+
 def sample(n=N):
-    return {"image": torch.rand(n, *SHAPE), "label": torch.arange(n) % 3, "values": torch.randn(n, 2)}
+    targets = {"label": torch.arange(n) % 3, "values": torch.randn(n, 2), "response": 0.1 + torch.rand(n, len(NEURONS))}
+    return {"image": torch.rand(n, *SHAPE)} | targets
 
 
 def drawn(objective, n=N):
@@ -96,8 +107,8 @@ def test_the_metrics_of_a_split_are_the_same_however_it_is_batched(objective):
     pieces = [objective.evidence(objective.output(p), t) for p, t in batches]
     joined = {key: torch.cat([piece[key] for piece in pieces]) for key in pieces[0]}
     assert objective.metrics(joined) == pytest.approx(score(objective, prediction, target))
-    if objective.metric == "r2":
-        return  # a share of the variance of all images
+    if objective.metric in ("r", "r2"):
+        return  # of the variance of all images
     single = [score(objective, prediction[i : i + 1], target[i : i + 1])[objective.metric] for i in range(N)]
     assert objective.metrics(joined)[objective.metric] == pytest.approx(np.mean(single))
 
@@ -148,12 +159,12 @@ def test_an_interval_contains_its_value_and_is_the_same_each_time(objective):
 
 @every
 def test_an_objective_takes_what_it_needs_and_names_what_is_missing(objective):
-    objective.check(["image", "label"], CLASSES)
+    objective.check(["image", "label", "response"], CLASSES, NEURONS)
     for need in objective.needs:
-        provides = [name for name in ("image", "label") if name != need]
+        provides = [name for name in ("image", "label", "response") if name != need]
         with pytest.raises(UserError) as told:
-            objective.check(provides, CLASSES)
-        assert f"needs {need}, but the dataset provides only {provides[0]}" in str(told.value)
+            objective.check(provides, CLASSES, NEURONS)
+        assert f"needs {need}, but the dataset provides only {', '.join(provides)}" in str(told.value)
         assert "--objective reconstruct" in str(told.value)
 
 
@@ -578,7 +589,7 @@ def test_the_direction_of_a_mirrored_image_is_mirrored():
     dataset.aim_at(["angle"])
     flip = [AUGMENTATIONS.build("flip p=1")]
     objective = OBJECTIVES.build("direction unit=deg")
-    batches = utils.Batches(dataset, range(4), objective, torch.device("cpu"), flip, seeded())
+    batches = utils.Batches(dataset, range(4), objective, torch.device("cpu"), flip, [seeded()])
     x, target = batches.__getitems__(torch.arange(4))
     assert torch.allclose(x, torch.tensor([0.0, 0, 0, 0, 0, 1]).expand_as(x), atol=1e-4)
     assert torch.allclose(target, unit_vectors(180 - degrees), atol=1e-5)
@@ -756,7 +767,9 @@ def test_a_column_that_is_empty_everywhere_is_refused_by_name():
 
 @every
 def test_an_interval_never_tells_of_what_cannot_be(objective):
-    ends = {"error_deg": (0, 180), "r2": (-np.inf, 1), "accuracy": (0, 1), "mse": (0, np.inf)}[objective.metric]
+    ends = {"error_deg": (0, 180), "r": (-1, 1), "r2": (-np.inf, 1), "accuracy": (0, 1), "mse": (0, np.inf)}[
+        objective.metric
+    ]
     for seed in range(5):
         torch.manual_seed(seed)
         _, target = drawn(objective, 12)

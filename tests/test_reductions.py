@@ -199,7 +199,7 @@ def run(tmp_path):
     utils.write_json(folder / "config.json", {"model": made_of})
     model = build_model(**made_of)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    utils.save_session(folder, 3, model, optimizer, {"best": {"model": model.state_dict()}}, keep_all=False)
+    utils.save_session(folder, 3, model, optimizer, {}, model.state_dict(), keep_all=False)
     return folder
 
 

@@ -58,7 +58,7 @@ def test_every_batch_is_announced_once_and_before_it_comes_and_in_the_same_order
     n, batch_size, shuffled
 ):
     def draw():
-        return torch.Generator().manual_seed(1) if shuffled else None
+        return [torch.Generator().manual_seed(1)] if shuffled else []
 
     announced = []
     for _ in range(2):
@@ -70,7 +70,7 @@ def test_every_batch_is_announced_once_and_before_it_comes_and_in_the_same_order
             told.append(batch.tolist())
             assert told[-1] in announced
         assert told == plain == [batch for batch in announced if batch]
-        assert not shuffled or torch.equal(silent.get_state(), telling.get_state())
+        assert not shuffled or torch.equal(silent[0].get_state(), telling[0].get_state())
     assert sorted(sum(plain, [])) == list(range(n))
 
 
@@ -122,10 +122,10 @@ def test_a_loader_whose_draw_is_restored_makes_exactly_the_batches_that_would_ha
 
     whole = training()
     first = torch.cat([x for x, _ in whole])
-    state = whole.batch_sampler.draw.get_state()
+    state = whole.batch_sampler.draws[0].get_state()
     expected = [x for _ in range(2) for x, _ in whole]
     resumed = training()
-    resumed.batch_sampler.draw.set_state(state)
+    resumed.batch_sampler.draws[0].set_state(state)
     after = [x for _ in range(2) for x, _ in resumed]
     assert all(torch.equal(a, b) for a, b in zip(expected, after, strict=True))
     assert not torch.equal(first, torch.cat(expected)[: len(first)])
@@ -138,8 +138,7 @@ def session(run, epoch, weight=0.0, keep_all=False):
     model = build_model("fc hidden=3", "linear", (1, 2, 2), (2,), 2, "fp32")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     torch.nn.init.constant_(model.head.layer.bias, weight)
-    best = {"epoch": epoch, "model": model.state_dict()}
-    utils.save_session(run, epoch, model, optimizer, {"epoch": epoch, "best": best}, keep_all=keep_all)
+    utils.save_session(run, epoch, model, optimizer, {"epoch": epoch}, model.state_dict(), keep_all=keep_all)
 
 
 @pytest.fixture
