@@ -83,7 +83,7 @@ class Conv(Encoder):
         maps = (channels[-1], *sizes[-1])
         if latent == "maps":
             require(
-                latent_dim is None, f"{who}: latent=maps has the numbers that its maps make; leave out --latent_dim"
+                latent_dim is None, f"{who}: latent=maps has the numbers that its maps make; take --latent_dim none"
             )
             require(beta == 0, f"{who}: beta= is of latent=linear, and maps are not variational")
             self.latent_shape = maps

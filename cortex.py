@@ -139,7 +139,7 @@ class ConvDog(Encoder):
             min(height, width) >= 1,
             f"encoder 'conv_dog': kernel={kernel} is larger than images of {image_shape[1]}x{image_shape[2]}",
         )
-        require(latent_dim is None, "encoder 'conv_dog' has the latent that its maps make; leave out --latent_dim")
+        require(latent_dim is None, "encoder 'conv_dog' has the latent that its maps make; take --latent_dim none")
         self.latent_shape = (n_filters, height, width)
         self.stages = nn.ModuleDict({"dog": ConvolvedDifferenceOfGaussians(n_filters, kernel)})
 
@@ -160,7 +160,7 @@ class Identity(Encoder):
 
     def __init__(self, image_shape: tuple[int, int, int], latent_dim: int | None, *, scale: Scale = "zscore") -> None:
         super().__init__(scale)
-        require(latent_dim is None, "encoder 'identity' has a number per pixel; leave out --latent_dim")
+        require(latent_dim is None, "encoder 'identity' has a number per pixel; take --latent_dim none")
         self.latent_shape = image_shape
         self.stages = nn.ModuleDict()
 

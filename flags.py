@@ -126,7 +126,8 @@ def build_parser() -> Parser:
     add = parser.add_argument_group("model").add_argument
     add("--encoder", nargs="+", metavar=("NAME", "KEY=VALUE"), default="fc", help=TABLES["encoder"])
     add("--head", nargs="+", metavar=("NAME", "KEY=VALUE"), default="linear", help=TABLES["head"])
-    add("--latent_dim", type=positive, help="numbers in the latent; the encoder's own if none is given")
+    add("--latent_dim", type=lambda text: None if text == "none" else positive(text),
+        help="numbers in the latent; none takes the encoder's own")  # fmt: skip
     add(
         "--load_encoder",
         type=Path,

@@ -155,14 +155,19 @@ def noise_ceiling(trials: np.ndarray) -> np.ndarray:
     It is sqrt(signal variance / variance of the mean response); 0 where no signal is found, NaN where none can be.
     """
     signal, of_mean, _ = signal_variance(trials)
-    share = np.divide(signal, of_mean, out=np.zeros_like(signal), where=of_mean > 0)
-    return np.sqrt(np.maximum(share, 0))
+    return np.sqrt(_share(signal, of_mean))
 
 
 def explainable_variance(trials: np.ndarray) -> np.ndarray:
     """Return (N,): the share of the variance of single presentations, trials (T, n, N), that the images explain."""
     signal, _, single = signal_variance(trials)
-    return np.maximum(np.divide(signal, single, out=np.zeros_like(signal), where=single > 0), 0)
+    return _share(signal, single)
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return part / whole, at least 0; 0 where the whole is, NaN where that is not known."""
+    share = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    return np.where(np.isnan(whole), np.nan, np.maximum(share, 0))
 
 
 def split_half(trials: np.ndarray) -> np.ndarray:

@@ -387,6 +387,9 @@ def load_model(load_dir: Path | str, *, trust_pickle: bool = False) -> tuple[Mod
     """
     run, session = find_session(Path(load_dir))
     config = load_config(run)
+    n = config["flags"].get("repetitions", 1)
+    if n > 1 and session.name != "best":
+        raise UserError(f"{session} holds the weights of {n} repetitions; {run / 'best'} has those of the best")
     model = build_model(**config["model"])
     model.load_state_dict(load_pth(session / "model.pth"))
     if trust_pickle:

@@ -232,12 +232,7 @@ def predictions(predicted: Mapping[str, np.ndarray], true: Mapping[str, np.ndarr
     Args:
         predicted, true: by name of column, (n,); images without a true number are left out.
     """
-    n_columns = min(4, len(true))
-    n_rows = -(-len(true) // n_columns)
-    figure = Figure(figsize=(3.2 * n_columns, 3.4 * n_rows), layout="constrained")
-    axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
-    for axis in axes[len(true) :]:
-        axis.set_axis_off()
+    figure, axes = _panels(len(true), 3.2, 3.4)
     for axis, (name, values) in zip(axes, true.items(), strict=False):
         known = np.isfinite(values)
         x, y = np.asarray(values)[known], np.asarray(predicted[name])[known]
@@ -294,6 +289,70 @@ def explained_variance(shares: Mapping[str, np.ndarray]) -> Figure:
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(loc="outside upper center", frameon=False, fontsize=8)
     return _tidy(figure)
+
+
+def bands(series: Mapping[str, Mapping[int, Sequence[float]]], value: str) -> Figure:
+    """Draw the median over repetitions against the epoch, with the 10th to the 90th percentile as a band.
+
+    Args:
+        series: by experiment, what every repetition has at each epoch.
+        value: its name.
+    """
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axis = figure.subplots()
+    for i, (name, by_epoch) in enumerate(series.items()):
+        low, median, high = (np.array([np.quantile(v, q) for v in by_epoch.values()]) for q in (0.1, 0.5, 0.9))
+        n = len(next(iter(by_epoch.values())))
+        axis.plot([*by_epoch], median, color=f"C{i}", label=f"{name}, n = {n}")
+        axis.fill_between([*by_epoch], low, high, color=f"C{i}", alpha=0.25, lw=0)
+    axis.set(xlabel="epoch", ylabel=value.replace("/", " "))
+    axis.legend(frameon=False, title="median, 10th to 90th percentile", fontsize=8, title_fontsize=8)
+    return _tidy(figure)
+
+
+def neurons(r: np.ndarray, ceiling: np.ndarray | None) -> Figure:
+    """Draw the correlation of each neuron (N,) beside its noise ceiling; sorted, where that is not known."""
+    figure = Figure(figsize=(4.2, 4), layout="constrained")
+    axis = figure.subplots()
+    if ceiling is None:
+        axis.plot(np.arange(1, len(r) + 1), np.sort(r)[::-1], ".")
+        axis.set(xlabel="neuron, from the best", ylabel="r, predicted with recorded")
+    else:
+        axis.scatter(ceiling, r, s=14, alpha=0.6, linewidths=0)
+        axis.axline((0, 0), slope=1, color="black", lw=0.8, ls="--")
+        axis.set(xlabel="noise ceiling", ylabel="r, predicted with mean recorded", xlim=(-0.02, 1), ylim=(None, 1))
+    told = "" if ceiling is None else f", ceiling {np.nanmean(ceiling):.3f}"
+    axis.set_title(f"{len(r)} neurons: mean r {r.mean():.3f}{told}", fontsize=9)
+    return _tidy(figure)
+
+
+def responses(predicted: np.ndarray, recorded: np.ndarray, titles: Sequence[str]) -> Figure:
+    """Draw predicted beside recorded responses (n, N), a panel for each neuron, by the predicted one."""
+    figure, axes = _panels(len(titles), 2.2, 1.8)
+    for axis, made, known, title in zip(axes, predicted.T, recorded.T, titles, strict=False):
+        order = np.argsort(made)
+        axis.plot(known[order], ".", ms=3, color=GREY, label="recorded")
+        axis.plot(made[order], color="C1", label="predicted")
+        axis.set_title(title, fontsize=8)
+    axes[0].set(xlabel="image, by predicted", ylabel="response")
+    axes[0].legend(frameon=False, fontsize=6)
+    return _tidy(figure)
+
+
+def fields(rows: Mapping[str, np.ndarray], titles: Sequence[str]) -> Figure:
+    """Draw filters or receptive fields (N, H, W), red where light excites; each scaled by itself, rows by name."""
+    n = len(titles)
+    figure = Figure(figsize=(1.1 * n + 0.5, 1.1 * len(rows) + 0.6), layout="constrained")
+    axes = figure.subplots(len(rows), n, squeeze=False)
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        for axis, image in zip(line, images, strict=True):
+            most = np.abs(image).max() or 1
+            axis.imshow(image, cmap="RdBu_r", vmin=-most, vmax=most)
+            axis.set(xticks=[], yticks=[])
+        line[0].set_ylabel(name, fontsize=8)
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=7)
+    return figure
 
 
 def telling_columns(columns: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
@@ -410,6 +469,17 @@ def _numbers(column: np.ndarray) -> np.ndarray | None:
 def _displayable(image: np.ndarray) -> np.ndarray:
     image = np.clip(np.asarray(image), 0, 1)
     return image[0] if len(image) == 1 else image.transpose(1, 2, 0)  # (H, W) or (H, W, 3)
+
+
+def _panels(n: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure of n panels of this size in inches, four in a row, and its axes; those beyond n are off."""
+    n_columns = min(4, n)
+    n_rows = -(-n // n_columns)
+    figure = Figure(figsize=(width * n_columns, height * n_rows), layout="constrained")
+    axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    for axis in axes[n:]:
+        axis.set_axis_off()
+    return figure, axes
 
 
 def _tidy(figure: Figure) -> Figure:

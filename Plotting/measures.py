@@ -177,3 +177,15 @@ def _r2(predicted: np.ndarray, target: np.ndarray) -> float:
 
 def _of(groups: np.ndarray | None, chosen: np.ndarray) -> np.ndarray | None:
     return None if groups is None else groups[chosen]
+
+
+def subspace_overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Return how much of the space that some patterns span lies in that of others: 1 for the same space, 0 for none.
+
+    It is the mean squared cosine of the angles between the two spaces.
+
+    Args:
+        a, b: (K, P) patterns each, independent of each other.
+    """
+    bases = [np.linalg.qr(patterns.T)[0] for patterns in (a, b)]  # (P, K)
+    return float(np.square(bases[0].T @ bases[1]).sum() / min(len(a), len(b)))

@@ -14,6 +14,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import figures
+import neurons
 from latents import Run, embed, latents, open_run, outputs, save
 
 from choices import UserError
@@ -154,6 +155,11 @@ def draw_numbers(run: Run) -> dict[str, figures.Figure]:
     return {"predictions": figures.predictions(*columns)}
 
 
+def draw_neurons(run: Run) -> dict[str, figures.Figure]:
+    """Return how well the neurons are predicted on held-out images, and their receptive fields."""
+    return neurons.draw(run, held_out(run))
+
+
 def write_film(folder: Path, run: Run) -> list[Path]:
     """Write film.gif, held-out images in their order beside what the network makes of them; returns its path."""
     if run.objective.pictured_as != "reconstructions":
@@ -211,6 +217,7 @@ OUTCOMES = {
     "classes": draw_classes,
     "directions": draw_directions,
     "numbers": draw_numbers,
+    "responses": draw_neurons,
 }
 
 

@@ -1,0 +1,195 @@
+"""Models of visual cortex: filters that are what they claim, penalties that tell, readouts that find their place."""
+
+import pytest
+import torch
+from conftest import refused
+from torch.nn.functional import softplus
+
+from conv import group_sparsity
+from cortex import difference_of_gaussians
+from model import ENCODERS, HEADS, build_model
+from networks import Encoder, laplacian
+
+SHAPE = (1, 17, 15)
+
+
+def filters(n=4, dtype=torch.float64):
+    draw = torch.Generator().manual_seed(0)
+    centre = torch.empty(n, 2, dtype=dtype).uniform_(-3, 3, generator=draw)
+    sigma, widening = torch.empty(2, n, dtype=dtype).uniform_(1, 2, generator=draw)
+    gain = torch.empty(n, 2, dtype=dtype).uniform_(0.5, 1.5, generator=draw)
+    return centre, sigma, widening, gain
+
+
+# -------------------------------------------------------------------------------------- differences of Gaussians
+
+
+def test_the_gradients_of_a_difference_of_gaussians_agree_with_finite_differences():
+    inputs = [values.requires_grad_() for values in filters()]
+    assert torch.autograd.gradcheck(lambda *values: difference_of_gaussians((9, 7), *values), inputs)
+
+
+def test_equal_gains_are_blind_to_uniform_light():
+    centre, sigma, widening, gain = filters()
+    gain = gain[:, :1].expand(-1, 2)
+    made = difference_of_gaussians((17, 15), centre, sigma, widening, gain)
+    assert torch.allclose(made.sum((1, 2)), torch.zeros(4, dtype=torch.float64), atol=1e-12)
+
+
+def test_a_filter_sums_to_the_difference_of_its_gains_and_peaks_at_its_centre():
+    centre = torch.tensor([[3.0, -5.0]])
+    made = difference_of_gaussians(
+        (21, 31), centre, torch.tensor([1.5]), torch.tensor([2.0]), torch.tensor([[2.0, 0.5]])
+    )
+    assert made.sum().item() == pytest.approx(1.5, abs=1e-5)
+    assert divmod(made.argmax().item(), 31) == (10 + 3, 15 - 5)
+
+
+def test_far_from_the_border_a_filter_is_the_difference_of_two_normal_densities():
+    made = difference_of_gaussians(
+        (41, 41), torch.zeros(1, 2), torch.tensor([2.0]), torch.tensor([1.5]), torch.tensor([[1.0, 0.7]])
+    )
+    place = torch.arange(41) - 20.0
+    squared = place[:, None] ** 2 + place**2
+    density = [torch.exp(-squared / (2 * s**2)) / (2 * torch.pi * s**2) for s in (2.0, 3.5)]
+    assert torch.allclose(made[0], density[0] - 0.7 * density[1], atol=1e-6)
+
+
+def test_a_convolved_filter_is_that_filter_at_every_place():
+    encoder = ENCODERS.build("conv_dog n_filters=3 kernel=5 scale=none", SHAPE, None)
+    image = torch.rand(1, *SHAPE)
+    maps = encoder(image).unflatten(1, encoder.latent_shape)
+    assert encoder.latent_shape == (3, 13, 11)
+    patch = image[0, 0, 4:9, 2:7]
+    assert torch.allclose(maps[0, :, 4, 2], (encoder.receptive_fields() * patch).sum((1, 2)), atol=1e-5)
+
+
+def test_colour_images_are_seen_as_their_mean():
+    encoder = ENCODERS.build("dog scale=none", (3, 17, 15), 5)
+    images = torch.rand(4, 3, 17, 15)
+    assert torch.allclose(encoder(images), encoder(images.mean(1, keepdim=True).expand(-1, 3, -1, -1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("encoder", ["dog", "conv_dog", "identity", "conv latent=maps scale=zscore"])
+def test_images_are_scaled_by_the_training_images_alone(encoder):
+    encoder = ENCODERS.build(encoder, SHAPE, None)
+    training = 0.3 + 0.1 * torch.rand(50, *SHAPE)
+    encoder.fit(training)
+    scaled = encoder.scaling(training)
+    assert scaled.mean().item() == pytest.approx(0, abs=1e-4)
+    assert scaled.std().item() == pytest.approx(1, abs=1e-4)
+    other = torch.rand(3, *SHAPE)
+    assert torch.allclose(encoder.scaling(other), (other - training.mean()) / training.std(), atol=1e-4)
+
+
+# ---------------------------------------------------------------------------------------------------- penalties
+
+
+def test_roughness_does_not_tell_of_size_and_noise_is_rougher_than_a_blob():
+    blob = difference_of_gaussians((15, 15), torch.zeros(1, 2), torch.ones(1) * 2.5, torch.ones(1), torch.ones(1, 2))
+    noise = torch.randn(1, 15, 15)
+    assert laplacian(7 * blob).item() == pytest.approx(laplacian(blob).item(), rel=1e-4)
+    assert laplacian(noise) > 10 * laplacian(blob)
+
+
+def test_group_sparsity_is_least_for_a_filter_that_reads_one_channel():
+    one = torch.zeros(1, 6, 3, 3)
+    one[:, 2] = torch.randn(3, 3)
+    assert group_sparsity(one).item() == pytest.approx(1, abs=1e-3)
+    assert group_sparsity(torch.ones(1, 6, 3, 3)).item() == pytest.approx(6**0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "head", "scale"),
+    [
+        ("conv latent=maps smooth=0.5", "linear", 1),
+        ("conv latent=maps group=0.5", "linear", 1),
+        ("identity", "linear smooth=0.5", 1),
+        ("identity", "linear l1=0.5", 3),
+        ("identity", "linear l2=0.5", 9),
+        ("identity", "mlp l1=0.5", 3),
+        ("identity", "mlp l2=0.5", 9),
+        ("conv_dog", "what_where l1=0.5", 9),
+    ],
+)
+def test_each_part_owns_its_penalty_which_grows_as_it_should(encoder, head, scale):
+    plain = build_model(encoder.split(" smooth")[0].split(" group")[0], head.split()[0] + " l1=0" * ("where" in head),
+                        SHAPE, (5,), None, "fp32")  # fmt: skip
+    assert float(plain.regularizer()) == 0
+    model = build_model(encoder, head, SHAPE, (5,), None, "fp32")
+    before = float(model.regularizer())
+    assert before > 0
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.mul_(3)
+    assert float(model.regularizer()) == pytest.approx(scale * before, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("table", "choice", "why"),
+    [
+        (HEADS, "mlp hidden=-1", "hidden=-1 is neither a share of the neurons below 1, nor a number of units"),
+        (HEADS, "mlp hidden=2.5", "hidden=2.5 is neither"),
+        (HEADS, "mlp l2=-1", "l2=-1.0 must be 0 or more"),
+        (HEADS, "linear smooth=1", "smooth= is of weights of an image or of maps; take --encoder identity"),
+        (HEADS, "what_where", "reads maps, which this encoder does not make; take --encoder conv latent=maps"),
+        (ENCODERS, "conv_dog kernel=99", "kernel=99 is larger than images of 17x15"),
+        (ENCODERS, "conv latent=maps beta=1", "beta= is of latent=linear"),
+        (ENCODERS, "conv channels=4,4 kernel=3,3,3", "kernel=3,3,3 names 3 sides for 2 convolutions"),
+        (ENCODERS, "conv channels=4,4,4,4,4 pad=false pool=false", "5 channels need images of 11x11 at least"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_can(table, choice, why):
+    shape = (1, 9, 9) if "pad=false" in choice else SHAPE
+    encoder = ENCODERS.build("dog", SHAPE, None)
+    with refused(why):
+        table.build(choice, *((encoder, (5,)) if table is HEADS else (shape, None)))
+
+
+@pytest.mark.parametrize("encoder", ["conv_dog", "identity", "conv latent=maps"])
+def test_a_latent_that_follows_from_the_image_cannot_be_given_another_size(encoder):
+    with refused("take --latent_dim none"):
+        ENCODERS.build(encoder, SHAPE, 7)
+
+
+# ----------------------------------------------------------------------------------------------------- readouts
+
+
+def test_hidden_units_are_a_share_of_the_neurons_or_a_number():
+    encoder = ENCODERS.build("dog", SHAPE, None)
+    n_units = [HEADS.build(f"mlp hidden={h}", encoder, (50,)).out.in_features for h in (0.2, 0.001, 1, 7)]
+    assert n_units == [10, 1, 1, 7]
+
+
+class Maps(Encoder):
+    """Passes maps on."""
+
+    def __init__(self, latent_shape):
+        super().__init__()
+        self.latent_shape = latent_shape
+        self.stages = torch.nn.ModuleDict()
+
+
+def test_the_readout_of_a_planted_neuron_finds_its_place_and_its_feature():
+    torch.manual_seed(0)
+    head = HEADS.build("what_where l1=0.02", Maps((4, 9, 9)), (2,))
+    maps = torch.randn(600, 4, 9, 9)
+    planted = torch.stack([maps[:, 1, 2, 6], maps[:, 3, 7, 1]], 1)  # (600, 2)
+    optimizer = torch.optim.Adam(head.parameters(), 0.01)
+    for step in range(600):
+        some = torch.arange(step % 6 * 100, step % 6 * 100 + 100)
+        loss = (head(maps[some].flatten(1)) - planted[some]).square().mean() + head.regularizer() / 2
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert [divmod(int(mask.abs().argmax()), 9) for mask in head.where.detach()] == [(2, 6), (7, 1)]
+    assert head.what.detach().abs().argmax(1).tolist() == [1, 3]
+    assert (head(maps.flatten(1)) - planted).square().mean() < 0.05
+
+
+def test_the_readout_is_the_sum_over_places_and_features_of_their_products():
+    head = HEADS.build("what_where", Maps((4, 5, 3)), (6,))
+    maps = torch.randn(7, 4, 5, 3)
+    expected = torch.einsum("bchw,nhw,nc->bn", maps, head.where, head.what) + head.bias
+    assert torch.allclose(head(maps.flatten(1)), expected, atol=1e-5)
+    assert softplus(expected).min() >= 0
