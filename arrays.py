@@ -17,7 +17,7 @@ CHUNK = 2**26  # values
 IDX_PARTS = {"train": "train", "t10k": "test"}
 
 
-def beside(folder: Path, name: str) -> Path:
+def file_beside(folder: Path, name: str) -> Path:
     """Return a file that is named from a folder, or else from here."""
     for path in (folder / name, Path(name)):
         if path.is_file():
@@ -36,7 +36,7 @@ def find_array_file(folder: Path, name: str | None) -> Path:
         require(name in (None, folder.name), f"--data_dir {folder} is a file, but --dataset names another, file={name}")
         return folder
     if name:
-        return beside(folder, name)
+        return file_beside(folder, name)
     there = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".npy", ".npz"))
     names = ", ".join(path.name for path in there)
     require(bool(there), f"no .npy or .npz file in {folder}; name it, or its folder, by --data_dir")

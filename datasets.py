@@ -20,9 +20,9 @@ from torch import Tensor
 import v1
 from arrays import (
     as_images,
-    beside,
     choose_white,
     download_idx,
+    file_beside,
     find_array_file,
     find_idx,
     open_array,
@@ -248,7 +248,7 @@ class Folder(StimulusSet):
         columns = {"folder": [path.parent.absolute().name for path in paths]}
         notes = []
         if metadata:
-            table = beside(source.folder, metadata)
+            table = file_beside(source.folder, metadata)
             read, unfit, over = join_table(table, ids)
             told = f"{len(over)} rows of {table} name no image, such as '{over[0]}'" if over else ""
             missing = f"have no row in {table}" + (f" ({told})" if over else "")
@@ -316,7 +316,7 @@ class Arrays(StimulusSet):
             if one.dtype.kind in "biufUS":
                 merge(known, read_array_columns(one, [name], f"array '{name}' of {path}"))
         if metadata:
-            merge(known, _read_table(beside(path.parent, metadata), columns, n_images))
+            merge(known, _read_table(file_beside(path.parent, metadata), columns, n_images))
         white, notes = choose_white(images, max_value, str(path))
         super().__init__(
             images,
