@@ -82,11 +82,11 @@ def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> T
     loaders = utils.dataloaders(dataset, parts, objective, **settings)
     made_of = describe_model(flags, dataset, objective, device)
     started = time.monotonic()
-    x, target = loaders["training"].dataset.excerpt()
-    if session is None:
-        objective.learn(target)
-    else:
+    x, target = (None, None) if session else loaders["training"].dataset.excerpt()
+    if session:
         objective.learned = utils.load_config(session.parent).get("learned", {})
+    else:
+        objective.learn(target)
     models = wire_models(flags, made_of, x, session, device)
     require_batches(models[0], len(parts["training"]), flags)
     latents = fixed_latents(models[0], dataset, objective, flags, session)
