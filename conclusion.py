@@ -36,6 +36,7 @@ def conclude(training, flags, folder: Path, trackers: list) -> None:
     result |= {
         "baselines": result["validation"].pop("baselines"),
         "leaks": training.leaks,
+        "ceiling": ((result["test"] or result["validation"])["ceiling"] or {}).get(objective.metric),
         "best_epoch": best.epoch,
         "seconds": round(training.seconds, 2),
     }
@@ -62,7 +63,12 @@ def judge_repetitions(training, flags) -> dict:
     told = {"seeds": [flags.seed + index for index in range(len(each))], "best_epochs": [best.epoch for best in each]}
     for part in ("validation", "test"):
         if part in training.feeds:
-            told[part] = evaluate(training.learner, training.feeds[part], training.judge)
+            values = evaluate(training.learner, training.feeds[part], training.judge)
+            told[part] = values
+            spreads = {
+                name: dict(zip(("median", "p10", "p90"), spread(one), strict=True)) for name, one in values.items()
+            }
+            told[f"{part}_spread"] = spreads
     return told
 
 
@@ -73,7 +79,9 @@ def told_repetitions(result: dict) -> list[str]:
         if part in each:
             median, low, high = spread(each[part][result["metric"]])
             line = f"{len(each['seeds'])} repetitions, {part} {result['metric']}: median {median:.4g}, "
-            lines.append(line + f"10th to 90th percentile {low:.4g} to {high:.4g}")
+            line += f"10th to 90th percentile {low:.4g} to {high:.4g}"
+            highest = (result[part]["ceiling"] or {}).get(result["metric"], 0)
+            lines.append(line + (f"; {median / highest:.1%} of the ceiling" if highest > 0 else ""))
     return lines
 
 
@@ -106,7 +114,7 @@ def judge(learner, objective, feed, images, baselines: dict) -> tuple[dict, dict
         "n": len(indices),
         "n_groups": len(set(groups)) if grouped else None,
         "metrics": metrics,
-        "ceiling": None if trials is None else objective.ceiling(trials),
+        "ceiling": (trials is not None and objective.ceiling(trials)) or None,
         "baselines": {name: one[objective.metric] for name, one in compared.items()},
         "baseline_metrics": compared,
     }
@@ -158,7 +166,7 @@ def told(part: str, metric: str, judged: dict) -> str:
     line += "".join(f"  {name} {value:.4g}" for name, value in judged["baselines"].items())
     if judged["ceiling"]:
         highest = judged["ceiling"][metric]
-        line += f"  ceiling {highest:.4g}, of which {judged['value'] / highest:.1%} is reached"
+        line += f"  ceiling {highest:.4g}" + (f", {judged['value'] / highest:.1%} of it" if highest > 0 else "")
     others = [f"{name} {value:.4g}" for name, value in judged["metrics"].items() if name != metric]
     return line + (f"\n{'':{len(part)}} {'  '.join(others)}" if others else "")
 

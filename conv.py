@@ -71,6 +71,9 @@ class Conv(Encoder):
             len(kernel) in (1, len(channels)),
             f"{who}: kernel={','.join(map(str, kernel))} names {len(kernel)} sides for {len(channels)} convolutions",
         )
+        require(
+            not group or len(channels) > 1, f"{who}: group={group} is of the second convolution on; name more channels"
+        )
         kernels = kernel * len(channels) if len(kernel) == 1 else kernel
         sizes = map_sizes(image_shape, channels, kernels, who, pool=pool, pad=pad)
         self.channels, self.kernel, self.activation = channels, kernels[0], activation
@@ -144,7 +147,7 @@ class ConvHead(Head):
         encoder: whose latent it takes.
         output_shape: (C, H, W).
         channels: in the order of the encoder; none mirrors the encoder's.
-        kernel: side of the filters, px; none mirrors the encoder's.
+        kernel: side of the filters, px; none takes that of the encoder's first.
         activation: after each layer but the last; none mirrors the encoder's.
         start: mean adds a learned image to all that is made, and starts as the mean training image; random is the
             textbook start.

@@ -198,7 +198,7 @@ class Mlp(Head):
         super().__init__()
         n_neurons = _neurons(output_shape, "mlp")
         require(
-            0 < hidden < 1 or (hidden >= 1 and hidden == int(hidden)),
+            0 < hidden < 1 or (hidden >= 1 and float(hidden).is_integer()),
             f"head 'mlp': hidden={hidden:g} is neither a share of the neurons below 1, nor a number of units",
         )
         require_penalties("head 'mlp'", {"l1": l1, "l2": l2})

@@ -81,6 +81,7 @@ class StimulusSet:
         in_blocks: whether frames were cut into blocks, the column `block`.
         responses: (N, n_neurons) float32, NaN where a neuron was not recorded, or None.
         neurons: the name of each column of responses, region/number.
+        repeated: (n,) indices of images that were shown repeatedly.
         values: (N, K) float32, the columns that are to be predicted, or None; see `aim_at`.
         digest: of the pixels, where ids are mere numbers and so tell nothing of the images; else None.
         skipped: files left out because they could not be read.
@@ -111,7 +112,8 @@ class StimulusSet:
         self.in_blocks = False
         self.digest: str | None = None
         self.responses = responses
-        self.neurons = neurons
+        self.neurons = list(neurons)
+        self.repeated = torch.zeros(0, dtype=torch.int64)
         self.values: Tensor | None = None
         self.skipped = list(skipped)
         self.notes = list(notes)
@@ -417,8 +419,7 @@ class V1(StimulusSet):
     are `region`, `part` (train: shown once; test: shown repeatedly) and `image`, the same for the same picture.
 
     Attributes:
-        repeated: (n,) indices of the images that were shown repeatedly.
-        trials: (T, n, n_neurons) their responses in each presentation, NaN where there was none.
+        trials: (T, n, n_neurons) responses to the repeated images in each presentation, NaN where there was none.
 
     Raises:
         UserError: where files are missing, damaged or do not belong together.
@@ -439,8 +440,6 @@ class V1(StimulusSet):
         for region, part in zip(columns["region"], columns["part"], strict=True):
             ids.append(f"{region}/{part}/{number[region, part]:04}")
             number[region, part] += 1
-        self.repeated = torch.tensor([i for i, part in enumerate(columns["part"]) if part == "test"], dtype=torch.int64)
-        self.trials = torch.from_numpy(trials)[:, self.repeated]
         super().__init__(
             images,
             ids,
@@ -451,6 +450,9 @@ class V1(StimulusSet):
             neurons=[f"{region.name}/{i}" for region in recorded for i in range(region.n_neurons)],
             notes=[note for region in recorded for note in region.notes],
         )
+        self.digest = _digest(self.images)
+        self.repeated = torch.tensor([i for i, part in enumerate(columns["part"]) if part == "test"], dtype=torch.int64)
+        self.trials = torch.from_numpy(trials)[:, self.repeated]
 
     def trials_of(self, indices: Sequence[int]) -> np.ndarray | None:
         row = {index: i for i, index in enumerate(self.repeated.tolist())}

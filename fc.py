@@ -98,9 +98,11 @@ class FullyConnectedHead(Head):
     def fit(self, latent: Tensor, prediction: Tensor) -> None:
         """Become the ridge regression from latent to prediction."""
         wanted = prediction.flatten(1)  # (N, outputs)
-        mean = wanted.mean(0)
+        mean = wanted.nanmean(0)
         ridge = RIDGE * len(latent) * torch.eye(latent.shape[1], device=latent.device)
-        weights = torch.linalg.solve(latent.T @ latent + ridge, latent.T @ (wanted - mean))  # (D, outputs)
+        weights = torch.linalg.solve(
+            latent.T @ latent + ridge, latent.T @ (wanted - mean).nan_to_num(0)
+        )  # (D, outputs)
         carry_linear_map(self.layers, torch.eye(latent.shape[1]), weights.T, mean)
 
 

@@ -88,11 +88,10 @@ def run(flags: argparse.Namespace, words: list[str]) -> int:
     if session and session.name == "best":
         raise UserError(f"{session} holds only the best weights; resume the run by --load_dir {session.parent}")
     training = wire(flags, words, session)
-    trained = training.start_epoch >= flags.n_epochs
+    trained = training.start_epoch >= flags.n_epochs or training.progress.finished
     if trained and (session.parent / "result.json").exists():
-        raise UserError(
-            f"{session} has trained {training.start_epoch} epochs already; --n_epochs is the total: give more than that"
-        )
+        more = "give --patience more" if training.progress.finished else "--n_epochs is the total: give more than that"
+        raise UserError(f"{session} has trained {training.start_epoch} epochs already; {more}")
     folder = prepare_run(flags, training, session)
     console = Console(training.start_epoch, flags.n_epochs, len(training.feeds["training"]), flags.log_every)
     trackers = [console, JsonLines(folder, training.start_epoch)]
@@ -230,7 +229,7 @@ def loop(training: Training, flags, folder: Path, trackers: list, console, inter
         if metric in record:
             ranks = [training.objective.rank(one) for one in records_of_each(record, flags.repetitions)]
             training.progress.take(epoch, ranks, training.model)
-            training.paces.n_drops = training.progress.n_drops()
+            training.paces.shares = training.progress.shares()
         for tracker in trackers:
             tracker.log(record)
         last = epoch + 1 == flags.n_epochs or training.progress.finished

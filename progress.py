@@ -35,11 +35,15 @@ class Progress:
         n_repetitions: 1 for a single model.
         patience: epochs without a better evaluation after which the learning rate falls, or training stops; or None.
         most_drops: how often the learning rate falls before training stops.
+        factor: what is left of it after a fall.
     """
 
-    def __init__(self, n_repetitions: int, patience: int | None, most_drops: int) -> None:
+    def __init__(
+        self, n_repetitions: int, patience: int | None = None, most_drops: int = 0, factor: float = 1.0
+    ) -> None:
         self.patience = patience
         self.most_drops = most_drops
+        self.factor = factor
         self.each = [Best() for _ in range(n_repetitions)]
 
     def take(self, epoch: int, ranks: Sequence[tuple[float, float]], model) -> None:
@@ -49,15 +53,22 @@ class Progress:
                 continue
             if best.epoch is None or rank > tuple(best.rank):
                 best.epoch, best.rank, best.weights, best.since = epoch, list(rank), model.weights(index), epoch
-            elif self.patience and epoch - best.since >= self.patience:
+            elif self._has_waited(best, epoch):
                 best.stopped = best.n_drops == self.most_drops
                 if not best.stopped:
                     best.n_drops, best.since = best.n_drops + 1, epoch
                     model.put(best.weights, index)
 
-    def n_drops(self) -> Tensor:
-        """Return how often each learning rate has fallen, (R,), or a scalar for a single model."""
-        return torch.tensor([best.n_drops for best in self.each] if len(self.each) > 1 else self.each[0].n_drops)
+    def _has_waited(self, best: Best, epoch: int) -> bool:
+        return bool(self.patience) and epoch - best.since >= self.patience
+
+    def shares(self) -> Tensor:
+        """Return by which share of the learning rate each is to step, (R,), or a scalar for a single model.
+
+        A repetition that has stopped stands still, so that nothing that becomes of it can end the others.
+        """
+        each = [0.0 if best.stopped else self.factor**best.n_drops for best in self.each]
+        return torch.tensor(each if len(each) > 1 else each[0])
 
     @property
     def finished(self) -> bool:
@@ -78,6 +89,8 @@ class Progress:
         """Return all of it as plain values and tensors."""
         return [vars(best) for best in self.each]
 
-    def restore(self, state: list[dict]) -> None:
-        """Go on from what `state` has returned."""
+    def restore(self, state: list[dict], epoch: int) -> None:
+        """Go on from what `state` has returned after an epoch; with more patience, what had stopped goes on too."""
         self.each = [Best(**best) for best in state]
+        for best in self.each:
+            best.stopped = best.stopped and self._has_waited(best, epoch)

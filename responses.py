@@ -26,9 +26,10 @@ class Response(Objective):
 
     Args:
         loss: poisson takes a response as a count about the predicted rate; gaussian is the squared error.
+        output: softplus makes rates that are never below 0; linear is for responses that can be.
 
-    A prediction of 0 means the neuron's mean rate in training; rates are softplus of what the head returns, so never
-    below 0. A neuron that never changes counts 0; responses that are not known (NaN) count for nothing.
+    What a head returns is added to what means the neuron's mean response in training. A neuron that never changes
+    counts 0; responses that are not known (NaN) count for nothing.
 
     Source: Antolik et al. 2016, doi:10.1371/journal.pcbi.1004927.
     """
@@ -38,9 +39,15 @@ class Response(Objective):
     direction = "max"
     pictured_as = "responses"
 
-    def __init__(self, *, loss: Literal["poisson", "gaussian"] = "poisson") -> None:
+    def __init__(
+        self, *, loss: Literal["poisson", "gaussian"] = "poisson", output: Literal["softplus", "linear"] = "softplus"
+    ) -> None:
         super().__init__()
-        self.loss_name = loss
+        require(
+            loss == "gaussian" or output == "softplus",
+            "objective 'response': loss=poisson needs rates above 0, so output=softplus",
+        )
+        self.loss_name, self.linear = loss, output == "linear"
         self.neurons: Sequence[str] = ()
 
     def check(self, provides: list[str], classes: list[str], neurons: Sequence[str] = ()) -> None:
@@ -49,8 +56,8 @@ class Response(Objective):
 
     def check_values(self, values: Tensor) -> None:
         require(
-            self.loss_name == "gaussian" or not bool((values < 0).any()),
-            "objective 'response': there are responses below 0, which are no counts; take loss=gaussian",
+            self.linear or not bool((values < 0).any()),
+            "objective 'response': there are responses below 0, which are no counts; take loss=gaussian output=linear",
         )
 
     def output_shape(self, image_shape: tuple[int, int, int], classes: list[str]) -> tuple[int, ...]:
@@ -60,8 +67,9 @@ class Response(Objective):
         return sample["image"], sample["response"]
 
     def learn(self, target: Tensor) -> None:
-        """Learn what to add to a prediction so that 0 means each neuron's mean rate."""
-        self.learned = {"offset": _inverse_softplus(target.double().nanmean(0).nan_to_num(0)).tolist()}
+        """Learn what to add to a prediction so that 0 means each neuron's mean response."""
+        mean = target.double().nanmean(0).nan_to_num(0)
+        self.learned = {"offset": (mean if self.linear else _inverse_softplus(mean)).tolist()}
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         rate, known = self.output(prediction), target.isfinite()  # (B, N)
@@ -71,10 +79,11 @@ class Response(Objective):
         return (loss * known).sum() / known.sum().clamp(min=1)
 
     def output(self, prediction: Tensor) -> Tensor:
-        return F.softplus(prediction + self.learned_as("offset", prediction))
+        shifted = prediction + self.learned_as("offset", prediction)
+        return shifted if self.linear else F.softplus(shifted)
 
     def link(self, target: Tensor) -> Tensor:
-        return _inverse_softplus(target) - self.learned_as("offset", target)
+        return (target if self.linear else _inverse_softplus(target)) - self.learned_as("offset", target)
 
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
         return {"predicted": output, "recorded": target}  # (B, N)
@@ -85,7 +94,7 @@ class Response(Objective):
 
     def metrics(self, evidence: Evidence) -> dict[str, float]:
         r = self.per_neuron(evidence)
-        return {"r": float(r.mean()), "r_median": float(np.median(r))}
+        return {"r": float(np.nanmean(r)), "r_median": float(np.nanmedian(r))}
 
     def ceiling(self, trials: np.ndarray) -> dict[str, float]:
         highest = noise_ceiling(trials)
@@ -113,14 +122,15 @@ def _inverse_softplus(rate: Tensor) -> Tensor:
 
 
 def pearson(predicted: np.ndarray, recorded: np.ndarray) -> np.ndarray:
-    """Return (N,) Pearson correlations over images (n, N); 0 for a neuron without variance in either.
+    """Return (N,) Pearson correlations over images (n, N); NaN for a neuron of which nothing is known.
 
-    Source: to count a neuron without variance as 0 is the custom of Antolik et al. 2016.
+    One without variance in either counts 0, as in Antolik et al. 2016.
     """
     known = np.isfinite(recorded) & np.isfinite(predicted)  # (n, N)
     a, b = (_deviations(values, known) for values in (predicted, recorded))
     size = np.sqrt(np.square(a).sum(0) * np.square(b).sum(0))  # (N,)
-    return np.divide((a * b).sum(0), size, out=np.zeros_like(size), where=size > 0)
+    unchanged = np.where(known.any(0), 0.0, np.nan)
+    return np.divide((a * b).sum(0), size, out=unchanged, where=size > 0)
 
 
 def _deviations(values: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -45,10 +45,13 @@ def test(flags: argparse.Namespace) -> int:
     utils.write_json(folder / "result.json", result)
     write_rows(folder / "test.csv", dataset, indices, objective.rows(evidence, dataset.classes))
     print(told("test", objective.metric, judged))
+    n = run.config["flags"].get("repetitions", 1)
+    if n > 1:
+        print(f"this is the best of {n} repetitions on validation; result.json of the run has all")
     print(f"written to {shown(folder)}")
     run.model.cpu()
     dataset.keep_on(torch.device("cpu"))
-    for path in report.write(folder, report.draw_outcomes(run)) + report.write_film(folder, run):
+    for path in report.write(folder, report.draw_outcomes(run, folder)) + report.write_film(folder, run):
         print(shown(path))
     return 0
 
@@ -66,6 +69,10 @@ def open_tested(flags: argparse.Namespace) -> tuple[Run, bool]:
         list(dataset.image_shape) == config["model"]["image_shape"] and dataset.classes == config["classes"],
         f"these images are {dataset.image_shape} with the classes {dataset.classes or 'none'}, but those of {session} "
         f"{tuple(config['model']['image_shape'])} with {config['classes'] or 'none'}",
+    )
+    require(
+        list(dataset.neurons) == config.get("neurons", []),
+        f"these are other neurons ({len(dataset.neurons)}) than those of {session} ({len(config.get('neurons', []))})",
     )
     own = flags.dataset == config["flags"]["dataset"] and str(flags.data_dir.resolve()) == config["flags"]["data_dir"]
     try:

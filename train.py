@@ -60,9 +60,8 @@ def train_epoch(model, training: Batches, objective, optimizer, *, epoch: int = 
         losses[step] = loss.detach()  # in place: small tensors kept between large freed ones would fragment memory
         sizes.append(y.shape[loss.ndim])
     losses = losses.double().cpu()  # (steps, ...), read once an epoch: reading makes a GPU wait
-    worst = int(
-        losses.isfinite().logical_not().view(len(losses), -1).any(1).int().argmax()
-    )  # the first that is not finite
+    finite = losses.isfinite().view(len(losses), -1).all(1)  # (steps,)
+    worst = int(finite.logical_not().int().argmax())
     require_finite(losses[worst], "loss", f"epoch {epoch}, step {worst}", optimizer)
     largest = torch.stack([parameter.detach().abs().max() for parameter in model.parameters()]).max()
     require_finite(largest, "largest weight", f"the end of epoch {epoch}", optimizer)
@@ -199,27 +198,24 @@ class Paces:
 
     Args:
         optimizer: whose steps.
-        factor: what is left of the learning rate after a drop.
-        n_drops: of each repetition so far, (R,) or a scalar for a single model.
+        shares: from 0 to 1, (R,), or a scalar for a single model.
     """
 
-    def __init__(self, optimizer: optim.Optimizer, factor: float, n_drops: Tensor) -> None:
-        self.factor = factor
-        self.n_drops = n_drops
+    def __init__(self, optimizer: optim.Optimizer, shares: Tensor) -> None:
+        self.shares = shares
         self.before: list[Tensor] = []
         optimizer.register_step_pre_hook(self._keep)
         optimizer.register_step_post_hook(self._go_back)
 
     def _keep(self, optimizer: optim.Optimizer, *_: object) -> None:
-        slowed = bool(self.n_drops.any())
+        slowed = bool((self.shares != 1).any())
         self.before = [weights.detach().clone() for weights in _stepped(optimizer)] if slowed else []
 
     @torch.no_grad()
     def _go_back(self, optimizer: optim.Optimizer, *_: object) -> None:
-        shares = self.factor**self.n_drops
         for before, weights in zip(self.before, _stepped(optimizer) if self.before else [], strict=True):
-            share = shares.to(weights).view(*shares.shape, *[1] * (weights.ndim - shares.ndim))
-            weights.copy_(before.lerp(weights, share))
+            shares = self.shares.to(weights).view(*self.shares.shape, *[1] * (weights.ndim - self.shares.ndim))
+            weights.copy_(before.lerp(weights, shares))
 
 
 def _stepped(optimizer: optim.Optimizer) -> list[Tensor]:

@@ -387,14 +387,23 @@ def load_model(load_dir: Path | str, *, trust_pickle: bool = False) -> tuple[Mod
     """
     run, session = find_session(Path(load_dir))
     config = load_config(run)
-    n = config["flags"].get("repetitions", 1)
-    if n > 1 and session.name != "best":
-        raise UserError(f"{session} holds the weights of {n} repetitions; {run / 'best'} has those of the best")
     model = build_model(**config["model"])
-    model.load_state_dict(load_pth(session / "model.pth"))
+    model.load_state_dict(load_weights(session))
     if trust_pickle:
         model.encoder.pickled = load_pickled(run)
     return model.eval(), config
+
+
+def load_weights(session: Path) -> dict[str, Tensor]:
+    """Return the weights of a session of one network.
+
+    Raises:
+        UserError: for those of several repetitions.
+    """
+    n = load_config(session.parent).get("flags", {}).get("repetitions", 1)
+    if n > 1 and session.name != "best":
+        raise UserError(f"{session} holds {n} repetitions; {session.parent / 'best'} has the weights of the best")
+    return load_pth(session / "model.pth")
 
 
 def load_encoder(model: Model, load_dir: Path, n_fresh: int, *, trust_pickle: bool) -> None:
@@ -413,7 +422,7 @@ def load_encoder(model: Model, load_dir: Path, n_fresh: int, *, trust_pickle: bo
     fresh = tuple(f"stages.{name}." for name in stages[len(stages) - n_fresh :])
     saved = {
         key.removeprefix("encoder."): value
-        for key, value in load_pth(session / "model.pth").items()
+        for key, value in load_weights(session).items()
         if key.startswith("encoder.")
     }
     own = model.encoder.state_dict()

@@ -1,6 +1,7 @@
 """Wire the parts of one training: dataset, split, loaders, model, optimizer, as new or as a session left them."""
 
 import argparse
+import math
 import platform
 import shlex
 import subprocess
@@ -100,7 +101,7 @@ def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> T
     judge = OfEach(objective, learner) if len(models) > 1 else objective
     seconds = time.monotonic() - started
     config = {"flags": plain(flags), "model": made_of, "learned": objective.learned, "classes": dataset.classes}
-    config |= {"digest": dataset.digest, "skipped": dataset.skipped}
+    config |= {"neurons": dataset.neurons, "digest": dataset.digest, "skipped": dataset.skipped}
     config |= {"command": shlex.join(["python", "main.py", *words]), **provenance(device)}
     wired = (dataset, objective, parts, leaks, loaders, model, learner, feeds, latents, judge)
     training = Training(*wired, *wire_steps(flags, learner), device, config, seconds=seconds)
@@ -125,6 +126,8 @@ def wire_data(flags: argparse.Namespace, session: Path | None, device) -> tuple:
     notes = dataset.notes + objective.notes(augmentations) + unknown + notes
     if device.type == "cuda":
         notes.append("on a GPU the same seed gives the same numbers only nearly: sums are added in any order")
+    if not set(dataset.repeated.tolist()) <= set(parts.get("test", [])):
+        notes.append("images shown repeatedly are not all for the test, so no noise ceiling is told; see --split given")
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     settings = {"batch_size": flags.batch_size, "augmentations": augmentations, "device": device, "seed": flags.seed}
@@ -142,17 +145,17 @@ def wire_steps(flags: argparse.Namespace, learner) -> tuple:
     weights = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     optimizer = tables["optimizer"].build(flags.optimizer, weights, flags.lr)
     chosen = tables["schedule"].parse(flags.schedule)
-    most_drops = chosen.options.get("drops", 0)
-    if most_drops and not flags.patience:
-        raise UserError(f"--schedule {flags.schedule} waits until --patience runs out; add --patience EPOCHS")
+    progress = Progress(flags.repetitions, flags.patience)
+    if chosen.name == "plateau":
+        if not flags.patience:
+            raise UserError(f"--schedule {flags.schedule} waits until --patience runs out; add --patience EPOCHS")
+        progress = Progress(flags.repetitions, flags.patience, chosen.options["drops"], chosen.options["factor"])
 
     def rate(epoch: int) -> float:
         return tables["schedule"][chosen.name](epoch, flags.n_epochs, **chosen.options)
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    progress = Progress(flags.repetitions, flags.patience, most_drops)
-    paces = Paces(optimizer, chosen.options.get("factor", 1.0), progress.n_drops())
-    return optimizer, schedule, paces, progress
+    return optimizer, schedule, Paces(optimizer, progress.shares()), progress
 
 
 def require_batches(model, n_training: int, flags: argparse.Namespace) -> None:
@@ -208,7 +211,8 @@ def wire_models(flags: argparse.Namespace, made_of: dict, x, session: Path | Non
             model.freeze(flags.trainable_stages)
         if repetition == 0:
             tell_stages(model, flags)
-        if session is None and repetition and model.has_fixed_encoder:
+        if len(models) > 1 and model.has_fixed_encoder:
+            require_shared(model, flags)
             model.encoder = models[0].encoder
         elif session is None:
             start_encoder(model, x, flags)
@@ -219,6 +223,15 @@ def wire_models(flags: argparse.Namespace, made_of: dict, x, session: Path | Non
         for repetition, model in enumerate(models):
             model.load_state_dict(unstacked(state, repetition) if len(models) > 1 else state)
     return models
+
+
+def require_shared(model, flags: argparse.Namespace) -> None:
+    """Raise UserError where what is fixed of an encoder was drawn, so that repetitions cannot share it."""
+    if any(True for _ in model.encoder.parameters()) and not flags.load_encoder:
+        raise UserError(
+            "--trainable_stages 1 leaves the encoder as it is drawn, other weights for each repetition; name a trained "
+            "one by --load_encoder, or leave out --repetitions"
+        )
 
 
 def tell_stages(model, flags: argparse.Namespace) -> None:
@@ -252,7 +265,7 @@ def start_encoder(model, x, flags: argparse.Namespace) -> None:
 
 
 def fixed_latents(model, dataset, objective, flags: argparse.Namespace, session: Path | None):
-    """Return the latents (N, D) of all images where nothing of the encoder trains and no image changes; else None."""
+    """Return the latents (N, D) of all images where the encoder and all images are fixed, and D is less than pixels."""
     import encoded
 
     changes = flags.augment or objective.draws
@@ -261,7 +274,8 @@ def fixed_latents(model, dataset, objective, flags: argparse.Namespace, session:
             f"--encoder {flags.encoder} places every image once, so images cannot change from epoch to epoch; leave "
             "out --augment and noise="
         )
-    if not model.has_fixed_encoder or changes:
+    larger = model.encoder.latent_dim >= math.prod(dataset.image_shape) and not model.encoder.encodes_once
+    if not model.has_fixed_encoder or changes or larger:
         return None
     kept = session.parent / encoded.FIXED_LATENTS if session else None
     if kept and kept.exists():
@@ -290,8 +304,10 @@ def restore(training: Training, session: Path) -> None:
     training.optimizer.load_state_dict(utils.load_pth(session / "optim.pth"))
     state = utils.load_pth(session / "state.pth")
     training.schedule.load_state_dict(state["schedule"])
-    training.progress.restore(state["progress"])
-    training.paces.n_drops = training.progress.n_drops()
+    if "progress" not in state:
+        raise UserError(f"{session} was left by an earlier version, and cannot be resumed; its weights can be used")
+    training.progress.restore(state["progress"], state["epoch"])
+    training.paces.shares = training.progress.shares()
     training.start_epoch = state["epoch"] + 1
     training.seconds += state["seconds"]
     rates = zip(training.optimizer.param_groups, training.schedule.base_lrs, training.schedule.lr_lambdas, strict=True)

@@ -23,15 +23,18 @@ def main(words: list[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     try:
         value = arguments.value or f"validation/{read_result(arguments.runs[0])['metric']}"
-        series = {run.name: read_series(run, value) for run in arguments.runs}
+        names = [run.name for run in arguments.runs]
+        names = names if len(set(names)) == len(names) else [str(run) for run in arguments.runs]
+        series = {name: read_series(run, value) for name, run in zip(names, arguments.runs, strict=True)}
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     path = arguments.out or arguments.runs[0] / "figures" / "bands.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     figures.bands(series, value).savefig(path, dpi=150)
-    for run in arguments.runs:
-        print("".join(f"{run.name}: {line}\n" for line in tell(read_result(run))), end="")
+    for name, run in zip(names, arguments.runs, strict=True):
+        finished = (run / "result.json").is_file()
+        print("".join(f"{name}: {line}\n" for line in (tell(read_result(run)) if finished else [])), end="")
     print(path)
     return 0
 

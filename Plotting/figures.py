@@ -322,7 +322,7 @@ def neurons(r: np.ndarray, ceiling: np.ndarray | None) -> Figure:
         axis.axline((0, 0), slope=1, color="black", lw=0.8, ls="--")
         axis.set(xlabel="noise ceiling", ylabel="r, predicted with mean recorded", xlim=(-0.02, 1), ylim=(None, 1))
     told = "" if ceiling is None else f", ceiling {np.nanmean(ceiling):.3f}"
-    axis.set_title(f"{len(r)} neurons: mean r {r.mean():.3f}{told}", fontsize=9)
+    axis.set_title(f"{len(r)} neurons: mean r {np.nanmean(r):.3f}{told}", fontsize=9)
     return _tidy(figure)
 
 

@@ -13,18 +13,19 @@ from responses import explainable_variance, noise_ceiling, pearson, split_half
 
 MOST_GRADIENTS = 300  # images at which a receptive field is measured
 MOST_SHOWN = 12  # neurons
+MOST_FILTERS = 32
 BATCH = 50
 TRUTH = "truth.npz"  # of the built-in population
 
 
-def draw(run: Run, indices: np.ndarray) -> dict[str, figures.Figure]:
-    """Return the figures of a model of neurons on some images; the numbers go to figures/neurons.csv."""
+def draw(run: Run, indices: np.ndarray, folder: Path) -> dict[str, figures.Figure]:
+    """Return the figures of a model of neurons on some images; the numbers go to neurons.csv in a folder."""
     rates = outputs(run, indices)[1].numpy()  # (n, N)
     recorded = run.dataset.responses[indices].numpy()
     found = receptive_fields(run)  # (N, 2, H, W)
     table = measure(run, indices, pearson(rates, recorded), found)
-    write_table(run.folder / "figures" / "neurons.csv", table)
-    shown = np.argsort(-table["r"])[:MOST_SHOWN]
+    write_table(folder / "neurons.csv", table)
+    shown = np.argsort(-np.nan_to_num(table["r"], nan=-1))[:MOST_SHOWN]
     titles = [f"{table['neuron'][i]}\nr = {table['r'][i]:.2f}" for i in shown]
     pictures = {
         "neurons": figures.neurons(table["r"], table.get("ceiling")),
@@ -32,7 +33,7 @@ def draw(run: Run, indices: np.ndarray) -> dict[str, figures.Figure]:
         "receptive_fields": figures.fields({"first": found[shown, 0], "second": found[shown, 1]}, titles),
     }
     if hasattr(run.model.encoder, "receptive_fields"):
-        filters = run.model.encoder.receptive_fields().detach().numpy()
+        filters = run.model.encoder.receptive_fields().detach().numpy()[:MOST_FILTERS]
         titles = [str(i) for i in range(len(filters))]
         pictures["filters"] = figures.fields({"": filters}, titles)
     return pictures
@@ -75,6 +76,7 @@ def receptive_fields(run: Run, n: int = 2) -> np.ndarray:
     The first is of the sign of the mean gradient.
     """
     training = np.flatnonzero(run.part == "training")
+    training = training if len(training) else np.arange(len(run.part))
     chosen = training[np.linspace(0, len(training) - 1, min(MOST_GRADIENTS, len(training))).astype(int)]
     gradients = np.concatenate([_gradients(run, some) for some in np.array_split(chosen, -(-len(chosen) // BATCH))])
     fields = []
@@ -92,7 +94,7 @@ def _gradients(run: Run, indices: np.ndarray) -> np.ndarray:
         return run.objective.output(run.model(image[None]))[0]  # (N,)
 
     gradients = torch.func.vmap(torch.func.jacrev(rates))(run.images(indices))  # (n, N, C, H, W)
-    return gradients.sum(2).flatten(2).numpy()
+    return gradients.sum(2).flatten(2).detach().numpy()
 
 
 def write_table(path: Path, table: dict[str, np.ndarray]) -> None:

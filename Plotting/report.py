@@ -69,11 +69,13 @@ def draw(run: Run, columns: list[str]) -> dict[str, object]:
         pictures["curves"] = figures.curves(read_records(run.folder), *told)
     if hasattr(run.model.encoder, "explains"):
         pictures["explained_variance"] = draw_explained(run)
-    return pictures | draw_outcomes(run)
+    return pictures | draw_outcomes(run, run.folder / "figures")
 
 
-def draw_outcomes(run: Run) -> dict[str, figures.Figure]:
-    """Return what the model makes of held-out images, as its objective has it."""
+def draw_outcomes(run: Run, folder: Path) -> dict[str, figures.Figure]:
+    """Return what the model makes of held-out images; a table of neurons, where there are any, goes to the folder."""
+    if run.objective.pictured_as == "responses":
+        return neurons.draw(run, held_out(run), folder)
     return OUTCOMES[run.objective.pictured_as](run)
 
 
@@ -155,11 +157,6 @@ def draw_numbers(run: Run) -> dict[str, figures.Figure]:
     return {"predictions": figures.predictions(*columns)}
 
 
-def draw_neurons(run: Run) -> dict[str, figures.Figure]:
-    """Return how well the neurons are predicted on held-out images, and their receptive fields."""
-    return neurons.draw(run, held_out(run))
-
-
 def write_film(folder: Path, run: Run) -> list[Path]:
     """Write film.gif, held-out images in their order beside what the network makes of them; returns its path."""
     if run.objective.pictured_as != "reconstructions":
@@ -217,7 +214,6 @@ OUTCOMES = {
     "classes": draw_classes,
     "directions": draw_directions,
     "numbers": draw_numbers,
-    "responses": draw_neurons,
 }
 
 

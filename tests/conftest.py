@@ -71,6 +71,13 @@ def noodle(stimuli, tmp_path, capsys):
     return run
 
 
+def refusal(noodle, words: str) -> str:
+    """Return the message with which main.py refuses this command line."""
+    status, _, told = noodle("", words)
+    assert status == 2
+    return told
+
+
 @pytest.fixture(scope="session")
 def arena(tmp_path_factory) -> Path:
     """The built-in film, 120 frames of it."""

@@ -130,6 +130,10 @@ def test_each_part_owns_its_penalty_which_grows_as_it_should(encoder, head, scal
     [
         (HEADS, "mlp hidden=-1", "hidden=-1 is neither a share of the neurons below 1, nor a number of units"),
         (HEADS, "mlp hidden=2.5", "hidden=2.5 is neither"),
+        (HEADS, "mlp hidden=inf", "hidden=inf is neither"),
+        (ENCODERS, "conv channels=4 group=1", "group=1.0 is of the second convolution on"),
+        (ENCODERS, "conv_dog n_filters=0", "n_filters=0 must be 1 or more"),
+        (ENCODERS, "conv_dog kernel=2", "differences of Gaussians need 3x3 px at least, not 2x2"),
         (HEADS, "mlp l2=-1", "l2=-1.0 must be 0 or more"),
         (HEADS, "linear smooth=1", "smooth= is of weights of an image or of maps; take --encoder identity"),
         (HEADS, "what_where", "reads maps, which this encoder does not make; take --encoder conv latent=maps"),

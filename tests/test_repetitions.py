@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import refused, train
+from conftest import refusal, refused, train
 
 import utils
 from model import build_model
@@ -83,7 +83,7 @@ def test_a_run_of_repetitions_is_opened_as_its_best_one(folder):
     model, _ = utils.load_model(utils.best_session(folder / "opened"))
     state = utils.load_pth(folder / "opened" / "2" / "state.pth")
     assert all(torch.equal(v, state["progress"][best]["weights"][key]) for key, v in model.state_dict().items())
-    with refused("holds the weights of 3 repetitions"):
+    with refused("holds 3 repetitions"):
         utils.load_model(folder / "opened" / "2")
 
 
@@ -212,33 +212,77 @@ def test_a_plateau_goes_back_to_the_best_weights_and_ends_after_its_last_drop():
     for epoch, rank in enumerate(n):
         model.now = [epoch]
         progress.take(epoch, [(rank[0], 0.0)], model)
-        drops.append((int(progress.n_drops()), model.now[0], progress.finished))
+        drops.append((progress.each[0].n_drops, model.now[0], progress.finished))
     assert drops == [
         (0, 0, False), (0, 1, False), (1, 0, False), (1, 3, False), (1, 4, False), (2, 3, False), (2, 6, False),
         (2, 7, True),
     ]  # fmt: skip
 
 
-def test_a_plateau_needs_patience(folder):
-    import main
+def test_what_has_stopped_stands_still_and_goes_on_with_more_patience():
+    progress, _ = follow([(1, 1), (0, 2), (0, 3)], patience=2)
+    assert [best.stopped for best in progress.each] == [True, False]
+    assert progress.shares().tolist() == [0.0, 1.0]
+    more = Progress(2, 3)
+    more.restore(progress.state(), 2)
+    assert [best.stopped for best in more.each] == [False, False]
+    assert not more.finished
+    same = Progress(2, 2)
+    same.restore(progress.state(), 2)
+    assert [best.stopped for best in same.each] == [True, False]
 
+
+def test_a_stopped_run_says_that_it_needs_more_patience_and_then_goes_on(folder, noodle):
+    network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
+    words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder} --namestr waits --n_epochs 40 --patience 1"
+    train(words)
+    stopped = len(records(folder / "waits"))
+    assert stopped < 40
+    assert "give --patience more" in refusal(noodle, f"--load_dir {folder / 'waits'}")
+    train(f"--load_dir {folder / 'waits'} --patience 3 --n_epochs {stopped + 2}")
+    assert len(records(folder / "waits")) == stopped + 2
+
+
+def test_repetitions_do_not_share_an_encoder_that_was_drawn(folder, noodle):
+    network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
+    words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder} --repetitions 2 --trainable_stages 1"
+    assert "name a trained one by --load_encoder" in refusal(noodle, words)
+    train(f"{DIGITS.format(**network)} {SMALL} --save_dir {folder} --namestr trained")
+    train(f"{words} --load_encoder {folder / 'trained'} --namestr on_trained")
+    assert len(result(folder / "on_trained")["repetitions"]["seeds"]) == 2
+
+
+def test_the_encoder_of_repetitions_is_that_of_the_best(folder, noodle):
+    network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
+    words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder}"
+    train(f"{words} --namestr several --repetitions 2")
+    train(f"{words} --load_encoder {folder / 'several'} --namestr from_several")
+    said = refusal(noodle, f"{words} --load_encoder {folder / 'several' / '2'}")
+    assert "holds 2 repetitions" in said
+
+
+def test_a_plateau_needs_patience(folder, noodle):
     words = f"{DIGITS.format(encoder='fc', head='linear', objective='classify')} --schedule plateau --save_dir {folder}"
-    assert main.main(words.split()) == 2
+    assert "add --patience EPOCHS" in refusal(noodle, words)
+    assert "factor=2.0 or drops=2 is out of range" in refusal(
+        noodle, words.replace("plateau", "plateau factor=2") + " --patience 3"
+    )
 
 
 @pytest.mark.parametrize("optimizer", ["adam weight_decay=0.1", "sgd momentum=0.9 weight_decay=0.1"])
 def test_a_slowed_repetition_steps_as_with_the_lower_rate_and_the_others_as_before(optimizer):
-    def run(lr, n_drops):
+    def run(lr, shares):
         weights = torch.nn.Parameter(torch.arange(6.0).view(2, 3))
         made = OPTIMIZERS.build(optimizer, [weights], lr)
-        Paces(made, 0.25, torch.tensor(n_drops))
+        Paces(made, torch.tensor(shares))
         for step in range(4):
             made.zero_grad()
             ((weights - step) ** 2).sum().backward()
             made.step()
         return weights.detach()
 
-    slowed, fast, slow = run(0.1, [0, 1]), run(0.1, [0, 0]), run(0.025, [0, 0])
+    slowed, fast, slow = run(0.1, [1.0, 0.25]), run(0.1, [1.0, 1.0]), run(0.025, [1.0, 1.0])
     assert torch.equal(slowed[0], fast[0])
-    assert torch.allclose(slowed[1], slow[1] if "sgd" not in optimizer else slow[1], atol=1e-5)
+    assert torch.allclose(slowed[1], slow[1], atol=1e-5)
     assert not torch.allclose(slowed[1], fast[1], atol=1e-3)
+    assert torch.equal(run(0.1, [1.0, 0.0])[1], torch.tensor([3.0, 4.0, 5.0]))

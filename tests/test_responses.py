@@ -47,7 +47,7 @@ def test_what_was_not_recorded_counts_for_nothing():
     kept = np.isfinite(b[:, 0])
     assert np.allclose(pearson(a, b)[0], np.corrcoef(a[kept, 0], b[kept, 0])[0, 1])
     assert np.allclose(pearson(a, b)[1], np.corrcoef(a[:, 1], b[:, 1])[0, 1])
-    assert (pearson(a, np.full_like(a, np.nan)) == 0).all()
+    assert np.isnan(pearson(a, np.full_like(a, np.nan))).all()
 
 
 # ---------------------------------------------------------------------------------------------------- ceilings
@@ -115,6 +115,24 @@ def test_no_rate_is_least_costly_but_the_true_one(loss):
     assert min(costs, key=costs.get) == 2.0
 
 
+def test_linear_responses_may_be_below_0():
+    made = objective("gaussian output=linear")
+    target = torch.randn(40, 3) - 2
+    made.learn(target)
+    assert torch.allclose(made.output(torch.zeros(2, 3)), target.mean(0).expand(2, 3), rtol=1e-4)
+    assert torch.allclose(made.output(made.link(target)), target, atol=1e-5)
+
+
+def test_a_neuron_that_was_not_recorded_lowers_no_mean():
+    made = objective()
+    made.learn(torch.rand(9, 3))
+    recorded = torch.rand(9, 3)
+    alone = made.metrics(made.evidence(recorded[:, :2] + 0.3 * torch.rand(9, 2), recorded[:, :2]))
+    recorded[:, 2] = torch.nan
+    assert made.metrics(made.evidence(recorded.nan_to_num(1), recorded))["r"] == pytest.approx(1)
+    assert 0 < alone["r"] < 1
+
+
 @pytest.mark.parametrize("loss", ["poisson", "gaussian"])
 def test_missing_responses_change_neither_loss_nor_gradient_of_the_others(loss):
     made = objective(loss)
@@ -133,9 +151,11 @@ def test_missing_responses_change_neither_loss_nor_gradient_of_the_others(loss):
 
 
 def test_counts_below_0_are_refused_for_poisson_and_taken_as_they_are_otherwise():
-    with refused("no counts; take loss=gaussian"):
+    with refused("no counts; take loss=gaussian output=linear"):
         objective().check_values(torch.tensor([[0.5, -0.1, torch.nan]]))
-    objective("gaussian").check_values(torch.tensor([[0.5, -0.1, torch.nan]]))
+    objective("gaussian output=linear").check_values(torch.tensor([[0.5, -0.1, torch.nan]]))
+    with refused("loss=poisson needs rates above 0"):
+        objective("poisson output=linear")
     objective().check_values(torch.tensor([[0.5, 0.0, torch.nan]]))
 
 
