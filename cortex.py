@@ -28,18 +28,16 @@ def difference_of_gaussians(
 
     Source: Antolik et al. 2016, doi:10.1371/journal.pcbi.1004927.
     """
-    widths = torch.stack([sigma, sigma + widening], 1)[:, :, None]  # (F, 2, 1)
-    y, x = (
-        torch.softmax(-((pixels_from_middle(side, centre) - place[:, None, None]) / widths).square() / 2, -1)
-        for side, place in zip(shape, centre.unbind(1), strict=True)
-    )  # (F, 2, H) and (F, 2, W), each of which sums to 1
+    height, width = shape
+    y_and_x = torch.zeros(2, height + width, device=centre.device, dtype=centre.dtype)  # which pixel is of which axis
+    y_and_x[0, :height] = y_and_x[1, height:] = 1
+    pixels = torch.cat([torch.arange(side, device=centre.device) - (side - 1) / 2 for side in shape])  # from the middle
+    squared = (pixels - centre @ y_and_x).square()  # (F, H + W)
+    sharpness = -0.5 * torch.stack([sigma, sigma + widening], 1).square().reciprocal()  # (F, 2)
+    exponents = squared[:, None] * sharpness[:, :, None]  # (F, 2, H + W)
+    y, x = (one.softmax(-1) for one in exponents.split(shape, -1))  # each sums to 1
     signed = gain * gain.new_tensor([1.0, -1.0])  # (F, 2)
     return (y * signed[:, :, None]).mT @ x  # (F, H, W)
-
-
-def pixels_from_middle(side: int, like: Tensor) -> Tensor:
-    """Return (side,) the places of pixels from the middle of their row, px."""
-    return torch.arange(side, device=like.device) - (side - 1) / 2
 
 
 class DifferenceOfGaussians(nn.Module):
@@ -69,9 +67,6 @@ class DifferenceOfGaussians(nn.Module):
             torch.zeros_like(self.gain) if self.centre is None else self.centre * self.centre.new_tensor(self.shape)
         )
         return difference_of_gaussians(self.shape, centre, self.log_sigma.exp(), self.log_widening.exp(), self.gain)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return grey(images).flatten(1) @ self.filters().flatten(1).T  # (B, F)
 
 
 class ConvolvedDifferenceOfGaussians(DifferenceOfGaussians):
@@ -106,6 +101,11 @@ class Dog(Encoder):
         super().__init__(scale)
         self.latent_dim = latent_dim or 9
         self.stages = nn.ModuleDict({"dog": DifferenceOfGaussians(self.latent_dim, image_shape[1:], centred=False)})
+
+    def forward(self, images: Tensor) -> Tensor:
+        filters = self.receptive_fields().flatten(1)  # (D, H*W)
+        seen = grey(images).flatten(1) @ filters.T  # (B, D)
+        return self.scaling.of_sums(seen, filters.sum(1)) if self.scaling else seen
 
     def receptive_fields(self) -> Tensor:
         """Return (D, H, W)."""

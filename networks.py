@@ -33,7 +33,18 @@ class ZScore(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.addcmul(self.shift, images, self.scale)
+        return images * self.scale + self.shift
+
+    def of_sums(self, sums: Tensor, of_one: Tensor) -> Tensor:
+        """Return the sums of scaled images that a linear map has made (B, D), from those of images as they are.
+
+        There is far less to scale than in the images.
+
+        Args:
+            sums: (B, D) of the images.
+            of_one: (D,) of an image that is 1 everywhere.
+        """
+        return sums * self.scale + self.shift * of_one
 
     def fit(self, images: Tensor) -> None:
         """Learn from training images (N, C, H, W)."""
@@ -85,7 +96,7 @@ class Encoder(nn.Module):
 
     def __init__(self, scale: Scale = "none") -> None:
         super().__init__()
-        self.scaling = ZScore() if scale == "zscore" else nn.Identity()
+        self.scaling = ZScore() if scale == "zscore" else None
 
     @property
     def latent_dim(self) -> int:
@@ -97,14 +108,14 @@ class Encoder(nn.Module):
         self.latent_shape = (n,)
 
     def forward(self, images: Tensor) -> Tensor:
-        latent = self.scaling(images)
+        latent = self.scaling(images) if self.scaling else images
         for stage in self.stages.values():
             latent = stage(latent)
         return latent  # (B, D)
 
     def fit(self, images: Tensor) -> None:
         """Learn from training images (N, C, H, W) what is learned before the loop."""
-        if isinstance(self.scaling, ZScore):
+        if self.scaling:
             self.scaling.fit(images)
 
     def summary(self) -> str:

@@ -48,7 +48,7 @@ V1 = {
     "patience": 50,
     "save_every": 50,
 }
-WHAT_WHERE = "conv channels=48,48,48 kernel=13,3,3 activation=softplus latent=maps pool=false pad=false scale=zscore"
+MAPS = "conv activation=softplus latent=maps pool=false pad=false scale=zscore"
 
 RECIPES = {
     "faces_ae": Recipe(
@@ -137,40 +137,41 @@ RECIPES = {
     ),
     "v1_hsm": Recipe(
         summary="responses of V1: differences of Gaussians, a hidden layer, the neurons",
-        flags=V1 | {"encoder": "dog", "latent_dim": 9, "head": "mlp hidden=0.2 l2=0.1"},
+        flags=V1 | {"encoder": "dog", "latent_dim": 9, "head": "mlp hidden=0.2 l2=0.1", "lr": 3e-3},
         source="Antolik et al. 2016, the hierarchical structural model",
         expected="not yet run",
     ),
     "v1_ln": Recipe(
         summary="responses of V1: a receptive field per neuron",
-        flags=V1 | {"encoder": "identity", "head": "linear smooth=0.03 l2=0.1"},
+        flags=V1 | {"encoder": "identity", "head": "linear smooth=0.3 l2=0.01", "patience": 15},
         source="Antolik et al. 2016, the linear-nonlinear model",
         expected="not yet run",
     ),
     "v1_lnln": Recipe(
         summary="responses of V1: a hidden layer of receptive fields, the neurons",
-        flags=V1 | {"encoder": "identity", "head": "mlp hidden=0.2 l2=0.1"},
+        flags=V1 | {"encoder": "identity", "head": "mlp hidden=0.2 l2=0.1", "patience": 20},
         source="Antolik et al. 2016, the LNLN model",
         expected="not yet run",
     ),
     "v1_conv": Recipe(
-        summary="responses of V1: a layer of convolutions, a hidden layer, the neurons",
+        summary="responses of V1: one layer of convolutions, and for each neuron where it looks and what for",
         flags=V1
         | {
-            "encoder": "conv channels=16 kernel=9 activation=softplus latent=maps pad=false smooth=0.03 scale=zscore",
-            "head": "mlp hidden=0.2 l2=0.1",
+            "encoder": f"{MAPS} channels=16 kernel=13 smooth=0.003",
+            "head": "what_where l1=0.002",
+            "patience": 10,
         },
-        source="ours, after the convolutional models of the thesis on the HSM",
+        source="ours, after the convolutional model with a separable readout of the thesis on the HSM",
         expected="not yet run",
     ),
     "v1_what_where": Recipe(
         summary="responses of V1: convolutions shared by all neurons, and for each where it looks and what for",
         flags=V1
         | {
-            "encoder": f"{WHAT_WHERE} smooth=0.03 group=0.05",
+            "encoder": f"{MAPS} channels=48,48,48 kernel=13,3,3 smooth=0.03 group=0.05",
             "head": "what_where l1=0.02",
             "schedule": "plateau factor=0.333 drops=2",
-            "patience": 20,
+            "patience": 5,
         },
         source="Klindt et al. 2017, arXiv:1711.02653",
         expected="not yet run",

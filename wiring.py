@@ -265,7 +265,7 @@ def start_encoder(model, x, flags: argparse.Namespace) -> None:
 
 
 def fixed_latents(model, dataset, objective, flags: argparse.Namespace, session: Path | None):
-    """Return the latents (N, D) of all images where the encoder and all images are fixed, and D is less than pixels."""
+    """Return the latents (N, D) of all images where the encoder and all images are fixed, and they fit in memory."""
     import encoded
 
     changes = flags.augment or objective.draws
@@ -274,8 +274,8 @@ def fixed_latents(model, dataset, objective, flags: argparse.Namespace, session:
             f"--encoder {flags.encoder} places every image once, so images cannot change from epoch to epoch; leave "
             "out --augment and noise="
         )
-    larger = model.encoder.latent_dim >= math.prod(dataset.image_shape) and not model.encoder.encodes_once
-    if not model.has_fixed_encoder or changes or larger:
+    too_large = dataset.is_mapped and model.encoder.latent_dim >= math.prod(dataset.image_shape)
+    if not model.has_fixed_encoder or changes or (too_large and not model.encoder.encodes_once):
         return None
     kept = session.parent / encoded.FIXED_LATENTS if session else None
     if kept and kept.exists():
