@@ -157,8 +157,8 @@ RECIPES = {
         summary="responses of V1: one layer of convolutions, and for each neuron where it looks and what for",
         flags=V1
         | {
-            "encoder": f"{MAPS} channels=16 kernel=13 smooth=0.003",
-            "head": "what_where l1=0.002",
+            "encoder": f"{MAPS} channels=16 kernel=13 smooth=0.03",
+            "head": "what_where l1=0.02",
             "patience": 10,
         },
         source="ours, after the convolutional model with a separable readout of the thesis on the HSM",
