@@ -164,10 +164,15 @@ def laplacian(filters: Tensor) -> Tensor:
 
     Source: Klindt et al. 2017, arXiv:1711.02653.
     """
-    flat = filters.flatten(0, -3)[:, None]  # (F, 1, H, W)
-    kernel = flat.new_tensor([[0.25, 0.5, 0.25], [0.5, -3.0, 0.5], [0.25, 0.5, 0.25]])
-    rough = nn.functional.conv2d(flat, kernel[None, None], padding=1).square().sum((1, 2, 3))  # (F,)
-    return (rough / flat.square().sum((1, 2, 3)).clamp(min=1e-8)).sum()
+    rows, columns = (_neighbours(side, filters) for side in filters.shape[-2:])
+    rough = rows @ filters @ columns - 4 * filters  # (..., H, W); faster than a convolution of many small filters
+    return (rough.square().sum((-2, -1)) / filters.square().sum((-2, -1)).clamp(min=1e-8)).sum()
+
+
+def _neighbours(side: int, like: Tensor) -> Tensor:
+    """Return (side, side): 1 for each pixel itself, 0.5 for those beside it."""
+    eye = torch.eye(side, device=like.device, dtype=like.dtype)
+    return eye + (eye.roll(1, 0).tril(-1) + eye.roll(-1, 0).triu(1)) / 2
 
 
 def require_penalties(who: str, penalties: Mapping[str, float]) -> None:
