@@ -134,7 +134,8 @@ class OfEach:
 
     def evidence(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Return what is kept of each image, (B, R, ...) each."""
-        return vmap(self.objective.evidence, (0, None), out_dims=1)(output, target)
+        evidence = vmap(self.objective.evidence, (0, None))(output, target)
+        return {key: values.movedim(0, 1) for key, values in evidence.items()}
 
     def metrics(self, evidence: dict[str, Tensor]) -> dict[str, list[float]]:
         """Return the metrics of a whole split."""

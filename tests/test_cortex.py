@@ -117,12 +117,12 @@ def test_each_part_owns_its_penalty_which_grows_as_it_should(encoder, head, scal
                         SHAPE, (5,), None, "fp32")  # fmt: skip
     assert float(plain.regularizer()) == 0
     model = build_model(encoder, head, SHAPE, (5,), None, "fp32")
-    before = float(model.regularizer())
+    before = model.regularizer().item()
     assert before > 0
     with torch.no_grad():
         for weights in model.parameters():
             weights.mul_(3)
-    assert float(model.regularizer()) == pytest.approx(scale * before, rel=1e-3)
+    assert model.regularizer().item() == pytest.approx(scale * before, rel=1e-3)
 
 
 @pytest.mark.parametrize(
