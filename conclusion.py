@@ -63,25 +63,24 @@ def judge_repetitions(training, flags) -> dict:
     told = {"seeds": [flags.seed + index for index in range(len(each))], "best_epochs": [best.epoch for best in each]}
     for part in ("validation", "test"):
         if part in training.feeds:
-            values = evaluate(training.learner, training.feeds[part], training.judge)
-            told[part] = values
+            told[part] = evaluate(training.learner, training.feeds[part], training.judge)
             spreads = {
-                name: dict(zip(("median", "p10", "p90"), spread(one), strict=True)) for name, one in values.items()
+                name: zip(("median", "p10", "p90"), spread(one), strict=True) for name, one in told[part].items()
             }
-            told[f"{part}_spread"] = spreads
+            told[f"{part}_spread"] = {name: dict(one) for name, one in spreads.items()}
     return told
 
 
 def told_repetitions(result: dict) -> list[str]:
     """Return what is said of all repetitions: the median of the metric, the 10th and the 90th percentile."""
-    each, lines = result["repetitions"], []
+    each, metric, lines = result["repetitions"], result["metric"], []
     for part in ("validation", "test"):
         if part in each:
-            median, low, high = spread(each[part][result["metric"]])
-            line = f"{len(each['seeds'])} repetitions, {part} {result['metric']}: median {median:.4g}, "
-            line += f"10th to 90th percentile {low:.4g} to {high:.4g}"
-            highest = (result[part]["ceiling"] or {}).get(result["metric"], 0)
-            lines.append(line + (f"; {median / highest:.1%} of the ceiling" if highest > 0 else ""))
+            reached = each[f"{part}_spread"][metric]
+            line = f"{len(each['seeds'])} repetitions, {part} {metric}: median {reached['median']:.4g}, "
+            line += f"10th to 90th percentile {reached['p10']:.4g} to {reached['p90']:.4g}"
+            highest = (result[part]["ceiling"] or {}).get(metric, 0)
+            lines.append(line + (f"; {reached['median'] / highest:.1%} of the ceiling" if highest > 0 else ""))
     return lines
 
 
