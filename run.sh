@@ -3,6 +3,7 @@
 #
 #   ./run.sh                      set up, draw the built-in stimuli if there are none, run the batch below
 #   ./run.sh arena                the same with a film of an animal: what does each objective make the latent represent?
+#   ./run.sh v1                   the same with neurons of V1: which model predicts them, how near to their noise ceiling?
 #   ./run.sh main.py --flags      run anything in that environment
 #   ./run.sh test                 set up, check the style, run the tests
 #
@@ -67,6 +68,18 @@ arena() {
     python Plotting/compare.py "$ae" "$angle" "$run" --columns angle,x,y,distance
 }
 
+v1() {
+    local hsm lnln
+    cd "$here"
+    draw v1 v1
+    experiment --recipe v1_hsm --repetitions 25 --log_every 50
+    hsm=$run
+    experiment --recipe v1_lnln --repetitions 25 --log_every 10
+    lnln=$run
+    experiment --recipe v1_conv --repetitions 5 --log_every 10
+    python Plotting/bands.py "$hsm" "$lnln" "$run"
+}
+
 case "${1:-batch}" in
 arena)
     set_up requirements.txt
@@ -75,6 +88,10 @@ arena)
 batch)
     set_up requirements.txt
     batch
+    ;;
+v1)
+    set_up requirements.txt
+    v1
     ;;
 test)
     set_up tests/requirements.txt
