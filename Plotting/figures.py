@@ -340,14 +340,14 @@ def responses(predicted: np.ndarray, recorded: np.ndarray, titles: Sequence[str]
 
 
 def fields(rows: Mapping[str, np.ndarray], titles: Sequence[str]) -> Figure:
-    """Draw filters or receptive fields (N, H, W), red where light excites; each scaled by itself, rows by name."""
+    """Draw filters or receptive fields (N, H, W), red where light excites, rows by name; each column has its scale."""
     n = len(titles)
+    most = np.max([np.abs(images).max((1, 2)) for images in rows.values()], 0)  # (N,)
     figure = Figure(figsize=(1.1 * n + 0.5, 1.1 * len(rows) + 0.6), layout="constrained")
     axes = figure.subplots(len(rows), n, squeeze=False)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
-        for axis, image in zip(line, images, strict=True):
-            most = np.abs(image).max() or 1
-            axis.imshow(image, cmap="RdBu_r", vmin=-most, vmax=most)
+        for axis, image, limit in zip(line, images, most, strict=True):
+            axis.imshow(image, cmap="RdBu_r", vmin=-limit or -1, vmax=limit or 1)
             axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(name, fontsize=8)
     for axis, title in zip(axes[0], titles, strict=True):
