@@ -42,9 +42,9 @@ def conclude(training, flags, folder: Path, trackers: list) -> None:
     }
     result |= {"repetitions": each} if each else {}
     utils.write_json(folder / "result.json", result)
-    lines = [told("validation", result["metric"], result["validation"] | {"baselines": result["baselines"]})]
+    lines = told_repetitions(result, progress.chosen) if each else []
+    lines.append(told("validation", result["metric"], result["validation"] | {"baselines": result["baselines"]}))
     lines += [told("test", result["metric"], result["test"])] if result["test"] else []
-    lines += told_repetitions(result) if each else []
     lines.append(f"best epoch {result['best_epoch'] + 1}, {result['seconds']:.0f} s; written to {shown(folder)}")
     print("\n".join([*lines, f"pictures: python Plotting/report.py {shown(folder)}"]))
     sign, value = (1 if objective.direction == "max" else -1), result["validation"]["value"]
@@ -71,8 +71,12 @@ def judge_repetitions(training, flags) -> dict:
     return told
 
 
-def told_repetitions(result: dict) -> list[str]:
-    """Return what is said of all repetitions: the median of the metric, the 10th and the 90th percentile."""
+def told_repetitions(result: dict, chosen: int) -> list[str]:
+    """Return what is said of all repetitions: the median of the metric, the 10th and the 90th percentile.
+
+    Args:
+        chosen: the repetition of which all else is told.
+    """
     each, metric, lines = result["repetitions"], result["metric"], []
     for part in ("validation", "test"):
         if part in each:
@@ -80,8 +84,9 @@ def told_repetitions(result: dict) -> list[str]:
             line = f"{len(each['seeds'])} repetitions, {part} {metric}: median {reached['median']:.4g}, "
             line += f"10th to 90th percentile {reached['p10']:.4g} to {reached['p90']:.4g}"
             highest = (result[part]["ceiling"] or {}).get(metric, 0)
-            lines.append(line + (f"; {reached['median'] / highest:.1%} of the ceiling" if highest > 0 else ""))
-    return lines
+            shared = min(highest, reached["median"]) > 0
+            lines.append(line + (f"; {reached['median'] / highest:.1%} of the ceiling" if shared else ""))
+    return [*lines, f"the best of them on validation, of seed {each['seeds'][chosen]}:"]
 
 
 def judge(learner, objective, feed, images, baselines: dict) -> tuple[dict, dict]:
@@ -160,12 +165,14 @@ def told(part: str, metric: str, judged: dict) -> str:
     """Return the number with its interval, n and baselines; and below it the other metrics, where there are any."""
     ends = judged["interval"]
     reach = f"[95 %: {ends[0]:.4g} to {ends[1]:.4g}]" if ends else "[no interval: a single group]"
-    groups = f" in {judged['n_groups']} groups" if judged["n_groups"] else ""
+    grouped = judged["n_groups"] and judged["n_groups"] < judged["n"]
+    groups = f" in {judged['n_groups']} groups" if grouped else ""
     line = f"{part} {metric} {judged['value']:.4g}  {reach}  n = {judged['n']} images{groups}"
     line += "".join(f"  {name} {value:.4g}" for name, value in judged["baselines"].items())
     if judged["ceiling"]:
         highest = judged["ceiling"][metric]
-        line += f"  ceiling {highest:.4g}" + (f", {judged['value'] / highest:.1%} of it" if highest > 0 else "")
+        shared = min(highest, judged["value"]) > 0
+        line += f"  ceiling {highest:.4g}" + (f", {judged['value'] / highest:.1%} of it" if shared else "")
     others = [f"{name} {value:.4g}" for name, value in judged["metrics"].items() if name != metric]
     return line + (f"\n{'':{len(part)}} {'  '.join(others)}" if others else "")
 

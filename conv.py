@@ -85,9 +85,7 @@ class Conv(Encoder):
             stages[f"conv{i + 1}"] = nn.Sequential(*layers, nn.BatchNorm2d(n_out), ACTIVATIONS[activation]())
         maps = (channels[-1], *sizes[-1])
         if latent == "maps":
-            require(
-                latent_dim is None, f"{who}: latent=maps has the numbers that its maps make; take --latent_dim none"
-            )
+            require(latent_dim is None, f"{who}: with latent=maps the maps make the latent; take --latent_dim none")
             require(beta == 0, f"{who}: beta= is of latent=linear, and maps are not variational")
             self.latent_shape = maps
             stages[f"conv{len(channels)}"].append(nn.Flatten())

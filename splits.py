@@ -185,9 +185,9 @@ def _given(dataset: StimulusSet, val_fraction: float, seed: int) -> Parts:
             "validation": sorted(order[:n_validation].tolist()),
         }
     empty = [part for part in ("training", "validation") if not parts[part]]
-    why = "".join(f"; {note}" for note in dataset.notes)
+    why = "".join(f"{note}; " for note in dataset.notes)
     require(
-        not empty, f"--split given: no image for {' and '.join(empty)}; it needs a part train, and at best val{why}"
+        not empty, f"{why}--split given: no image for {' and '.join(empty)}; it needs a part train, and at best val"
     )
     return parts
 

@@ -42,7 +42,8 @@ def find_regions(folder: Path, numbers: tuple[int, ...]) -> list[Path]:
     if missing or not chosen:
         raise UserError(
             f"no folder {' or '.join(missing) or 'region1'} in {folder}; there are "
-            f"{', '.join(path.name for path in there) or 'no regions at all'}; --data_dir names the folder above them"
+            f"{', '.join(path.name for path in there) or 'no regions at all'}; --data_dir names the folder above them; "
+            "python Resources/simulate.py v1 draws the built-in ones"
         )
     return chosen
 

@@ -50,9 +50,13 @@ def curves(
     losses.set(xlabel="epoch", ylabel="loss")
     losses.legend(frameon=False)
     epochs, values = _series(records, f"validation/{metric}")
-    metrics.plot(epochs, values, color="C1", label="validation")
+    low, high = (_series(records, f"validation/{metric}_{end}")[1] for end in ("p10", "p90"))
+    metrics.plot(epochs, values, color="C1", label="validation" + (", median of repetitions" if low else ""))
+    if low:
+        metrics.fill_between(epochs, low, high, color="C1", alpha=0.25, lw=0, label="10th to 90th percentile")
     best = [value for epoch, value in zip(epochs, values, strict=True) if epoch == best_epoch + 1]
-    metrics.plot([best_epoch + 1] * len(best), best, "o", mfc="none", color="C1", label="best")
+    if not low:
+        metrics.plot([best_epoch + 1] * len(best), best, "o", mfc="none", color="C1", label="best")
     for i, (name, value) in enumerate(baselines.items()):
         metrics.axhline(value, ls="--", lw=1, color=f"C{i + 2}", label=f"baseline: {name.replace('_', ' ')}")
     metrics.set(xlabel="epoch", ylabel=metric)
@@ -310,7 +314,7 @@ def bands(series: Mapping[str, Mapping[int, Sequence[float]]], value: str) -> Fi
     return _tidy(figure)
 
 
-def neurons(r: np.ndarray, ceiling: np.ndarray | None) -> Figure:
+def neurons(r: np.ndarray, ceiling: np.ndarray | None, images: str) -> Figure:
     """Draw the correlation of each neuron (N,) beside its noise ceiling; sorted, where that is not known."""
     figure = Figure(figsize=(4.2, 4), layout="constrained")
     axis = figure.subplots()
@@ -322,11 +326,11 @@ def neurons(r: np.ndarray, ceiling: np.ndarray | None) -> Figure:
         axis.axline((0, 0), slope=1, color="black", lw=0.8, ls="--")
         axis.set(xlabel="noise ceiling", ylabel="r, predicted with mean recorded", xlim=(-0.02, 1), ylim=(None, 1))
     told = "" if ceiling is None else f", ceiling {np.nanmean(ceiling):.3f}"
-    axis.set_title(f"{len(r)} neurons: mean r {np.nanmean(r):.3f}{told}", fontsize=9)
+    axis.set_title(f"{len(r)} neurons, {images}:\nmean r {np.nanmean(r):.3f}{told}", fontsize=9)
     return _tidy(figure)
 
 
-def responses(predicted: np.ndarray, recorded: np.ndarray, titles: Sequence[str]) -> Figure:
+def responses(predicted: np.ndarray, recorded: np.ndarray, titles: Sequence[str], title: str) -> Figure:
     """Draw predicted beside recorded responses (n, N), a panel for each neuron, by the predicted one."""
     figure, axes = _panels(len(titles), 2.2, 1.8)
     for axis, made, known, title in zip(axes, predicted.T, recorded.T, titles, strict=False):
@@ -336,10 +340,11 @@ def responses(predicted: np.ndarray, recorded: np.ndarray, titles: Sequence[str]
         axis.set_title(title, fontsize=8)
     axes[0].set(xlabel="image, by predicted", ylabel="response")
     axes[0].legend(frameon=False, fontsize=6)
+    figure.suptitle(title, fontsize=9)
     return _tidy(figure)
 
 
-def fields(rows: Mapping[str, np.ndarray], titles: Sequence[str]) -> Figure:
+def fields(rows: Mapping[str, np.ndarray], titles: Sequence[str], title: str) -> Figure:
     """Draw filters or receptive fields (N, H, W), red where light excites, rows by name; each column has its scale."""
     n = len(titles)
     most = np.max([np.abs(images).max((1, 2)) for images in rows.values()], 0)  # (N,)
@@ -350,8 +355,9 @@ def fields(rows: Mapping[str, np.ndarray], titles: Sequence[str]) -> Figure:
             axis.imshow(image, cmap="RdBu_r", vmin=-limit or -1, vmax=limit or 1)
             axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(name, fontsize=8)
-    for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title, fontsize=7)
+    for axis, name in zip(axes[0], titles, strict=True):
+        axis.set_title(name, fontsize=7)
+    figure.suptitle(title, fontsize=9)
     return figure
 
 

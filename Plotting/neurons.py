@@ -1,5 +1,6 @@
 """What a model of neurons has learned: how well each is predicted beside its ceiling, and its receptive field."""
 
+import copy
 import csv
 from pathlib import Path
 
@@ -27,15 +28,18 @@ def draw(run: Run, indices: np.ndarray, folder: Path) -> dict[str, figures.Figur
     write_table(folder / "neurons.csv", table)
     shown = np.argsort(-np.nan_to_num(table["r"], nan=-1))[:MOST_SHOWN]
     titles = [f"{table['neuron'][i]}\nr = {table['r'][i]:.2f}" for i in shown]
+    best = f"the {len(shown)} best predicted of {len(table['r'])} neurons"
+    images = f"{len(indices)} {run.part[indices[0]]} images"
+    found_rows = {"most of\nthe change": found[shown, 0], "most of\nthe rest": found[shown, 1]}
     pictures = {
-        "neurons": figures.neurons(table["r"], table.get("ceiling")),
-        "responses": figures.responses(rates[:, shown], recorded[:, shown], titles),
-        "receptive_fields": figures.fields({"first": found[shown, 0], "second": found[shown, 1]}, titles),
+        "neurons": figures.neurons(table["r"], table.get("ceiling"), images),
+        "responses": figures.responses(rates[:, shown], recorded[:, shown], titles, f"{best}, {images}"),
+        "receptive_fields": figures.fields(found_rows, titles, f"{best}: what in the image changes their response"),
     }
     if hasattr(run.model.encoder, "receptive_fields"):
         filters = run.model.encoder.receptive_fields().detach().numpy()[:MOST_FILTERS]
         titles = [str(i) for i in range(len(filters))]
-        pictures["filters"] = figures.fields({"": filters}, titles)
+        pictures["filters"] = figures.fields({"": filters}, titles, f"the first {len(filters)} filters of the encoder")
     return pictures
 
 
@@ -89,9 +93,11 @@ def receptive_fields(run: Run, n: int = 2) -> np.ndarray:
 
 def _gradients(run: Run, indices: np.ndarray) -> np.ndarray:
     """Return (n, N, H*W), the sum over colours of what each pixel changes of the response to each of n images."""
+    model = copy.copy(run.model)
+    model.precision = "fp32"
 
     def rates(image: torch.Tensor) -> torch.Tensor:
-        return run.objective.output(run.model(image[None]))[0]  # (N,)
+        return run.objective.output(model(image[None]))[0]  # (N,)
 
     gradients = torch.func.vmap(torch.func.jacrev(rates))(run.images(indices))  # (n, N, C, H, W)
     return gradients.sum(2).flatten(2).detach().numpy()

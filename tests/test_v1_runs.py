@@ -16,8 +16,11 @@ import utils
 from recipes import RECIPES
 
 RECIPES_OF_V1 = [name for name in RECIPES if name.startswith("v1_")]
-FEW = "--n_epochs 2 --device cpu --precision fp32"
-SMALLER = {"v1_what_where": "--encoder conv channels=4,4 kernel=5,3", "v1_conv": "--encoder conv channels=4 kernel=5"}
+FEW = "--n_epochs 2 --device cpu"
+SMALLER = {
+    "v1_what_where": "--encoder conv channels=4,4 kernel=5,3 --precision bf16",
+    "v1_conv": "--encoder conv channels=4 kernel=5",
+}
 
 
 @pytest.fixture(scope="module")
