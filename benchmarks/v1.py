@@ -1,4 +1,5 @@
-"""The tables of V1: `v1.py FOLDER DATA_DIR [N]` trains every model with N repetitions (25, what-where 5) and tells.
+"""The tables of V1: `v1.py FOLDER DATA_DIR [N]` trains every model with N repetitions (25; those of
+convolutions with 5) and prints what they reach.
 
 DATA_DIR is the folder of `Resources/simulate.py v1`, a population whose receptive fields and noise are known. What
 FOLDER has already is not trained again.
@@ -27,6 +28,9 @@ MODELS = {
     "HSM, not z-scored": "--recipe v1_hsm --encoder dog scale=none",
     "what-where": "--recipe v1_what_where",
 }
+
+
+CONVOLVED = ("conv", "what-where")  # whose repetitions take minutes each
 
 
 def train(folder: Path, name: str, words: str, data_dir: str, n: int) -> Path:
@@ -65,7 +69,7 @@ def main(folder: str, data_dir: str, n: str = "25") -> None:
     )
     print(f"{'':<22}{'validation r':<26}{'test r':<26}{'of ceiling':<12}{'simple':<8}{'complex':<8}n    epoch  seconds")
     for name, words in MODELS.items():
-        run = train(Path(folder).resolve(), name, words, data_dir, int(n) if name != "what-where" else min(int(n), 5))
+        run = train(Path(folder).resolve(), name, words, data_dir, min(int(n), 5) if name in CONVOLVED else int(n))
         result = json.loads((run / "result.json").read_text())
         each = result["repetitions"]
         rows = csv.DictReader((run / "figures" / "neurons.csv").open())
