@@ -3,13 +3,12 @@
 `training` is a `wiring.Training`: all the parts of one training, wired.
 """
 
-import csv
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from tracking import spread
+from metadata import write_csv
 
 
 def conclude(training, flags, folder: Path, trackers: list) -> None:
@@ -55,6 +54,7 @@ def conclude(training, flags, folder: Path, trackers: list) -> None:
 
 def judge_repetitions(training, flags) -> dict:
     """Return the metrics of the best weights of each repetition, by part."""
+    from tracking import spread
     from train import evaluate
 
     each = training.progress.each
@@ -128,11 +128,7 @@ def write_rows(path: Path, dataset, indices: list[int], rows: dict[str, list]) -
     """Write a CSV with a row for each image of a part: its id, its metadata, what was predicted."""
     table = {"id": [dataset.ids[i] for i in indices]}
     table |= {name: [column[i] for i in indices] for name, column in dataset.columns.items() if name not in rows}
-    table |= rows
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(table)
-        writer.writerows(zip(*table.values(), strict=True))
+    write_csv(path, table | rows)
 
 
 def show(training, learner, flags, evidence: dict, trackers: list) -> None:

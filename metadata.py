@@ -80,6 +80,14 @@ def read_csv(path: Path) -> dict[str, list[str]]:
     return dict(zip(names, map(list, zip(*(row for _, row in rows[1:]), strict=True)), strict=True))
 
 
+def write_csv(path: Path, columns: Columns) -> None:
+    """Write columns of equal length as a CSV file."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
 def join_table(path: Path, ids: list[str]) -> tuple[Columns, list[str], list[str]]:
     """Bring a table's rows to the images that they name: by path, name, or name without ending.
 

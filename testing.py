@@ -51,7 +51,7 @@ def test(flags: argparse.Namespace) -> int:
     print(f"written to {shown(folder)}")
     run.model.cpu()
     dataset.keep_on(torch.device("cpu"))
-    for path in report.write(folder, report.draw_outcomes(run, folder)) + report.write_film(folder, run):
+    for path in report.write(folder, report.draw_outcomes(run)) + report.write_film(folder, run):
         print(shown(path))
     return 0
 

@@ -93,6 +93,11 @@ def save(run: Run, values: np.ndarray) -> Path:
     return path
 
 
+def evenly(indices: np.ndarray, most: int) -> np.ndarray:
+    """Return at most so many of some indices, evenly spaced."""
+    return indices[np.linspace(0, len(indices) - 1, min(most, len(indices))).astype(int)]
+
+
 def embed(values: np.ndarray, training: np.ndarray, *, seed: int = 42) -> np.ndarray:
     """Place every row on a plane by a UMAP that is fitted on training images alone.
 

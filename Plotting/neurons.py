@@ -1,13 +1,12 @@
 """What a model of neurons has learned: how well each is predicted beside its ceiling, and its receptive field."""
 
 import copy
-import csv
 from pathlib import Path
 
 import figures
 import numpy as np
 import torch
-from latents import Run, outputs
+from latents import Run, evenly, outputs
 from measures import subspace_overlap
 
 from responses import explainable_variance, noise_ceiling, pearson, split_half
@@ -19,19 +18,19 @@ BATCH = 50
 TRUTH = "truth.npz"  # of the built-in population
 
 
-def draw(run: Run, indices: np.ndarray, folder: Path) -> dict[str, figures.Figure]:
-    """Return the figures of a model of neurons on some images; the numbers go to neurons.csv in a folder."""
+def draw(run: Run, indices: np.ndarray) -> dict[str, figures.Figure | dict]:
+    """Return the figures of a model of neurons on some images, and the table neurons.csv of their numbers."""
     rates = outputs(run, indices)[1].numpy()  # (n, N)
     recorded = run.dataset.responses[indices].numpy()
     found = receptive_fields(run)  # (N, 2, H, W)
     table = measure(run, indices, pearson(rates, recorded), found)
-    write_table(folder / "neurons.csv", table)
     shown = np.argsort(-np.nan_to_num(table["r"], nan=-1))[:MOST_SHOWN]
     titles = [f"{table['neuron'][i]}\nr = {table['r'][i]:.2f}" for i in shown]
     best = f"the {len(shown)} best predicted of {len(table['r'])} neurons"
     images = f"{len(indices)} {run.part[indices[0]]} images"
     found_rows = {"most of\nthe change": found[shown, 0], "most of\nthe rest": found[shown, 1]}
     pictures = {
+        "neurons.csv": {name: column.tolist() for name, column in table.items()},
         "neurons": figures.neurons(table["r"], table.get("ceiling"), images),
         "responses": figures.responses(rates[:, shown], recorded[:, shown], titles, f"{best}, {images}"),
         "receptive_fields": figures.fields(found_rows, titles, f"{best}: what in the image changes their response"),
@@ -81,7 +80,7 @@ def receptive_fields(run: Run, n: int = 2) -> np.ndarray:
     """
     training = np.flatnonzero(run.part == "training")
     training = training if len(training) else np.arange(len(run.part))
-    chosen = training[np.linspace(0, len(training) - 1, min(MOST_GRADIENTS, len(training))).astype(int)]
+    chosen = evenly(training, MOST_GRADIENTS)
     gradients = np.concatenate([_gradients(run, some) for some in np.array_split(chosen, -(-len(chosen) // BATCH))])
     fields = []
     for of_one in gradients.transpose(1, 0, 2):  # (images, pixels)
@@ -101,12 +100,3 @@ def _gradients(run: Run, indices: np.ndarray) -> np.ndarray:
 
     gradients = torch.func.vmap(torch.func.jacrev(rates))(run.images(indices))  # (n, N, C, H, W)
     return gradients.sum(2).flatten(2).detach().numpy()
-
-
-def write_table(path: Path, table: dict[str, np.ndarray]) -> None:
-    """Write columns as CSV."""
-    path.parent.mkdir(exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(table)
-        writer.writerows(zip(*(column.tolist() for column in table.values()), strict=True))

@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import figures
 import neurons
-from latents import Run, embed, latents, open_run, outputs, save
+from latents import Run, embed, evenly, latents, open_run, outputs, save
 
 from choices import UserError
-from metadata import require_columns
+from metadata import require_columns, write_csv
 from splits import natural_order
 from tracking import read_records
 
@@ -50,12 +50,17 @@ def main(words: list[str] | None = None) -> int:
     return 0
 
 
-def write(folder: Path, pictures: dict[str, figures.Figure]) -> list[Path]:
-    """Write figures as PNG files; returns their paths."""
+def write(folder: Path, pictures: dict[str, figures.Figure | dict]) -> list[Path]:
+    """Write figures as PNG files, and tables, whose names end in .csv, as those; returns the paths of the figures."""
     folder.mkdir(exist_ok=True)
-    for name, figure in pictures.items():
-        figure.savefig(folder / f"{name}.png", dpi=150)
-    return [folder / f"{name}.png" for name in pictures]
+    paths = []
+    for name, picture in pictures.items():
+        if name.endswith(".csv"):
+            write_csv(folder / name, picture)
+        else:
+            paths.append(folder / f"{name}.png")
+            picture.savefig(paths[-1], dpi=150)
+    return paths
 
 
 def draw(run: Run, columns: list[str]) -> dict[str, object]:
@@ -69,13 +74,11 @@ def draw(run: Run, columns: list[str]) -> dict[str, object]:
         pictures["curves"] = figures.curves(read_records(run.folder), *told)
     if hasattr(run.model.encoder, "explains"):
         pictures["explained_variance"] = draw_explained(run)
-    return pictures | draw_outcomes(run, run.folder / "figures")
+    return pictures | draw_outcomes(run)
 
 
-def draw_outcomes(run: Run, folder: Path) -> dict[str, figures.Figure]:
-    """Return what the model makes of held-out images; a table of neurons, where there are any, goes to the folder."""
-    if run.objective.pictured_as == "responses":
-        return neurons.draw(run, held_out(run), folder)
+def draw_outcomes(run: Run) -> dict[str, figures.Figure | dict]:
+    """Return what the model makes of held-out images, as its objective has it."""
     return OUTCOMES[run.objective.pictured_as](run)
 
 
@@ -157,6 +160,11 @@ def draw_numbers(run: Run) -> dict[str, figures.Figure]:
     return {"predictions": figures.predictions(*columns)}
 
 
+def draw_neurons(run: Run) -> dict[str, figures.Figure | dict]:
+    """Return how well neurons are predicted on held-out images, and their receptive fields; and the table of both."""
+    return neurons.draw(run, held_out(run))
+
+
 def write_film(folder: Path, run: Run) -> list[Path]:
     """Write film.gif, held-out images in their order beside what the network makes of them; returns its path."""
     if run.objective.pictured_as != "reconstructions":
@@ -204,16 +212,12 @@ def draw_classes(run: Run) -> dict[str, figures.Figure]:
     return pictures
 
 
-def evenly(indices: np.ndarray, most: int) -> np.ndarray:
-    """Return at most so many of some indices, evenly spaced."""
-    return indices[np.linspace(0, len(indices) - 1, min(most, len(indices))).astype(int)]
-
-
 OUTCOMES = {
     "reconstructions": draw_reconstructions,
     "classes": draw_classes,
     "directions": draw_directions,
     "numbers": draw_numbers,
+    "responses": draw_neurons,
 }
 
 

@@ -21,7 +21,7 @@ from store import Store
 HERE = Path(__file__).resolve().parent.parent
 DATA = HERE.parent / "shared" / "data"
 
-sys.path.insert(0, str(HERE / "Plotting"))
+sys.path[:0] = [str(HERE / "Plotting"), str(HERE / "Resources")]
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +76,23 @@ def refusal(noodle, words: str) -> str:
     status, _, told = noodle("", words)
     assert status == 2
     return told
+
+
+def draw(out, words="", kind="faces"):
+    """Call the command line that draws stimuli in this process; returns its exit status."""
+    import simulate
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["simulate.py", kind, "--out", str(out), *words.split()])
+        try:
+            return simulate.main()
+        except SystemExit as stop:  # argparse's way of refusing
+            return stop.code
+
+
+def contents(folder):
+    """Return the bytes of every file below a folder, by its path."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="session")

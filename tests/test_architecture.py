@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "encoded": {"choices", "datasets", "model", "networks"},
     "utils": {"augment", "choices", "datasets", "encoded", "metadata", "model", "objectives", "splits", "store"},
     "flags": {"augment", "choices", "datasets", "model", "objectives", "recipes", "train", "utils"},
-    "conclusion": {"tracking", "train", "utils"},
+    "conclusion": {"metadata", "tracking", "train", "utils"},
     "wiring": {"choices", "encoded", "flags", "model", "progress", "repetitions", "splits", "train", "utils"},
     "testing": {
         "choices",

@@ -1,34 +1,20 @@
 """The built-in film of a rat: a table that is true to the pixels, a walk that covers all, and safe files."""
 
 import csv
-import sys
-
-import numpy as np
-import pytest
-from conftest import HERE
-
-sys.path.insert(0, str(HERE / "Resources"))
+import functools
 
 import arena
+import conftest
+import numpy as np
+import pytest
 import simulate
+from conftest import HERE, contents
 
 FILES = {"frames.npz", "clean.npz", "metadata.csv"}
 FEW = "--n_frames 12"
 
 
-def draw(out, words="", kind="arena"):
-    """Call the command line in this process; returns its exit status."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["simulate.py", kind, "--out", str(out), *words.split()])
-        try:
-            return simulate.main()
-        except SystemExit as stop:  # argparse's way of refusing
-            return stop.code
-
-
-def contents(folder):
-    """Return the bytes of every file below a folder, by its path."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+draw = functools.partial(conftest.draw, kind="arena")
 
 
 def frames(folder, name="clean"):
@@ -350,9 +336,9 @@ def test_a_link_to_a_file_elsewhere_is_no_file_of_this_command(tmp_path, capsys)
 @pytest.mark.parametrize(("first", "second"), [("arena", "faces"), ("faces", "arena")])
 def test_one_kind_of_stimuli_does_not_replace_the_other(first, second, tmp_path, capsys):
     words = {"arena": FEW, "faces": "--n_people 1 --n_steps 1 --size 32x32"}
-    assert draw(tmp_path / "out", words[first], first) == 0
+    assert draw(tmp_path / "out", words[first], kind=first) == 0
     before = contents(tmp_path)
-    assert draw(tmp_path / "out", words[second] + " --redraw", second) == 2
+    assert draw(tmp_path / "out", words[second] + " --redraw", kind=second) == 2
     assert "not written by this command" in capsys.readouterr().err
     assert contents(tmp_path) == before
 

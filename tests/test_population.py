@@ -1,38 +1,24 @@
 """The built-in recording: rates that follow from the fields, noise of known strength, and validation images apart."""
 
 import csv
-import sys
+import functools
 
+import conftest
 import numpy as np
+import population
 import pytest
+import simulate
 import torch
-from conftest import HERE
+from conftest import HERE, contents
 from PIL import Image
 
 from datasets import DATASETS, Source
 from store import Store
 
-sys.path.insert(0, str(HERE / "Resources"))
-
-import population
-import simulate
-
 FEW = "--n_neurons 6 --n_images 40 --n_validation 12 --n_repeats 3 --size 16"
 
 
-def draw(out, words=""):
-    """Call the command line in this process; returns its exit status."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["simulate.py", "v1", "--out", str(out), *words.split()])
-        try:
-            return simulate.main()
-        except SystemExit as stop:  # argparse's way of refusing
-            return stop.code
-
-
-def contents(folder):
-    """Return the bytes of every file below a folder, by its path."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+draw = functools.partial(conftest.draw, kind="v1")
 
 
 def table(folder):

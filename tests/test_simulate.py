@@ -1,35 +1,15 @@
 """The built-in stimuli: the same for the same seed, true to their table, and never at the cost of a user's file."""
 
 import csv
-import sys
-
-import numpy as np
-import pytest
-from conftest import HERE
-from PIL import Image
-
-sys.path.insert(0, str(HERE / "Resources"))
 
 import faces
+import numpy as np
+import pytest
 import simulate
+from conftest import contents, draw
+from PIL import Image
 
 EMOTION_OF = {"Ha": "happy", "Sa": "sad"}
-
-
-def draw(out, words=""):
-    """Call the command line in this process; returns its exit status."""
-    arguments = ["simulate.py", "faces", "--out", str(out), *words.split()]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", arguments)
-        try:
-            return simulate.main()
-        except SystemExit as stop:  # argparse's way of refusing
-            return stop.code
-
-
-def contents(folder):
-    """Return the bytes of every file below a folder, by its path."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def images(folder):
