@@ -3,12 +3,14 @@
 Responses are made positive by the objective; a head returns what comes before.
 """
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
 from choices import UserError, require
 from fc import stack
-from networks import ENCODERS, HEADS, Activation, Encoder, Head, Scale, require_penalties
+from networks import ENCODERS, HEADS, Activation, Encoder, Head, Scale, require_penalties, shrinkage
 
 
 def difference_of_gaussians(
@@ -28,16 +30,25 @@ def difference_of_gaussians(
 
     Source: Antolik et al. 2016, doi:10.1371/journal.pcbi.1004927.
     """
-    height, width = shape
-    y_and_x = torch.zeros(2, height + width, device=centre.device, dtype=centre.dtype)  # which pixel is of which axis
-    y_and_x[0, :height] = y_and_x[1, height:] = 1
-    pixels = torch.cat([torch.arange(side, device=centre.device) - (side - 1) / 2 for side in shape])  # from the middle
-    squared = (pixels - centre @ y_and_x).square()  # (F, H + W)
-    sharpness = -0.5 * torch.stack([sigma, sigma + widening], 1).square().reciprocal()  # (F, 2)
+    pixels, axes, signs = _grid(shape, centre.device, centre.dtype)
+    squared = (pixels - centre @ axes).square()  # (F, H + W)
+    sharpness = -0.5 / torch.stack([sigma, sigma + widening], 1).square()  # (F, 2)
     exponents = squared[:, None] * sharpness[:, :, None]  # (F, 2, H + W)
     y, x = (one.softmax(-1) for one in exponents.split(shape, -1))  # each sums to 1
-    signed = gain * gain.new_tensor([1.0, -1.0])  # (F, 2)
-    return (y * signed[:, :, None]).mT @ x  # (F, H, W)
+    return (y * (gain * signs)[:, :, None]).mT @ x  # (F, H, W)
+
+
+@functools.cache
+def _grid(shape: tuple[int, int], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what all filters of a size share, which takes longer to make than to use.
+
+    Returns:
+        (H + W,) where rows and then columns are, px from the middle; (2, H + W) which is a row and which a column;
+        (2,) the signs of centre and surround.
+    """
+    pixels = torch.cat([torch.arange(side, dtype=dtype) - (side - 1) / 2 for side in shape])
+    axes = torch.block_diag(*(torch.ones(1, side, dtype=dtype) for side in shape))
+    return pixels.to(device), axes.to(device), torch.tensor([1.0, -1.0], device=device, dtype=dtype)
 
 
 class DifferenceOfGaussians(nn.Module):
@@ -67,6 +78,10 @@ class DifferenceOfGaussians(nn.Module):
             torch.zeros_like(self.gain) if self.centre is None else self.centre * self.centre.new_tensor(self.shape)
         )
         return difference_of_gaussians(self.shape, centre, self.log_sigma.exp(), self.log_widening.exp(), self.gain)
+
+    def sums(self) -> Tensor:
+        """Return (F,) what the pixels of each filter sum to."""
+        return self.gain[:, 0] - self.gain[:, 1]
 
 
 class ConvolvedDifferenceOfGaussians(DifferenceOfGaussians):
@@ -104,8 +119,8 @@ class Dog(Encoder):
 
     def forward(self, images: Tensor) -> Tensor:
         filters = self.receptive_fields().flatten(1)  # (D, H*W)
-        seen = grey(images).flatten(1) @ filters.T  # (B, D)
-        return self.scaling.of_sums(seen, filters.sum(1)) if self.scaling else seen
+        seen = (filters @ grey(images).flatten(1).T).T  # (B, D); in this order their gradient needs no copy
+        return self.scaling.of_sums(seen, self.stages["dog"].sums()) if self.scaling else seen
 
     def receptive_fields(self) -> Tensor:
         """Return (D, H, W)."""
@@ -210,7 +225,7 @@ class Mlp(Head):
         return self.out(self.hidden(latent))  # (B, n_neurons)
 
     def regularizer(self) -> Tensor | float:
-        return self.l1 * self.out.weight.abs().sum() + self.l2 * self.out.weight.square().sum()
+        return shrinkage(self.out.weight, self.l1, self.l2)
 
 
 @HEADS.add("what_where")

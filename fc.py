@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from choices import UserError, require
 from components import principal_components
-from networks import ACTIVATIONS, ENCODERS, HEADS, Activation, Encoder, Head, laplacian, require_penalties
+from networks import ACTIVATIONS, ENCODERS, HEADS, Activation, Encoder, Head, laplacian, require_penalties, shrinkage
 
 RIDGE = 1e-3  # keeps the linear start of a decoder stable where latents nearly repeat each other
 
@@ -141,9 +141,8 @@ class Linear(Head):
 
     def regularizer(self) -> Tensor | float:
         weights = self.layer.weight  # (outputs, D)
-        penalty = self.l1 * weights.abs().sum() if self.l1 else 0.0
-        penalty += self.l2 * weights.square().sum() if self.l2 else 0.0
-        return penalty + (self.smooth * laplacian(weights.unflatten(1, self.latent_shape)) if self.smooth else 0.0)
+        rough = self.smooth * laplacian(weights.unflatten(1, self.latent_shape)) if self.smooth else 0.0
+        return shrinkage(weights, self.l1, self.l2) + rough
 
 
 def stack(widths: Sequence[int], activation: Activation) -> list[nn.Module]:

@@ -157,6 +157,12 @@ class Head(nn.Module):
         return 0.0
 
 
+def shrinkage(weights: Tensor, l1: float, l2: float) -> Tensor | float:
+    """Return l1 times the sum of absolute weights, and l2 times that of squares."""
+    absolute = l1 * weights.abs().sum() if l1 else 0.0  # what weighs nothing costs nothing
+    return absolute + (l2 * weights.square().sum() if l2 else 0.0)
+
+
 def laplacian(filters: Tensor) -> Tensor:
     """Return the sum of squares of the second differences of filters (..., H, W), each beside its norm.
 

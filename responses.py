@@ -49,12 +49,14 @@ class Response(Objective):
         )
         self.loss_name, self.linear = loss, output == "linear"
         self.neurons: Sequence[str] = ()
+        self.all_known = False  # once the responses have been looked at; then nothing is masked
 
     def check(self, provides: list[str], classes: list[str], neurons: Sequence[str] = ()) -> None:
         super().check(provides, classes)
         self.neurons = neurons
 
     def check_values(self, values: Tensor) -> None:
+        self.all_known = not bool(values.isnan().any())
         require(
             self.linear or not bool((values < 0).any()),
             "objective 'response': there are responses below 0, which are no counts; take loss=gaussian output=linear",
@@ -72,11 +74,14 @@ class Response(Objective):
         self.learned = {"offset": (mean if self.linear else _inverse_softplus(mean)).tolist()}
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        rate, known = self.output(prediction), target.isfinite()  # (B, N)
-        recorded = torch.where(known, target, 0)
-        poisson = self.loss_name == "poisson"
-        loss = rate - recorded * torch.log(rate + EPS) if poisson else (rate - recorded).square()
-        return (loss * known).sum() / known.sum().clamp(min=1)
+        rate = self.output(prediction)  # (B, N)
+        if self.all_known:
+            return self._loss_of_each(rate, target).mean()
+        known = ~target.isnan()
+        return (self._loss_of_each(rate, target.nan_to_num()) * known).sum() / known.sum().clamp(min=1)
+
+    def _loss_of_each(self, rate: Tensor, recorded: Tensor) -> Tensor:
+        return rate - recorded * torch.log(rate + EPS) if self.loss_name == "poisson" else (rate - recorded).square()
 
     def output(self, prediction: Tensor) -> Tensor:
         shifted = prediction + self.learned_as("offset", prediction)

@@ -22,7 +22,7 @@ from repetitions import OfEach, stack
 from train import OPTIMIZERS, train_epoch
 
 N_REPETITIONS = 25
-N_ROUNDS = 3
+N_ROUNDS = 9
 BATCH_SIZE = 16
 LR = 1e-3
 L2 = 0.1

@@ -150,6 +150,17 @@ def test_missing_responses_change_neither_loss_nor_gradient_of_the_others(loss):
     assert torch.allclose(whole, (torch.stack(one_by_one) * weights).sum() / weights.sum(), atol=1e-6)
 
 
+@pytest.mark.parametrize("loss", ["poisson", "gaussian"])
+def test_where_every_response_is_known_the_loss_is_what_it_is_where_some_could_be_missing(loss):
+    made = objective(loss)
+    target, prediction = torch.rand(8, 3), torch.randn(8, 3)
+    made.learn(target)
+    masked = made.loss(prediction, target)
+    made.check_values(target)
+    assert made.all_known
+    assert torch.allclose(made.loss(prediction, target), masked, atol=1e-6)
+
+
 def test_counts_below_0_are_refused_for_poisson_and_taken_as_they_are_otherwise():
     with refused("no counts; take loss=gaussian output=linear"):
         objective().check_values(torch.tensor([[0.5, -0.1, torch.nan]]))
