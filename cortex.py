@@ -255,9 +255,10 @@ class WhatWhere(Head):
         self.bias = nn.Parameter(torch.zeros(n_neurons))
 
     def forward(self, latent: Tensor) -> Tensor:
-        maps = latent.unflatten(1, self.latent_shape).flatten(2)  # (B, C, H*W)
-        seen = maps @ self.where.flatten(1).T  # (B, C, n_neurons)
-        return torch.einsum("bcn,nc->bn", seen, self.what) + self.bias
+        n_features, height, width = self.latent_shape
+        maps = latent.reshape(-1, height * width)  # (B*C, H*W), so that images are summed over within the gradient
+        seen = (maps @ self.where.flatten(1).T).unflatten(0, (-1, n_features))  # (B, C, n_neurons)
+        return (seen * self.what.T).sum(1) + self.bias
 
     def regularizer(self) -> Tensor | float:
         """Return the penalty of the readout weights, each of which is a product of where and what."""
