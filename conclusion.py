@@ -44,7 +44,7 @@ def conclude(training, flags, folder: Path, trackers: list) -> None:
     lines = told_repetitions(result, progress.chosen) if each else []
     lines.append(told("validation", result["metric"], result["validation"] | {"baselines": result["baselines"]}))
     lines += [told("test", result["metric"], result["test"])] if result["test"] else []
-    lines.append(f"best epoch {result['best_epoch'] + 1}, {result['seconds']:.0f} s; written to {shown(folder)}")
+    lines.append(told_end(training, flags, folder))
     print("\n".join([*lines, f"pictures: python Plotting/report.py {shown(folder)}"]))
     sign, value = (1 if objective.direction == "max" else -1), result["validation"]["value"]
     better = [name for name, baseline in result["baselines"].items() if sign * baseline >= sign * value]
@@ -87,6 +87,18 @@ def told_repetitions(result: dict, chosen: int) -> list[str]:
             shared = min(highest, reached["median"]) > 0
             lines.append(line + (f"; {reached['median'] / highest:.1%} of the ceiling" if shared else ""))
     return [*lines, f"the best of them on validation, of seed {each['seeds'][chosen]}:"]
+
+
+def told_end(training, flags, folder: Path) -> str:
+    """Return which epoch was the best of how many, and why there were no more."""
+    import utils
+
+    n_best = training.progress.each[training.progress.chosen].epoch + 1
+    n_epochs = int(utils.sessions(folder)[-1].name) + 1
+    why = " (more --n_epochs may do better)" if n_best == n_epochs else ""
+    if training.progress.finished:
+        why = f" (--patience {flags.patience} ran out)"
+    return f"best epoch {n_best} of {n_epochs}{why}, {training.seconds:.0f} s; written to {shown(folder)}"
 
 
 def judge(learner, objective, feed, images, baselines: dict) -> tuple[dict, dict]:

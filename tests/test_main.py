@@ -171,10 +171,16 @@ def test_the_best_weights_are_those_of_the_best_validated_epoch(noodle, tmp_path
 
 
 def test_patience_stops_a_run_that_no_longer_improves(noodle, tmp_path):
-    status, _, _ = noodle("faces_ae", "--namestr run --n_epochs 200 --lr 0.1 --schedule constant --patience 2")
+    status, out, _ = noodle("faces_ae", "--namestr run --n_epochs 200 --lr 0.1 --schedule constant --patience 2")
     run = tmp_path / "weights" / "run"
     n_epochs = len(read_records(run))
+    assert f"best epoch {n_epochs - 2} of {n_epochs} (--patience 2 ran out)" in out
     assert status == 0 and n_epochs == json.loads((run / "result.json").read_text())["best_epoch"] + 3 < 200
+
+
+def test_a_run_whose_last_epoch_is_the_best_says_that_more_may_do_better(noodle):
+    _, out, _ = noodle("faces_ae", "--namestr run --n_epochs 1")
+    assert "best epoch 1 of 1 (more --n_epochs may do better)" in out
 
 
 def test_a_random_split_that_mixes_people_says_so_and_a_group_split_does_not(noodle):
