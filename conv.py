@@ -18,6 +18,7 @@ from networks import (
     Head,
     Scale,
     laplacian,
+    require_no_latent_dim,
     require_penalties,
 )
 
@@ -85,7 +86,7 @@ class Conv(Encoder):
             stages[f"conv{i + 1}"] = nn.Sequential(*layers, nn.BatchNorm2d(n_out), ACTIVATIONS[activation]())
         maps = (channels[-1], *sizes[-1])
         if latent == "maps":
-            require(latent_dim is None, f"{who}: with latent=maps the maps make the latent; take --latent_dim none")
+            require_no_latent_dim(f"{who} with latent=maps", latent_dim)
             require(beta == 0, f"{who}: beta= is of latent=linear, and maps are not variational")
             self.latent_shape = maps
             stages[f"conv{len(channels)}"].append(nn.Flatten())

@@ -10,7 +10,17 @@ from torch import Tensor, nn
 
 from choices import UserError, require
 from fc import stack
-from networks import ENCODERS, HEADS, Activation, Encoder, Head, Scale, require_penalties, shrinkage
+from networks import (
+    ENCODERS,
+    HEADS,
+    Activation,
+    Encoder,
+    Head,
+    Scale,
+    require_no_latent_dim,
+    require_penalties,
+    shrinkage,
+)
 
 
 def difference_of_gaussians(
@@ -154,7 +164,7 @@ class ConvDog(Encoder):
             min(height, width) >= 1,
             f"encoder 'conv_dog': kernel={kernel} is larger than images of {image_shape[1]}x{image_shape[2]}",
         )
-        require(latent_dim is None, "encoder 'conv_dog' has the latent that its maps make; take --latent_dim none")
+        require_no_latent_dim("encoder 'conv_dog'", latent_dim)
         self.latent_shape = (n_filters, height, width)
         self.stages = nn.ModuleDict({"dog": ConvolvedDifferenceOfGaussians(n_filters, kernel)})
 
@@ -175,7 +185,7 @@ class Identity(Encoder):
 
     def __init__(self, image_shape: tuple[int, int, int], latent_dim: int | None, *, scale: Scale = "zscore") -> None:
         super().__init__(scale)
-        require(latent_dim is None, "encoder 'identity' has a number per pixel; take --latent_dim none")
+        require_no_latent_dim("encoder 'identity'", latent_dim)
         self.latent_shape = image_shape
         self.stages = nn.ModuleDict()
 

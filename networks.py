@@ -181,6 +181,11 @@ def _neighbours(side: int, like: Tensor) -> Tensor:
     return eye + (eye.roll(1, 0).tril(-1) + eye.roll(-1, 0).triu(1)) / 2
 
 
+def require_no_latent_dim(who: str, latent_dim: int | None) -> None:
+    """Raise UserError where a size is asked of a latent that has the one that follows from the image."""
+    require(latent_dim is None, f"{who} has the latent that follows from the image; take --latent_dim none")
+
+
 def require_penalties(who: str, penalties: Mapping[str, float]) -> None:
     """Raise UserError for a penalty below 0."""
     for name, value in penalties.items():

@@ -216,6 +216,8 @@ def leaks(dataset: StimulusSet, parts: Parts) -> tuple[dict, list[str]]:
                     f"{n_found} of {n_checked} {part} images have a near-duplicate in training, so the result may tell "
                     f"of memory; {remedy}"
                 )
+    if not set(dataset.repeated.tolist()) <= set(parts.get("test", [])):
+        notes.append("images shown repeatedly are not all for the test, so no noise ceiling is told; see --split given")
     return {"groups": groups, "near_duplicates": duplicates}, notes
 
 

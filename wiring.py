@@ -99,12 +99,26 @@ def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> T
     model = stack(models) if len(models) > 1 else models[0]
     learner = model if latents is None else model.after_encoding()
     judge = OfEach(objective, learner) if len(models) > 1 else objective
-    seconds = time.monotonic() - started
-    config = {"flags": plain(flags), "model": made_of, "learned": objective.learned, "classes": dataset.classes}
-    config |= {"neurons": dataset.neurons, "digest": dataset.digest, "skipped": dataset.skipped}
-    config |= {"command": shlex.join(["python", "main.py", *words]), **provenance(device)}
-    wired = (dataset, objective, parts, leaks, loaders, model, learner, feeds, latents, judge)
-    training = Training(*wired, *wire_steps(flags, learner), device, config, seconds=seconds)
+    optimizer, schedule, paces, progress = wire_steps(flags, learner)
+    training = Training(
+        dataset=dataset,
+        objective=objective,
+        parts=parts,
+        leaks=leaks,
+        loaders=loaders,
+        model=model,
+        learner=learner,
+        feeds=feeds,
+        latents=latents,
+        judge=judge,
+        optimizer=optimizer,
+        schedule=schedule,
+        paces=paces,
+        progress=progress,
+        device=device,
+        config=describe(flags, words, dataset, objective, made_of, device),
+        seconds=time.monotonic() - started,
+    )
     if session is not None:
         restore(training, session)
     return training
@@ -126,8 +140,6 @@ def wire_data(flags: argparse.Namespace, session: Path | None, device) -> tuple:
     notes = dataset.notes + objective.notes(augmentations) + unknown + notes
     if device.type == "cuda":
         notes.append("on a GPU the same seed gives the same numbers only nearly: sums are added in any order")
-    if not set(dataset.repeated.tolist()) <= set(parts.get("test", [])):
-        notes.append("images shown repeatedly are not all for the test, so no noise ceiling is told; see --split given")
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     settings = {"batch_size": flags.batch_size, "augmentations": augmentations, "device": device, "seed": flags.seed}
@@ -350,8 +362,23 @@ def choose_device(name: str):
     return device
 
 
+def describe(flags: argparse.Namespace, words: list[str], dataset, objective, made_of: dict, device) -> dict:
+    """Return what config.json keeps: all that is needed to train, rebuild and understand this model again."""
+    return {
+        "flags": plain(flags),
+        "model": made_of,
+        "learned": objective.learned,
+        "classes": dataset.classes,
+        "neurons": dataset.neurons,
+        "digest": dataset.digest,
+        "skipped": dataset.skipped,
+        "command": shlex.join(["python", "main.py", *words]),
+        **provenance(device),
+    }
+
+
 def provenance(device) -> dict:
-    """Return versions, commit and machine, for config.json."""
+    """Return versions, commit and machine."""
     from importlib.metadata import version
 
     import torch
