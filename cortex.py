@@ -41,8 +41,8 @@ def difference_of_gaussians(
     Source: Antolik et al. 2016, doi:10.1371/journal.pcbi.1004927.
     """
     pixels, axes, signs = _grid(shape, centre.device, centre.dtype)
-    squared = (pixels - centre @ axes).square()  # (F, H + W)
-    sharpness = -0.5 / torch.stack([sigma, sigma + widening], 1).square()  # (F, 2)
+    squared = (centre @ axes - pixels).square()  # (F, H + W)
+    sharpness = -0.5 * torch.stack([sigma, sigma + widening], 1).pow(-2)  # (F, 2)
     exponents = squared[:, None] * sharpness[:, :, None]  # (F, 2, H + W)
     y, x = (one.softmax(-1) for one in exponents.split(shape, -1))  # each sums to 1
     return (y * (gain * signs)[:, :, None]).mT @ x  # (F, H, W)
@@ -91,7 +91,8 @@ class DifferenceOfGaussians(nn.Module):
 
     def sums(self) -> Tensor:
         """Return (F,) what the pixels of each filter sum to."""
-        return self.gain[:, 0] - self.gain[:, 1]
+        centre, surround = self.gain.unbind(1)
+        return centre - surround
 
 
 class ConvolvedDifferenceOfGaussians(DifferenceOfGaussians):
