@@ -52,7 +52,10 @@ class Pca(Encoder):
         self.explained[:n_found] = variances / (pixels - mean).square().sum() * (len(pixels) - 1)
 
     def summary(self) -> str:
-        return f"{self.latent_dim} components explain {self.explained.sum():.1%} of the training images' variance"
+        n_found = int((self.explained > 0).sum())
+        told = f"{n_found} components explain {self.explained.sum():.1%} of the training images' variance"
+        empty = f"; they span no more, so {self.latent_dim - n_found} of the latent's {self.latent_dim} numbers stay 0"
+        return told + (empty if n_found < self.latent_dim else "")
 
     def explains(self, images: Tensor) -> Tensor:
         """Return (D,): the share of the variance of images about their training mean, by component."""

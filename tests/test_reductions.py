@@ -76,6 +76,8 @@ def test_components_beyond_what_the_images_span_are_0(n):
     assert not encoder.explained[n - 1 :].any()
     assert not encoder.explains(decaying(9))[n - 1 :].any()
     assert encoder.explained.sum().item() == pytest.approx(1 if n > 1 else 0, abs=1e-4)
+    assert f"{n - 1} components" in encoder.summary()
+    assert f"{21 - n} of the latent's 20 numbers stay 0" in encoder.summary()
 
 
 def test_nothing_of_a_pca_trains_and_it_is_saved():
