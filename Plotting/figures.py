@@ -249,11 +249,12 @@ def predictions(predicted: Mapping[str, np.ndarray], true: Mapping[str, np.ndarr
     return _tidy(figure)
 
 
-def film(rows: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def film(rows: Mapping[str, np.ndarray], titles: Sequence[str]) -> list[np.ndarray]:
     """Return the frames of a film that shows several series of images beside each other, names above.
 
     Args:
         rows: by name, (T, C, H, W) in [0, 1], all of the same T, H and W.
+        titles: T, one below each frame.
 
     Returns:
         T frames (H', W', 3) uint8; each image is enlarged by a whole factor, to at least 200 px of height.
@@ -261,16 +262,21 @@ def film(rows: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     height, width = next(iter(rows.values())).shape[2:]
     factor = -(-FILM_HEIGHT // height)
     font = ImageFont.load_default(size=16)
-    cell = max(width * factor, *(int(font.getlength(name)) + 8 for name in rows)) + 8
-    blank = Image.new("RGB", (cell * len(rows), height * factor + 32), "white")
+    wide = [font.getlength(name) for name in rows] + [font.getlength(title) / len(rows) for title in titles]
+    cell = max(width * factor, int(max(wide)) + 8) + 8
+    blank = Image.new("RGB", (cell * len(rows), height * factor + 56), "white")
     for i, name in enumerate(rows):
         ImageDraw.Draw(blank).text((i * cell + cell / 2, 14), name, fill="black", font=font, anchor="mm")
-    frames = [np.array(blank) for _ in next(iter(rows.values()))]
+    frames = []
+    for title in titles:
+        titled = blank.copy()
+        ImageDraw.Draw(titled).text((blank.width / 2, blank.height - 14), title, fill="black", font=font, anchor="mm")
+        frames.append(np.array(titled))
     for i, images in enumerate(rows.values()):
         x = i * cell + (cell - width * factor) // 2
         for frame, image in zip(frames, images, strict=True):
             shown = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8).transpose(1, 2, 0)  # (H, W, 1 or 3)
-            frame[28:-4, x : x + width * factor] = shown.repeat(factor, 0).repeat(factor, 1)
+            frame[28:-28, x : x + width * factor] = shown.repeat(factor, 0).repeat(factor, 1)
     return frames
 
 

@@ -170,8 +170,9 @@ def write_film(folder: Path, run: Run) -> list[Path]:
     if run.objective.pictured_as != "reconstructions":
         return []
     indices = held_out(run)
-    order = natural_order([run.dataset.ids[i] for i in indices])
-    frames = [Image.fromarray(frame) for frame in figures.film(reconstructions(run, indices[order][:MOST_FILMED]))]
+    indices = indices[natural_order([run.dataset.ids[i] for i in indices])][:MOST_FILMED]
+    titles = [run.dataset.ids[i] for i in indices]
+    frames = [Image.fromarray(frame) for frame in figures.film(reconstructions(run, indices), titles)]
     path = folder / "film.gif"
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0)
     return [path]

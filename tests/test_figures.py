@@ -105,10 +105,10 @@ def test_five_columns_take_two_rows_of_panels():
 @pytest.mark.parametrize(("side", "factor"), [(50, 4), (60, 4), (199, 2), (200, 1), (300, 1)])
 def test_a_film_enlarges_by_a_whole_factor_and_every_pixel_keeps_its_value(side, factor):
     images = RNG.random((3, 1, side, side))
-    frames = figures.film({"image": images})
+    frames = figures.film({"image": images}, ["7", "8", "9"])
     assert len(frames) == 3 and {(frame.shape, frame.dtype.name) for frame in frames} == {(frames[0].shape, "uint8")}
     high = side * factor
-    top = frames[0].shape[0] - 4 - high
+    top = frames[0].shape[0] - 28 - high
     left = (frames[0].shape[1] - high) // 2
     for frame, image in zip(frames, images, strict=True):
         shown = frame[top : top + high, left : left + high]
@@ -120,7 +120,7 @@ def test_a_film_enlarges_by_a_whole_factor_and_every_pixel_keeps_its_value(side,
 def test_the_rows_of_a_film_lie_side_by_side_and_values_beyond_white_stay_white():
     red = np.zeros((2, 3, 200, 200))
     red[:, 0] = 1.7
-    (first, _) = figures.film({"grey": np.full((2, 1, 200, 200), 0.5), "red": red})
+    (first, _) = figures.film({"grey": np.full((2, 1, 200, 200), 0.5), "red": red}, ["7", "8"])
     middle = first[120]
     half = first.shape[1] // 2
     assert (middle[half // 2] == 128).all() and middle[half + half // 2].tolist() == [255, 0, 0]
@@ -129,9 +129,19 @@ def test_the_rows_of_a_film_lie_side_by_side_and_values_beyond_white_stay_white(
 
 def test_a_long_name_widens_its_film_rather_than_being_cut():
     name = "what the network makes of each frame of this film"
-    short, long = (figures.film({one: np.zeros((1, 1, 50, 50))})[0] for one in ("a", name))
-    assert long.shape[1] > short.shape[1] == 208
-    assert (long[:28, :3] == 255).all() and (long[:28, -3:] == 255).all()
+    short, *long = (
+        figures.film({above: np.zeros((1, 1, 50, 50))}, [below])[0]
+        for above, below in (("a", "b"), (name, "b"), ("a", name))
+    )
+    assert short.shape[1] == 208
+    for frame in long:
+        assert frame.shape[1] > 208 and (frame[:, :3] == 255).all() and (frame[:, -3:] == 255).all()
+
+
+def test_each_frame_of_a_film_is_named():
+    first, second = figures.film({"image": np.zeros((2, 1, 50, 50))}, ["day2/17", "day2/18"])
+    assert first[-28:].min() < 100 and (first[-28:] != second[-28:]).any()
+    assert np.array_equal(first[:-28], second[:-28])
 
 
 # ---------------------------------------------------------------------------------------------------- variance
