@@ -1,5 +1,4 @@
-"""The tables of V1: `v1.py FOLDER DATA_DIR [N]` trains every model with N repetitions (25; those of
-convolutions with 5) and prints what they reach.
+"""The tables of V1: `v1.py FOLDER DATA_DIR [N]` trains every model with N repetitions (25) and prints what they reach.
 
 DATA_DIR is the folder of `Resources/simulate.py v1`, a population whose receptive fields and noise are known. What
 FOLDER has already is not trained again.
@@ -24,13 +23,12 @@ MODELS = {
     "LNLN": "--recipe v1_lnln",
     "HSM": "--recipe v1_hsm",
     "conv": "--recipe v1_conv",
-    "LNLN, not z-scored": "--recipe v1_lnln --encoder identity scale=none",
-    "HSM, not z-scored": "--recipe v1_hsm --encoder dog scale=none",
     "what-where": "--recipe v1_what_where",
+    "HSM, raw": "--recipe v1_hsm --encoder dog scale=none --dataset v1 max_value=1",
+    "LNLN, raw": "--recipe v1_lnln --encoder identity scale=none --dataset v1 max_value=1",
+    "HSM, not z-scored": "--recipe v1_hsm --encoder dog scale=none",
+    "LNLN, not z-scored": "--recipe v1_lnln --encoder identity scale=none",
 }
-
-
-CONVOLVED = ("conv", "what-where")  # whose repetitions take minutes each
 
 
 def train(folder: Path, name: str, words: str, data_dir: str, n: int) -> Path:
@@ -69,7 +67,7 @@ def main(folder: str, data_dir: str, n: str = "25") -> None:
     )
     print(f"{'':<22}{'validation r':<26}{'test r':<26}{'of ceiling':<12}{'simple':<8}{'complex':<8}n    epoch  seconds")
     for name, words in MODELS.items():
-        run = train(Path(folder).resolve(), name, words, data_dir, min(int(n), 5) if name in CONVOLVED else int(n))
+        run = train(Path(folder).resolve(), name, words, data_dir, int(n))
         result = json.loads((run / "result.json").read_text())
         each = result["repetitions"]
         rows = csv.DictReader((run / "figures" / "neurons.csv").open())
