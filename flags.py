@@ -22,7 +22,7 @@ TABLES = {
 }
 NOT_OF_THE_RUN = {"clear_cache", "debug", "list", "load_dir", "rejig_data", "test", "trust_pickle"}
 RESUMABLE = {"n_epochs", "test_every", "save_every", "log_every", "keep", "patience", "data_dir", "save_dir", "device"}
-RESUMABLE |= {"cache_dir", "comet", "latents_every", "log_images", "namestr"} | NOT_OF_THE_RUN
+RESUMABLE |= {"cache_dir", "comet", "compile", "latents_every", "log_images", "namestr"} | NOT_OF_THE_RUN
 PATHS = ("data_dir", "save_dir", "cache_dir", "load_encoder")
 TESTABLE = {"data_dir", "dataset", "skip_unreadable", "cache_dir", "device", "batch_size"}
 
@@ -154,6 +154,8 @@ def build_parser() -> Parser:
         help="train R networks at once, of this --seed and the next ones; they share the split")  # fmt: skip
     add("--split_seed", type=int, help="of the split; --seed if none is given")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+    add("--compile", action="store_true",
+        help="compile what a step computes: the first steps wait for half a minute, the others are faster")  # fmt: skip
 
     add = parser.add_argument_group("sessions").add_argument
     add("--save_dir", type=Path, default=HERE / "weights", help="where runs are written")

@@ -221,6 +221,7 @@ def loop(training: Training, flags, folder: Path, trackers: list, console, inter
         start_epoch=training.start_epoch,
         n_epochs=flags.n_epochs,
         test_every=flags.test_every,
+        compiled=flags.compile,
     )
     for record in records:
         epoch = record["epoch"]

@@ -5,12 +5,13 @@ Nothing here prints, writes files or knows a device. To add an optimizer or a sc
 """
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn, optim
 
-from choices import Table, require
+from choices import Table, UserError, require
 
 OPTIMIZERS = Table("optimizer")
 SCHEDULES = Table("schedule")
@@ -18,7 +19,9 @@ SCHEDULES = Table("schedule")
 Batches = Collection[tuple[Tensor, Tensor]]
 
 
-def fit(model, training, validation, objective, optimizer, *, start_epoch, n_epochs, test_every) -> Iterator[dict]:
+def fit(
+    model, training, validation, objective, optimizer, *, start_epoch, n_epochs, test_every, compiled=False
+) -> Iterator[dict]:
     """Train, yielding one record per epoch; nothing happens until it is iterated.
 
     Args:
@@ -28,13 +31,17 @@ def fit(model, training, validation, objective, optimizer, *, start_epoch, n_epo
         optimizer: steps the weights of the model.
         start_epoch, n_epochs: the first epoch to train and the one to stop before.
         test_every: evaluate on validation after this many epochs, and after the last.
+        compiled: whether what a training step computes is compiled first.
 
     Raises:
-        UserError: where a loss or a weight is not finite, with epoch, step and learning rate.
+        UserError: where a loss or a weight is not finite, with epoch, step and learning rate; where it cannot be
+            compiled.
         RuntimeError: where a stage does not train.
     """
+    compute = compile_costs() if compiled else costs
     for epoch in range(start_epoch, n_epochs):
-        record = {"epoch": epoch, "train/loss": train_epoch(model, training, objective, optimizer, epoch=epoch)}
+        loss = train_epoch(model, training, objective, optimizer, epoch=epoch, compute=compute)
+        record = {"epoch": epoch, "train/loss": loss}
         if (epoch + 1) % test_every == 0 or epoch + 1 == n_epochs:
             record |= {f"validation/{key}": value for key, value in evaluate(model, validation, objective).items()}
             for name in ("loss", objective.metric):
@@ -43,21 +50,48 @@ def fit(model, training, validation, objective, optimizer, *, start_epoch, n_epo
         yield record
 
 
-def train_epoch(model, training: Batches, objective, optimizer, *, epoch: int = 0) -> float | list[float]:
+def costs(model, objective, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss of a batch, a scalar, (R,) for repetitions; and what a step lowers: that with its penalty."""
+    loss = objective.loss(model(x), y)
+    return loss.detach(), (loss + model.regularizer()).sum()
+
+
+def compile_costs() -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return `costs` that is compiled when first called, once for each size of a batch."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")  # of what never changes
+    fast = torch.compile(costs, dynamic=False)
+
+    def compute(model, objective, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        try:
+            return fast(model, objective, x, y)
+        except TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0][:200]
+            raise UserError(
+                f"this network cannot be compiled here ({reason}); leave out --compile. It needs a C++ compiler (g++)"
+            ) from error
+
+    return compute
+
+
+def train_epoch(
+    model, training: Batches, objective, optimizer, *, epoch: int = 0, compute: Callable = costs
+) -> float | list[float]:
     """Take one step per batch; return the mean loss over images, for repetitions that of each."""
     model.train()
     losses, sizes = torch.empty(0), []
     for step, (x, y) in enumerate(training):
         before = weight_sums(model) if epoch == step == 0 else None
-        loss = objective.loss(model(x), y)  # a scalar, (R,) for repetitions
+        loss, cost = compute(model, objective, x, y)
         optimizer.zero_grad()
-        (loss + model.regularizer()).sum().backward()
+        cost.backward()
         optimizer.step()
         if before:
             check_moved(before, weight_sums(model))
         if step == 0:
             losses = loss.new_zeros((len(training), *loss.shape))
-        losses[step] = loss.detach()  # in place: small tensors kept between large freed ones would fragment memory
+        losses[step] = loss  # in place: small tensors kept between large freed ones would fragment memory
         sizes.append(y.shape[loss.ndim])
     losses = losses.double().cpu()  # (steps, ...), read once an epoch: reading makes a GPU wait
     finite = losses.isfinite().view(len(losses), -1).all(1)  # (steps,)

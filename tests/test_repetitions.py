@@ -1,6 +1,8 @@
 """Repetitions: as one stacked model they are what they are one after another, each with its own end."""
 
 import json
+import os
+import shutil
 
 import pytest
 import torch
@@ -70,6 +72,27 @@ def test_repetitions_are_the_same_as_separate_runs_of_their_seeds_and_one_split(
                 assert told[part][metric][index] == pytest.approx(value, abs=1e-4, rel=1e-4)
     seeds = told["seeds"]
     assert seeds == [5, 6, 7]
+
+
+@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="compiling needs a C++ compiler")
+@pytest.mark.parametrize(("name", "repetitions"), [("dog", 2), ("batch norm", 1)])
+def test_compiled_steps_are_the_same_steps(name, repetitions, folder):
+    encoder, head, objective, more = MODELS[name]
+    words = f"{DIGITS.format(encoder=encoder, head=head, objective=objective)} {SMALL} {more} --save_dir {folder}"
+    for run, compiled in (("plain", ""), ("compiled", "--compile")):
+        train(f"{words} {compiled} --namestr {run}-{repetitions} --repetitions {repetitions} --batch_size 240")
+    plain, compiled = (records(folder / f"{run}-{repetitions}") for run in ("plain", "compiled"))
+    for one, other in zip(plain, compiled, strict=True):
+        assert other["train/loss"] == pytest.approx(one["train/loss"], rel=1e-4)
+        assert other["validation/loss"] == pytest.approx(one["validation/loss"], rel=1e-4)
+
+
+def test_where_no_compiler_works_the_flag_says_what_to_do(folder, noodle, monkeypatch):
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))
+    network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
+    words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder} --namestr uncompiled --compile"
+    assert "leave out --compile" in refusal(noodle, words)
 
 
 def test_a_run_of_repetitions_is_opened_as_its_best_one(folder):
