@@ -54,8 +54,8 @@ def curves(
     metrics.plot(epochs, values, color="C1", label="validation" + (", median of repetitions" if low else ""))
     if low:
         metrics.fill_between(epochs, low, high, color="C1", alpha=0.25, lw=0, label="10th to 90th percentile")
-    best = [value for epoch, value in zip(epochs, values, strict=True) if epoch == best_epoch + 1]
     if not low:
+        best = [value for epoch, value in zip(epochs, values, strict=True) if epoch == best_epoch + 1]
         metrics.plot([best_epoch + 1] * len(best), best, "o", mfc="none", color="C1", label="best")
     for i, (name, value) in enumerate(baselines.items()):
         metrics.axhline(value, ls="--", lw=1, color=f"C{i + 2}", label=f"baseline: {name.replace('_', ' ')}")
@@ -339,11 +339,11 @@ def neurons(r: np.ndarray, ceiling: np.ndarray | None, images: str) -> Figure:
 def responses(predicted: np.ndarray, recorded: np.ndarray, titles: Sequence[str], title: str) -> Figure:
     """Draw predicted beside recorded responses (n, N), a panel for each neuron, by the predicted one."""
     figure, axes = _panels(len(titles), 2.2, 1.8)
-    for axis, made, known, title in zip(axes, predicted.T, recorded.T, titles, strict=False):
+    for axis, made, known, name in zip(axes, predicted.T, recorded.T, titles, strict=False):
         order = np.argsort(made)
         axis.plot(known[order], ".", ms=3, color=GREY, label="recorded")
         axis.plot(made[order], color="C1", label="predicted")
-        axis.set_title(title, fontsize=8)
+        axis.set_title(name, fontsize=8)
     axes[0].set(xlabel="image, by predicted", ylabel="response")
     axes[0].legend(frameon=False, fontsize=6)
     figure.suptitle(title, fontsize=9)

@@ -144,6 +144,18 @@ def test_each_frame_of_a_film_is_named():
     assert np.array_equal(first[:-28], second[:-28])
 
 
+# ----------------------------------------------------------------------------------------------------- neurons
+
+
+def test_the_title_over_all_neurons_is_its_own_and_each_panel_names_its_neuron():
+    responses = RNG.random((5, 2))
+    figure = figures.responses(responses, responses, ["a", "b"], "the best")
+    assert figure.get_suptitle() == "the best"
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b"]
+    figure = figures.fields({"first": RNG.random((2, 9, 9))}, ["a", "b"], "all fields")
+    assert figure.get_suptitle() == "all fields"
+
+
 # ---------------------------------------------------------------------------------------------------- variance
 
 
