@@ -9,9 +9,9 @@ import time
 import traceback
 from pathlib import Path
 
-from choices import UserError
-from conclusion import conclude, shown
-from flags import describe_tables, load_tables, parse, plain
+from neuro_noodle.choices import UserError
+from neuro_noodle.command import describe_tables, load_tables, parse, plain
+from neuro_noodle.runs.result import conclude, shown
 from wiring import Training, snapshot, wire
 
 HERE = Path(__file__).resolve().parent
@@ -34,7 +34,7 @@ def main(words: list[str] | None = None) -> int:
         if flags.clear_cache:
             return clear_cache(flags)
         if flags.test:
-            from testing import test
+            from neuro_noodle.testing import test
 
             return test(flags)
         return run(flags, words)
@@ -77,7 +77,9 @@ class Interrupt:
 def run(flags: argparse.Namespace, words: list[str]) -> int:
     """Train as the flags say and leave a run on disk; returns the exit status."""
     import utils
-    from tracking import Comet, Console, JsonLines, comet_account
+    from neuro_noodle.tracking.comet import Comet, comet_account
+    from neuro_noodle.tracking.console import Console
+    from neuro_noodle.tracking.records import JsonLines
 
     account = comet_account(HERE / "settings.json") if flags.comet else {}
     if flags.log_images and not flags.comet:
@@ -122,8 +124,8 @@ def run(flags: argparse.Namespace, words: list[str]) -> int:
 
 def clear_cache(flags: argparse.Namespace) -> int:
     """Remove the decoded images that earlier runs have stored; returns the exit status."""
-    from store import told_bytes
-    from utils import open_store
+    from neuro_noodle.data.store import told_bytes
+    from neuro_noodle.runs.task import open_store
 
     store = open_store(vars(flags))
     print(f"{told_bytes(store.clear())} of decoded images removed from {shown(store.folder)}")
@@ -142,7 +144,7 @@ def send_files(folder: Path, trackers: list) -> None:
 
 def rejig(flags: argparse.Namespace) -> None:
     """Build the classification folders and point the flags at them."""
-    from rejig import make_classification_dataset
+    from neuro_noodle.data.emotions import make_classification_dataset
 
     out = flags.data_dir.resolve().parent / "classify"
     if out == flags.data_dir.resolve():
@@ -162,8 +164,8 @@ def prepare_run(flags: argparse.Namespace, training: Training, session: Path | N
     A session that is not its run's latest is resumed as a new run, so that nothing later is lost; so is one that
     is given another name or place.
     """
-    import encoded
     import utils
+    from neuro_noodle.runs import latents as encoded
 
     if session is not None:
         before = utils.load_config(session.parent)["flags"]
@@ -189,7 +191,7 @@ def prepare_run(flags: argparse.Namespace, training: Training, session: Path | N
 
 def write_latents(training: Training, path: Path) -> None:
     """Write the latents of all images as they are now."""
-    import encoded
+    from neuro_noodle.runs import latents as encoded
 
     dataset, latents = training.dataset, training.latents
     latents = encoded.encode(training.model, dataset) if latents is None else latents
@@ -199,8 +201,8 @@ def write_latents(training: Training, path: Path) -> None:
 def loop(training: Training, flags, folder: Path, trackers: list, console, interrupt: Interrupt) -> bool:
     """Train, log, save and keep the best weights; returns False where it was interrupted."""
     import utils
-    from repetitions import records_of_each
-    from tracking import Punctuated
+    from neuro_noodle.networks.repetitions import records_of_each
+    from neuro_noodle.tracking.console import Punctuated
     from train import fit
 
     metric = f"validation/{training.objective.metric}"

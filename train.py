@@ -4,19 +4,14 @@ Nothing here prints, writes files or knows a device. To add an optimizer or a sc
 @OPTIMIZERS.add("name") or @SCHEDULES.add("name") in this file. Nothing else changes.
 """
 
-import math
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor, nn, optim
+from torch import Tensor, optim
 
-from choices import Table, UserError, require
-
-OPTIMIZERS = Table("optimizer")
-SCHEDULES = Table("schedule")
-
-Batches = Collection[tuple[Tensor, Tensor]]
+from neuro_noodle.choices import UserError, require
+from neuro_noodle.learning.evaluation import Batches, evaluate
 
 
 def fit(
@@ -112,47 +107,6 @@ def require_finite(values: Tensor, what: str, where: str, optimizer: optim.Optim
     )
 
 
-def evaluate(model, loader: Batches, objective) -> dict[str, float | list[float]]:
-    """Return the mean loss over images and the metrics of the whole split, for repetitions those of each."""
-    loss, evidence = predict(model, loader, objective)
-    return {"loss": loss} | objective.metrics(evidence)
-
-
-@torch.no_grad()
-def predict(model, loader: Batches, objective) -> tuple[float | list[float], dict[str, Tensor]]:
-    """Run every batch through the model, which keeps the mode it was in.
-
-    Returns:
-        The mean loss over images, and the objective's evidence of all N images, (N, ...) each, on the CPU.
-    """
-    training, loss = model.training, torch.zeros(())
-
-    def pieces() -> Iterator[dict[str, Tensor]]:
-        nonlocal loss
-        for x, y in loader:
-            prediction = model(x)
-            loss = loss + objective.loss(prediction, y).double() * len(x)
-            yield objective.evidence(objective.output(prediction), y)
-
-    model.eval()
-    evidence = join(pieces(), len(loader))
-    model.train(training)
-    return (loss / len(next(iter(evidence.values())))).tolist(), evidence
-
-
-def join(pieces: Iterable[dict[str, Tensor]], n_batches: int) -> dict[str, Tensor]:
-    """Return the evidence of all batches, of which none is larger than the first, as one: (N, ...) each, on the CPU."""
-    whole, n = {}, 0
-    for piece in pieces:
-        size = len(next(iter(piece.values())))
-        for key, values in piece.items():
-            if key not in whole:  # in place: see train_epoch
-                whole[key] = values.new_empty((n_batches * size, *values.shape[1:]))
-            whole[key][n : n + size] = values
-        n += size
-    return {key: values[:n].cpu() for key, values in whole.items()}
-
-
 def weight_sums(model) -> dict[str, list[float]]:
     """Return two sums over each trainable parameter of each stage: cheap to keep, and any step changes them."""
     return {
@@ -170,87 +124,3 @@ def check_moved(before: dict[str, list], after: dict[str, list]) -> None:
         raise RuntimeError(
             f"no weight of {', '.join(still)} changed in the first step: it gets no gradient, or its learning rate is 0"
         )
-
-
-@OPTIMIZERS.add("adam")
-def adam(parameters: Iterable[nn.Parameter], lr: float, *, weight_decay: float = 0.0) -> optim.Optimizer:
-    """Adam; weight decay is decoupled (AdamW)."""
-    require(0 <= weight_decay < math.inf, f"optimizer 'adam': weight_decay={weight_decay} must be 0 or more")
-    return optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=True)
-
-
-@OPTIMIZERS.add("sgd")
-def sgd(
-    parameters: Iterable[nn.Parameter],
-    lr: float,
-    *,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    nesterov: bool = False,
-) -> optim.Optimizer:
-    """Stochastic gradient descent."""
-    require(0 <= momentum < 1, f"optimizer 'sgd': momentum={momentum} must be from 0 to below 1")
-    require(0 <= weight_decay < math.inf, f"optimizer 'sgd': weight_decay={weight_decay} must be 0 or more")
-    require(momentum > 0 or not nesterov, "optimizer 'sgd': nesterov=true needs momentum above 0")
-    return optim.SGD(parameters, lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=True)
-
-
-@SCHEDULES.add("constant")
-def constant(epoch: int, n_epochs: int) -> float:
-    """The learning rate stays."""
-    return 1.0
-
-
-@SCHEDULES.add("cosine")
-def cosine(epoch: int, n_epochs: int, *, warmup: int = 0, final: float = 0.0) -> float:
-    """The learning rate falls along half a cosine to `final` of it, after rising over `warmup` epochs."""
-    require(warmup >= 0 and 0 <= final <= 1, f"schedule 'cosine': warmup={warmup} or final={final} is out of range")
-    if epoch < warmup:
-        return (epoch + 1) / (warmup + 1)
-    share = (epoch - warmup) / max(1, n_epochs - warmup)
-    return final + (1 - final) * (1 + math.cos(math.pi * min(1.0, share))) / 2
-
-
-@SCHEDULES.add("step")
-def step(epoch: int, n_epochs: int, *, every: int = 30, factor: float = 0.1) -> float:
-    """The learning rate is multiplied by `factor` every so many epochs."""
-    require(every >= 1 and 0 < factor <= 1, f"schedule 'step': every={every} or factor={factor} is out of range")
-    return factor ** (epoch // every)
-
-
-@SCHEDULES.add("plateau")
-def plateau(epoch: int, n_epochs: int, *, factor: float = 0.333, drops: int = 2) -> float:
-    """When --patience runs out, training goes on from the best weights with `factor` of the rate, `drops` times."""
-    require(0 < factor < 1 and drops >= 1, f"schedule 'plateau': factor={factor} or drops={drops} is out of range")
-    return 1.0  # the drops come from `Paces`, as each repetition has its own
-
-
-class Paces:
-    """Lets each repetition take its own share of the learning rate: after a step, its weights go part of the way back.
-
-    Exact for optimizers whose steps are in proportion to the learning rate, as all of these are.
-
-    Args:
-        optimizer: whose steps.
-        shares: from 0 to 1, (R,), or a scalar for a single model.
-    """
-
-    def __init__(self, optimizer: optim.Optimizer, shares: Tensor) -> None:
-        self.shares = shares
-        self.before: list[Tensor] = []
-        optimizer.register_step_pre_hook(self._keep)
-        optimizer.register_step_post_hook(self._go_back)
-
-    def _keep(self, optimizer: optim.Optimizer, *_: object) -> None:
-        slowed = bool((self.shares != 1).any())
-        self.before = [weights.detach().clone() for weights in _stepped(optimizer)] if slowed else []
-
-    @torch.no_grad()
-    def _go_back(self, optimizer: optim.Optimizer, *_: object) -> None:
-        for before, weights in zip(self.before, _stepped(optimizer) if self.before else [], strict=True):
-            shares = self.shares.to(weights).view(*self.shares.shape, *[1] * (weights.ndim - self.shares.ndim))
-            weights.copy_(before.lerp(weights, shares))
-
-
-def _stepped(optimizer: optim.Optimizer) -> list[Tensor]:
-    return [weights for group in optimizer.param_groups for weights in group["params"]]

@@ -10,8 +10,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from choices import UserError
-from flags import load_tables, plain
+from neuro_noodle.choices import UserError
+from neuro_noodle.command import load_tables, plain
+from neuro_noodle.learning.devices import choose_device
 
 HERE = Path(__file__).resolve().parent
 
@@ -53,7 +54,7 @@ class Training:
 
     def single(self, weights: dict):
         """Return the model with these weights, for repetitions a single one, ready to judge what the feeds give."""
-        from model import build_model
+        from neuro_noodle.networks.base import build_model
 
         if self.model.n_repetitions == 1:
             self.model.put(weights)
@@ -75,7 +76,7 @@ def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> T
     import torch
 
     import utils
-    from repetitions import OfEach, stack
+    from neuro_noodle.networks.repetitions import OfEach, stack
 
     torch.set_flush_denormal(True)
     device = choose_device(flags.device)
@@ -126,16 +127,16 @@ def wire(flags: argparse.Namespace, words: list[str], session: Path | None) -> T
 
 def wire_data(flags: argparse.Namespace, session: Path | None, device) -> tuple:
     """Build dataset, objective, split and the settings of loaders; prints what the user should know of them."""
-    import splits
     import utils
+    from neuro_noodle.data import leaks as leaking
 
     augmentations = [load_tables()["augmentation"].build(choice) for choice in flags.augment]
     dataset, objective = utils.open_task(vars(flags))
     parts = utils.load_split(session.parent, dataset) if session else deal(flags, dataset)
     parts, unknown = utils.leave_unknown_out(dataset, objective, parts)
-    leaks, notes = splits.leaks(dataset, parts)
+    leaks, notes = leaking.leaks(dataset, parts)
     if flags.load_encoder:
-        leaks["encoder"], seen = splits.seen_before(dataset, parts, utils.trained_on(flags.load_encoder, dataset))
+        leaks["encoder"], seen = leaking.seen_before(dataset, parts, utils.trained_on(flags.load_encoder, dataset))
         notes += seen
     notes = dataset.notes + objective.notes(augmentations) + unknown + notes
     if device.type == "cuda":
@@ -150,8 +151,8 @@ def wire_steps(flags: argparse.Namespace, learner) -> tuple:
     """Build optimizer, schedule, and what follows the progress of each repetition and slows it down."""
     import torch
 
-    from progress import Progress
-    from train import Paces
+    from neuro_noodle.learning.best import Progress
+    from neuro_noodle.learning.optimizers import Paces
 
     tables = load_tables()
     weights = [parameter for parameter in learner.parameters() if parameter.requires_grad]
@@ -188,7 +189,7 @@ def require_batches(model, n_training: int, flags: argparse.Namespace) -> None:
 
 def describe_model(flags: argparse.Namespace, dataset, objective, device) -> dict:
     """Return the arguments that build the model, and rebuild it."""
-    from model import choose_precision
+    from neuro_noodle.networks.base import choose_precision
 
     output_shape = objective.output_shape(dataset.image_shape, dataset.classes)
     if flags.log_images and output_shape != dataset.image_shape:
@@ -211,8 +212,8 @@ def wire_models(flags: argparse.Namespace, made_of: dict, x, session: Path | Non
     import torch
 
     import utils
-    from model import build_model
-    from repetitions import unstacked
+    from neuro_noodle.networks.base import build_model
+    from neuro_noodle.networks.repetitions import unstacked
 
     models = []
     for repetition in range(flags.repetitions):
@@ -278,7 +279,7 @@ def start_encoder(model, x, flags: argparse.Namespace) -> None:
 
 def fixed_latents(model, dataset, objective, flags: argparse.Namespace, session: Path | None):
     """Return the latents (N, D) of all images where the encoder and all images are fixed, and they fit in memory."""
-    import encoded
+    from neuro_noodle.runs import latents as encoded
 
     changes = flags.augment or objective.draws
     if model.encoder.encodes_once and changes:
@@ -297,7 +298,7 @@ def fixed_latents(model, dataset, objective, flags: argparse.Namespace, session:
 
 def deal(flags: argparse.Namespace, dataset) -> dict[str, list[int]]:
     """Split a dataset as the flags say."""
-    import splits
+    from neuro_noodle.data import splits
 
     if flags.n_blocks and flags.split != "block":
         raise UserError(f"--n_blocks cuts frames for --split block; --split {flags.split} cuts none")
@@ -345,21 +346,6 @@ def snapshot(training: Training, epoch: int) -> dict:
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state(training.device) if training.device.type == "cuda" else None,
     }
-
-
-def choose_device(name: str):
-    """Return the torch device of this name, or the best there is for auto."""
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        if name.partition(":")[0] not in ("cpu", "cuda"):
-            raise RuntimeError("only cpu and cuda can")
-        device = torch.empty(1, device=torch.device(name)).device  # with its index, as tensors on it tell it
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name} cannot be used: {str(error).splitlines()[0]}; try --device cpu") from error
-    return device
 
 
 def describe(flags: argparse.Namespace, words: list[str], dataset, objective, made_of: dict, device) -> dict:

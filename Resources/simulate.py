@@ -15,9 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import arena
-import faces
-import population
+from neuro_noodle.simulate import arena, faces, population
 
 Row = dict[str, Any]
 TABLE = "metadata.csv"

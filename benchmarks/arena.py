@@ -14,13 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from neuro_noodle.measures.circular import period
+from neuro_noodle.measures.probes import probe
+from neuro_noodle.runs import run as latents
+
 HERE = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(HERE), str(HERE / "Plotting")]
-
-import latents  # noqa: E402
-from measures import probe  # noqa: E402
-
-from circular import period  # noqa: E402
 
 SEEDS = (42, 1, 2)
 COMMON = "--split block --val_fraction 0.2 --test_fraction 0.2 --log_every 1000"

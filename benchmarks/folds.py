@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-HERE = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(HERE))
+from neuro_noodle.choices import UserError
+from neuro_noodle.data.base import DATASETS
+from neuro_noodle.objectives.classify import Classify
 
-from choices import UserError  # noqa: E402
-from datasets import DATASETS  # noqa: E402
-from objectives import Classify  # noqa: E402
+HERE = Path(__file__).resolve().parent.parent
 
 
 def run_fold(k: int, n_folds: int, folder: Path, flags: list[str]) -> Path:

@@ -8,7 +8,6 @@ import argparse
 import gzip
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -17,7 +16,6 @@ from pathlib import Path
 from statistics import median
 
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as main.py
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 import torchvision
@@ -25,10 +23,10 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 
 import utils
-from datasets import DATASETS, Source, StimulusSet
-from objectives import OBJECTIVES
-from pictures import find_images
-from store import Store
+from neuro_noodle.data.base import DATASETS, Source, StimulusSet
+from neuro_noodle.data.folder import find_images
+from neuro_noodle.data.store import Store
+from neuro_noodle.objectives.base import OBJECTIVES
 
 BATCH = 128
 SIZE = (130, 101)

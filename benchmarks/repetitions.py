@@ -6,7 +6,6 @@ rounds in turn, and the ratios of each round.
 
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,12 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import utils
-from model import build_model
-from repetitions import OfEach, stack
-from train import OPTIMIZERS, compile_costs, costs, train_epoch
+from neuro_noodle.learning.optimizers import OPTIMIZERS
+from neuro_noodle.networks.base import build_model
+from neuro_noodle.networks.repetitions import OfEach, stack
+from train import compile_costs, costs, train_epoch
 
 N_REPETITIONS = 25
 N_ROUNDS = 9

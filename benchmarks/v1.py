@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-HERE = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(HERE))
+from neuro_noodle.tracking.base import spread
 
-from tracking import spread  # noqa: E402
+HERE = Path(__file__).resolve().parent.parent
 
 MODELS = {
     "LN": "--recipe v1_ln",

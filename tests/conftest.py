@@ -13,10 +13,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as main.py, before torch is i
 import pytest
 import torch
 
-from choices import UserError
-from datasets import DATASETS, Source, StimulusSet
-from splits import split
-from store import Store
+from neuro_noodle.choices import UserError
+from neuro_noodle.data.base import DATASETS, Source, StimulusSet
+from neuro_noodle.data.splits import split
+from neuro_noodle.data.store import Store
 
 HERE = Path(__file__).resolve().parent.parent
 DATA = HERE.parent / "shared" / "data"

@@ -9,8 +9,8 @@ import subprocess
 import pytest
 from conftest import HERE
 
-from flags import build_parser
-from recipes import RECIPES
+from neuro_noodle.command import build_parser
+from neuro_noodle.recipes import RECIPES
 
 MAY_IMPORT = {
     "choices": set(),

@@ -3,12 +3,13 @@
 import csv
 import functools
 
-import arena
 import conftest
 import numpy as np
 import pytest
 import simulate
 from conftest import HERE, contents
+
+from neuro_noodle.simulate import arena
 
 FILES = {"frames.npz", "clean.npz", "metadata.csv"}
 FEW = "--n_frames 12"

@@ -5,16 +5,17 @@ import json
 import pickle
 import shutil
 
-import latents
 import numpy as np
 import pytest
-import report
 import torch
 from conftest import HERE, SMALL_ARENA, SMALL_CONV
 
 import utils
-from recipes import RECIPES
-from tracking import Punctuated, read_records
+from neuro_noodle.recipes import RECIPES
+from neuro_noodle.runs import run as latents
+from neuro_noodle.tracking.console import Punctuated
+from neuro_noodle.tracking.records import read_records
+from neuro_noodle.views import report
 
 EVERY = pytest.mark.parametrize("recipe", SMALL_ARENA)
 OTHER = "--dataset arrays file=clean.npz metadata=metadata.csv"
@@ -93,7 +94,7 @@ def test_a_film_that_is_not_there_is_named_with_how_to_draw_it(noodle, tmp_path)
 
 
 def test_the_recipes_look_for_the_film_in_the_project_wherever_they_are_started(monkeypatch, tmp_path):
-    from flags import parse
+    from neuro_noodle.command import parse
 
     monkeypatch.chdir(tmp_path)
     assert parse(["--recipe", "arena_ae"]).data_dir == HERE / "Resources" / "arena"
@@ -103,7 +104,7 @@ def test_the_recipes_look_for_the_film_in_the_project_wherever_they_are_started(
 
 
 def test_a_frozen_encoder_runs_once_however_long_its_head_trains(film, monkeypatch):
-    from reductions import Pca
+    from neuro_noodle.networks.projections import Pca
 
     passes = []
     forward = Pca.forward

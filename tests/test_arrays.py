@@ -10,11 +10,10 @@ from PIL import Image
 from test_mnist import write_idx
 from test_v1 import write_region
 
-import arrays
-import store
-from arrays import bounds, open_array, read_table_array
-from datasets import DATASETS
-from store import Mapped, Store
+from neuro_noodle.data import arrays, store
+from neuro_noodle.data.arrays import bounds, open_array, read_table_array
+from neuro_noodle.data.base import DATASETS
+from neuro_noodle.data.store import Mapped, Store
 
 DRAW = np.random.default_rng(0)
 GREY = DRAW.integers(0, 256, (3, 6, 9), dtype=np.uint8)

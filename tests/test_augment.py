@@ -6,8 +6,8 @@ import pytest
 import torch
 from torchvision.transforms import RandomResizedCrop
 
-from augment import AUGMENTATIONS, augment
-from choices import UserError
+from neuro_noodle.augment import AUGMENTATIONS, augment
+from neuro_noodle.choices import UserError
 
 NONE = {  # options at which an augmentation does nothing
     "crop": "crop area=1,1 ratio=0.75,0.75",  # the ratio of the 16 x 12 images below

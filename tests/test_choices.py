@@ -7,12 +7,13 @@ from typing import Literal
 
 import pytest
 
-from augment import AUGMENTATIONS
-from choices import Size, Table, UserError, describe_type, write
-from datasets import DATASETS
-from model import ENCODERS, HEADS
-from objectives import OBJECTIVES
-from train import OPTIMIZERS, SCHEDULES
+from neuro_noodle.augment import AUGMENTATIONS
+from neuro_noodle.choices import Size, Table, UserError, describe_type, write
+from neuro_noodle.data.base import DATASETS
+from neuro_noodle.learning.optimizers import OPTIMIZERS
+from neuro_noodle.learning.schedules import SCHEDULES
+from neuro_noodle.networks.base import ENCODERS, HEADS
+from neuro_noodle.objectives.base import OBJECTIVES
 
 TABLES = [DATASETS, ENCODERS, HEADS, OBJECTIVES, OPTIMIZERS, SCHEDULES, AUGMENTATIONS]
 ENTRIES = [pytest.param(table, name, id=f"{table.kind} {name}") for table in TABLES for name in table]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from circular import difference_deg, mean_deg, period, spread_deg
+from neuro_noodle.measures.circular import difference_deg, mean_deg, period, spread_deg
 
 DRAW = np.random.default_rng(0)
 EVERY = np.arange(-720.0, 721.0, 7)

@@ -4,13 +4,13 @@ import csv
 import json
 import re
 
-import compare
-import measures
 import numpy as np
 import pytest
 from conftest import refused, train
 
-from datasets import StimulusSet
+from neuro_noodle.data.base import StimulusSet
+from neuro_noodle.measures import probes as measures
+from neuro_noodle.views import compare
 
 N = 240
 TRAINING = np.arange(N) < 160

@@ -8,10 +8,9 @@ from conftest import refused
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from conv import Evened
-from model import build_model
-from networks import ENCODERS, HEADS, Variational
-from objectives import OBJECTIVES
+from neuro_noodle.networks.base import ENCODERS, HEADS, Variational, build_model
+from neuro_noodle.networks.conv import Evened
+from neuro_noodle.objectives.base import OBJECTIVES
 
 
 def autoencoder(shape, encoder="conv channels=4,4,8", head="conv", latent_dim=5):

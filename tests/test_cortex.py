@@ -5,10 +5,9 @@ import torch
 from conftest import refused
 from torch.nn.functional import softplus
 
-from conv import group_sparsity
-from cortex import difference_of_gaussians
-from model import ENCODERS, HEADS, build_model
-from networks import Encoder, laplacian
+from neuro_noodle.networks.base import ENCODERS, HEADS, Encoder, build_model, laplacian
+from neuro_noodle.networks.conv import group_sparsity
+from neuro_noodle.networks.cortex import difference_of_gaussians
 
 SHAPE = (1, 17, 15)
 

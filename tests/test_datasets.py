@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from choices import UserError
-from datasets import DATASETS, Source
-from metadata import read_names
-from pictures import SUFFIXES
-from store import Store
+from neuro_noodle.choices import UserError
+from neuro_noodle.data.base import DATASETS, Source
+from neuro_noodle.data.columns import read_names
+from neuro_noodle.data.folder import SUFFIXES
+from neuro_noodle.data.store import Store
 
 GREY = np.random.default_rng(0).integers(0, 256, (6, 9), dtype=np.uint8)
 DEEP = np.random.default_rng(1).integers(0, 65536, (6, 9)).astype(np.uint16)

@@ -1,8 +1,9 @@
 """Figures of directions, numbers, films, variance and cyclic colours: what they show is what they were given."""
 
-import figures
 import numpy as np
 import pytest
+
+from neuro_noodle.views import figures
 
 RNG = np.random.default_rng(0)
 NONE = np.zeros(40, bool)

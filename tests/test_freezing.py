@@ -6,11 +6,10 @@ import pytest
 import torch
 from conftest import known, refused
 
-import encoded
 import utils
-from model import build_model
-from networks import ENCODERS
-from objectives import OBJECTIVES
+from neuro_noodle.networks.base import ENCODERS, build_model
+from neuro_noodle.objectives.base import OBJECTIVES
+from neuro_noodle.runs import latents as encoded
 from wiring import describe_stages
 
 SHAPE = (1, 12, 9)

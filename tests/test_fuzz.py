@@ -16,10 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
-import store
-from choices import UserError
-from datasets import DATASETS, Source
-from store import Store
+from neuro_noodle.choices import UserError
+from neuro_noodle.data import store
+from neuro_noodle.data.base import DATASETS, Source
+from neuro_noodle.data.store import Store
 
 N_OF_EACH = 72
 SLOWEST = 10  # s

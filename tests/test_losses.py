@@ -5,8 +5,8 @@ import torch
 from conftest import refused
 from torch.nn import functional as F
 
-from losses import image_losses, link_of, named_loss, output_of
-from objectives import OBJECTIVES
+from neuro_noodle.objectives.base import OBJECTIVES
+from neuro_noodle.objectives.reconstruct import image_losses, link_of, named_loss, output_of
 
 every = pytest.mark.parametrize("name", list(image_losses()))
 CLAMPS = {"bce": (0.01, 0.99), "poisson_nll": (0.01, 1.0)}

@@ -15,9 +15,9 @@ import torch
 from conftest import HERE, SMALL
 from PIL import Image
 
-from flags import parse
-from recipes import RECIPES
-from tracking import read_records
+from neuro_noodle.command import parse
+from neuro_noodle.recipes import RECIPES
+from neuro_noodle.tracking.records import read_records
 
 BOTH = pytest.mark.parametrize("recipe", ["faces_ae", "faces_emotion"])
 
@@ -105,7 +105,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(noodle, tmp_p
 
 
 def test_a_run_stopped_before_its_result_gets_it_when_resumed(noodle, tmp_path, monkeypatch):
-    import conclusion
+    from neuro_noodle.runs import result as conclusion
 
     def stop(*_):
         raise KeyboardInterrupt
@@ -295,7 +295,7 @@ def test_decoded_images_are_kept_and_used_again_until_a_file_changes_and_removed
 ):
     import shutil
 
-    import pictures
+    from neuro_noodle.data import folder as pictures
 
     decoded = []
     true_read = pictures._read_image
@@ -448,7 +448,7 @@ def test_help_needs_no_torch_and_shows_the_defaults_of_the_recipe():
 
 
 def test_list_prints_every_entry_of_every_table(noodle):
-    from flags import load_tables
+    from neuro_noodle.command import load_tables
 
     status, out, _ = noodle("", "--list")
     assert status == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import refused
 
-from metadata import adopt, as_texts, join_table, listing, merge, read_array_columns, read_csv
+from neuro_noodle.data.columns import adopt, as_texts, join_table, listing, merge, read_array_columns, read_csv
 
 IDS = ["a/one.png", "a/two.png", "b/three.png"]
 

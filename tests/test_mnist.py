@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from conftest import load, refused
 
-from arrays import read_idx
-from choices import UserError
+from neuro_noodle.choices import UserError
+from neuro_noodle.data.mnist import read_idx
 
 DRAW = np.random.default_rng(0)
 GREY = DRAW.integers(0, 256, (3, 6, 9), dtype=np.uint8)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torchvision.models import ResNet18_Weights, resnet18
 
-from choices import UserError
-from model import ENCODERS, HEADS, build_model, choose_precision
-from objectives import OBJECTIVES
+from neuro_noodle.choices import UserError
+from neuro_noodle.networks.base import ENCODERS, HEADS, build_model, choose_precision
+from neuro_noodle.objectives.base import OBJECTIVES
 
 FROM_SCRATCH = {"resnet18": "resnet18 weights=none"}
 OF_THE_IMAGE = ("conv_dog", "identity")  # whose latent has the numbers that the image gives it

@@ -6,12 +6,12 @@ import torch
 from conftest import refused
 
 import utils
-from augment import AUGMENTATIONS
-from choices import UserError
-from circular import difference_deg, mean_deg, spread_deg
-from datasets import StimulusSet
-from losses import image_losses
-from objectives import OBJECTIVES
+from neuro_noodle.augment import AUGMENTATIONS
+from neuro_noodle.choices import UserError
+from neuro_noodle.data.base import StimulusSet
+from neuro_noodle.measures.circular import difference_deg, mean_deg, spread_deg
+from neuro_noodle.objectives.base import OBJECTIVES
+from neuro_noodle.objectives.reconstruct import image_losses
 
 WITH_COLUMNS = {"direction": "direction columns=dx,dy", "regress": "regress columns=x,y"}
 CHOICES = [WITH_COLUMNS.get(name, name) for name in OBJECTIVES]

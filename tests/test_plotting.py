@@ -5,21 +5,20 @@ import json
 import shutil
 import warnings
 
-import figures
-import latents
 import nbformat
 import numpy as np
 import pytest
-import report
 import torch
 from conftest import HERE, SMALL, train
 from matplotlib.figure import Figure
 from nbclient import NotebookClient
 from PIL import Image
 
-import encoded
-from choices import UserError
-from objectives import OBJECTIVES
+from neuro_noodle.choices import UserError
+from neuro_noodle.objectives.base import OBJECTIVES
+from neuro_noodle.runs import latents as encoded
+from neuro_noodle.runs import run as latents
+from neuro_noodle.views import figures, report
 
 NOTEBOOK = HERE / "Plotting" / "clustering.ipynb"
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -2,14 +2,14 @@
 
 import json
 
-import figures
 import numpy as np
 import pytest
-import training
 from conftest import refused
 from PIL import Image
 
-from choices import UserError
+from neuro_noodle.choices import UserError
+from neuro_noodle.views import figures
+from neuro_noodle.views import over_training as training
 
 N = 24
 

@@ -5,15 +5,15 @@ import functools
 
 import conftest
 import numpy as np
-import population
 import pytest
 import simulate
 import torch
 from conftest import HERE, contents
 from PIL import Image
 
-from datasets import DATASETS, Source
-from store import Store
+from neuro_noodle.data.base import DATASETS, Source
+from neuro_noodle.data.store import Store
+from neuro_noodle.simulate import population
 
 FEW = "--n_neurons 6 --n_images 40 --n_validation 12 --n_repeats 3 --size 16"
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import main
-from datasets import DATASETS, Source
-from store import Store
+from neuro_noodle.data.base import DATASETS, Source
+from neuro_noodle.data.store import Store
 
 
 @pytest.mark.parametrize("split", ["random", "group"])

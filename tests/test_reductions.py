@@ -9,10 +9,9 @@ import torch
 from conftest import known, refused
 from sklearn.decomposition import PCA
 
-import encoded
 import utils
-from model import build_model
-from networks import ENCODERS
+from neuro_noodle.networks.base import ENCODERS, build_model
+from neuro_noodle.runs import latents as encoded
 
 SHAPE = (1, 9, 7)
 

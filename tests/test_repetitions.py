@@ -9,12 +9,12 @@ import torch
 from conftest import refusal, refused, train
 
 import utils
-from model import build_model
-from objectives import OBJECTIVES
-from progress import Progress
-from repetitions import OfEach, records_of_each, stack, unstacked
-from tracking import spread, summarised
-from train import OPTIMIZERS, Paces
+from neuro_noodle.learning.best import Progress
+from neuro_noodle.learning.optimizers import OPTIMIZERS, Paces
+from neuro_noodle.networks.base import build_model
+from neuro_noodle.networks.repetitions import OfEach, records_of_each, stack, unstacked
+from neuro_noodle.objectives.base import OBJECTIVES
+from neuro_noodle.tracking.base import spread, summarised
 
 SMALL = "--n_epochs 3 --batch_size 24 --val_fraction 0.25 --test_fraction 0.2 --device cpu --precision fp32"
 DIGITS = "--recipe faces_ae --dataset digits --augment none --encoder {encoder} --head {head} --objective {objective}"
@@ -132,7 +132,7 @@ def test_a_network_that_cannot_be_stacked_says_so_and_what_to_do():
 
 
 def test_latents_over_training_are_of_one_network(folder):
-    import flags
+    from neuro_noodle import command as flags
 
     with refused("--latents_every follows one network"):
         flags.parse(["--repetitions", "2", "--latents_every", "1"])

@@ -5,8 +5,8 @@ import pytest
 import torch
 from conftest import DATA, refused
 
-from objectives import OBJECTIVES
-from responses import explainable_variance, noise_ceiling, pearson, split_half
+from neuro_noodle.measures.ceilings import explainable_variance, noise_ceiling, pearson, split_half
+from neuro_noodle.objectives.base import OBJECTIVES
 
 RNG = np.random.default_rng(0)
 REGION = DATA / "antolik2016_v1" / "region1"

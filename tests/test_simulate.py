@@ -2,12 +2,13 @@
 
 import csv
 
-import faces
 import numpy as np
 import pytest
 import simulate
 from conftest import contents, draw
 from PIL import Image
+
+from neuro_noodle.simulate import faces
 
 EMOTION_OF = {"Ha": "happy", "Sa": "sad"}
 

@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from conftest import deal, known
 
-import splits
 import utils
-from choices import UserError
-from datasets import StimulusSet
-from splits import blocks, leaks, natural_order, near_duplicates, shared_groups, suggested_groups, thumbnails
+from neuro_noodle.choices import UserError
+from neuro_noodle.data import splits
+from neuro_noodle.data.base import StimulusSet
+from neuro_noodle.data.leaks import leaks, near_duplicates, shared_groups, suggested_groups, thumbnails
+from neuro_noodle.data.splits import blocks, natural_order
 
 
 @pytest.mark.parametrize("how", ["random", "group"])

@@ -8,9 +8,9 @@ import re
 import numpy as np
 import pytest
 
-import store
-from choices import UserError
-from store import Mapped, Store, fingerprint, read_header, told_bytes
+from neuro_noodle.choices import UserError
+from neuro_noodle.data import store
+from neuro_noodle.data.store import Mapped, Store, fingerprint, read_header, told_bytes
 
 KEY = "0123456789abcdef" * 2
 VALUES = np.arange(5 * 3000, dtype=np.uint16).reshape(5, 3000)

@@ -12,8 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from conftest import HERE, SMALL
 
-from choices import UserError
-from tracking import JsonLines, comet_account, read_records
+from neuro_noodle.choices import UserError
+from neuro_noodle.tracking.comet import comet_account
+from neuro_noodle.tracking.records import JsonLines, read_records
 
 KEY = "notAkey0butAsLongAsOne123"
 CLOSED = "http://127.0.0.1:9/clientlib/"

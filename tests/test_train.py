@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import train
-from choices import UserError
-from model import build_model
-from objectives import OBJECTIVES
+from neuro_noodle.choices import UserError
+from neuro_noodle.networks.base import build_model
+from neuro_noodle.objectives.base import OBJECTIVES
 
 
 class Recorder(nn.Module):

@@ -9,14 +9,13 @@ import torch
 from conftest import deal, known
 from PIL import Image
 
-import arrays
-import store
 import utils
-from augment import AUGMENTATIONS
-from choices import UserError
-from model import build_model
-from objectives import OBJECTIVES
-from rejig import make_classification_dataset
+from neuro_noodle.augment import AUGMENTATIONS
+from neuro_noodle.choices import UserError
+from neuro_noodle.data import arrays, store
+from neuro_noodle.data.emotions import make_classification_dataset
+from neuro_noodle.networks.base import build_model
+from neuro_noodle.objectives.base import OBJECTIVES
 
 
 def loaders(dataset, parts, batch_size=8, objective="classify", augmentations=()):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from conftest import refused
 
-from datasets import DATASETS, Source
-from store import Store
+from neuro_noodle.data.base import DATASETS, Source
+from neuro_noodle.data.store import Store
 
 WHITE = 255e-6
 

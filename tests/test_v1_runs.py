@@ -5,15 +5,14 @@ import json
 import subprocess
 import sys
 
-import bands
 import numpy as np
 import pytest
-import report
 from conftest import HERE, refusal, refused, train
 from matplotlib.image import imread
 
 import utils
-from recipes import RECIPES
+from neuro_noodle.recipes import RECIPES
+from neuro_noodle.views import bands, report
 
 RECIPES_OF_V1 = [name for name in RECIPES if name.startswith("v1_")]
 FEW = "--n_epochs 2 --device cpu"
@@ -79,8 +78,8 @@ def test_the_report_shows_neurons_fields_and_filters(name, weights, capsys):
 
 
 def test_a_linear_neuron_has_its_weights_as_its_receptive_field(recording, tmp_path):
-    from latents import open_run
-    from neurons import receptive_fields
+    from neuro_noodle.runs.run import open_run
+    from neuro_noodle.views.neurons import receptive_fields
 
     train(f"--recipe v1_ln {FEW} --data_dir {recording} --save_dir {tmp_path} --namestr ln")
     run = open_run(tmp_path / "ln")

@@ -1,0 +1,263 @@
+"""Augmentations: how a training image is changed, each image by a draw of its own, a whole batch at once.
+
+A geometric augmentation returns one matrix per image; all of them are multiplied, so that the batch is resampled
+once. To add one: a class under @AUGMENTATIONS.add("name") in this file. Nothing else changes.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from neuro_noodle.choices import Table, require
+
+AUGMENTATIONS = Table("augmentation")
+
+
+class Augmentation:
+    """Changes nothing; an entry of the table overrides one of the two.
+
+    Attributes:
+        moves: whether it changes the places of things.
+    """
+
+    moves = False
+
+    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor | None:
+        """Return (n, 3, 3) from output to input coordinates, in which the image spans -1 to 1."""
+        return None
+
+    def pixels(self, images: Tensor, draw: Generator) -> Tensor:
+        """Return images (B, C, H, W) in [0, 1] with other pixel values."""
+        return images
+
+
+def augment(images: Tensor, augmentations: Sequence[Augmentation], draw: Generator) -> tuple[Tensor, Tensor | None]:
+    """Apply all augmentations.
+
+    Args:
+        images: (B, C, H, W) in [0, 1].
+        draw: the source of every random number, on the CPU whatever the device of the images; what is drawn for each
+            pixel is drawn on their device, from a seed that this gives.
+
+    Returns:
+        The changed images; and (B, 2, 2) what each does to a vector x, y in px, or None where nothing moves.
+    """
+    matrix = None
+    for augmentation in augmentations:
+        one = augmentation.matrices(len(images), tuple(images.shape[2:]), draw)
+        if one is not None:
+            matrix = one if matrix is None else matrix @ one
+    if matrix is not None:
+        grid = F.affine_grid(matrix[:, :2].to(images), list(images.shape), align_corners=False)  # (B, H, W, 2)
+        images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    for augmentation in augmentations:
+        images = augmentation.pixels(images, draw)
+    return images, None if matrix is None else _of_vectors(matrix, images)
+
+
+def _of_vectors(matrix: Tensor, images: Tensor) -> Tensor:
+    """Return (B, 2, 2) from vectors in px of the input to those of the output, of (B, 3, 3) from output to input."""
+    height, width = images.shape[2:]
+    px = torch.tensor([width / 2, height / 2])  # of a unit of the coordinates that span -1 to 1
+    return torch.linalg.inv(px[:, None] * matrix[:, :2, :2] / px).to(images)
+
+
+@AUGMENTATIONS.add("crop")
+class Crop(Augmentation):
+    """Cut out a random box and bring it to the size of the image.
+
+    Args:
+        area: least and greatest area of the box, as a share of the image.
+        ratio: least and greatest width of the box over its height, in px.
+
+    Source: the sampling of Szegedy et al. 2015, doi:10.1109/CVPR.2015.7298594, as torchvision's RandomResizedCrop.
+    """
+
+    moves = True
+
+    def __init__(self, *, area: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)) -> None:
+        require(0 < area[0] <= area[1] <= 1, f"crop: area={area[0]},{area[1]} must rise within 0 (not itself) to 1")
+        require(0 < ratio[0] <= ratio[1] < math.inf, f"crop: ratio={ratio[0]},{ratio[1]} must rise from above 0")
+        self.area = area
+        self.ratio = ratio
+
+    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
+        return affine(*self.boxes(n, shape, draw))
+
+    def boxes(self, n: int, shape: tuple[int, int], draw: Generator) -> tuple[Tensor, Tensor]:
+        """Draw n boxes: ten tries each, then the largest of an allowed ratio in the centre.
+
+        Returns:
+            (n, 2) width and height as a share of the image's, and (n, 2) x and y of the centre from -1 to 1.
+        """
+        height, width = shape
+        low, high = self.area
+        area = (low + (high - low) * torch.rand(n, 10, generator=draw)) * height * width  # (n, 10) px
+        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
+        stretch = torch.exp(low + (high - low) * torch.rand(n, 10, generator=draw))
+        boxes = torch.stack([(area * stretch).sqrt() / width, (area / stretch).sqrt() / height], 2)  # (n, 10, 2)
+        boxes = torch.cat([boxes, self._whole(shape).expand(n, 1, 2)], 1)  # (n, 11, 2)
+        first = (boxes <= 1).all(2).int().argmax(1)
+        size = boxes[torch.arange(n), first]
+        centre = (2 * torch.rand(n, 2, generator=draw) - 1) * (1 - size)
+        return size, torch.where((first < 10)[:, None], centre, 0)
+
+    def _whole(self, shape: tuple[int, int]) -> Tensor:
+        """Return the largest box of an allowed ratio."""
+        height, width = shape
+        ratio = min(max(width / height, self.ratio[0]), self.ratio[1])
+        return torch.tensor([min(1.0, ratio * height / width), min(1.0, width / (ratio * height))])
+
+
+@AUGMENTATIONS.add("flip")
+class Flip(Augmentation):
+    """Mirror left and right.
+
+    Args:
+        p: the share of images mirrored.
+    """
+
+    moves = True
+
+    def __init__(self, *, p: float = 0.5) -> None:
+        require(0 <= p <= 1, f"flip: p={p} must be from 0 to 1")
+        self.p = p
+
+    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
+        width = torch.where(torch.rand(n, generator=draw) < self.p, -1.0, 1.0)
+        return affine(torch.stack([width, torch.ones(n)], 1), torch.zeros(n, 2))
+
+
+@AUGMENTATIONS.add("shift")
+class Shift(Augmentation):
+    """Move the image; what comes in from outside repeats the border.
+
+    Args:
+        px: the greatest shift along each axis, px.
+    """
+
+    moves = True
+
+    def __init__(self, *, px: float = 2.0) -> None:
+        require(0 <= px < math.inf, f"shift: px={px} must be 0 or more")
+        self.px = px
+
+    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
+        height, width = shape
+        reach = torch.tensor([2 * self.px / width, 2 * self.px / height])
+        return affine(torch.ones(n, 2), (2 * torch.rand(n, 2, generator=draw) - 1) * reach)
+
+
+@AUGMENTATIONS.add("rotate")
+class Rotate(Augmentation):
+    """Turn the image about its centre; what comes in from outside repeats the border.
+
+    Args:
+        deg: the greatest turn to either side, degrees.
+    """
+
+    moves = True
+
+    def __init__(self, *, deg: float = 5.0) -> None:
+        require(0 <= deg <= 180, f"rotate: deg={deg} must be from 0 to 180")
+        self.deg = deg
+
+    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
+        height, width = shape
+        angle = (2 * torch.rand(n, generator=draw) - 1) * math.radians(self.deg)
+        matrix = affine(angle.cos()[:, None].expand(n, 2), torch.zeros(n, 2))
+        matrix[:, 0, 1] = -angle.sin() * height / width  # a turn in px, though both axes span -1 to 1
+        matrix[:, 1, 0] = angle.sin() * width / height
+        return matrix
+
+
+@AUGMENTATIONS.add("zoom")
+class Zoom(Augmentation):
+    """Make the image larger or smaller about its centre.
+
+    Args:
+        by: the greatest relative change of size.
+    """
+
+    moves = True
+
+    def __init__(self, *, by: float = 0.05) -> None:
+        require(0 <= by < 1, f"zoom: by={by} must be from 0 to below 1")
+        self.by = by
+
+    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
+        scale = 1 + (2 * torch.rand(n, 1, generator=draw) - 1) * self.by
+        return affine(scale.expand(n, 2), torch.zeros(n, 2))
+
+
+@AUGMENTATIONS.add("brightness")
+class Brightness(Augmentation):
+    """Change brightness and contrast.
+
+    Args:
+        add: greatest change of brightness.
+        contrast: greatest relative change of contrast about the mean of the image.
+    """
+
+    def __init__(self, *, add: float = 0.1, contrast: float = 0.1) -> None:
+        require(0 <= add <= 1, f"brightness: add={add} must be from 0 to 1")
+        require(0 <= contrast <= 1, f"brightness: contrast={contrast} must be from 0 to 1")
+        self.add = add
+        self.contrast = contrast
+
+    def pixels(self, images: Tensor, draw: Generator) -> Tensor:
+        add, gain = ((2 * torch.rand(2, len(images), 1, 1, 1, generator=draw) - 1).to(images)).unbind()
+        mean = images.mean((1, 2, 3), keepdim=True)
+        return (mean + (1 + gain * self.contrast) * (images - mean) + add * self.add).clamp(0, 1)
+
+
+@AUGMENTATIONS.add("noise")
+class Noise(Augmentation):
+    """Add Gaussian noise, of each pixel and channel its own, as a camera does.
+
+    Args:
+        sd: its standard deviation, where white is 1.
+    """
+
+    def __init__(self, *, sd: float = 0.05) -> None:
+        require(0 <= sd < math.inf, f"noise: sd={sd} must be 0 or more")
+        self.sd = sd
+
+    def pixels(self, images: Tensor, draw: Generator) -> Tensor:
+        noise = torch.randn(images.shape, generator=beside(images, draw), device=images.device, dtype=images.dtype)
+        return (images + self.sd * noise).clamp(0, 1)
+
+
+@AUGMENTATIONS.add("salt_pepper")
+class SaltPepper(Augmentation):
+    """Turn some pixels white and as many black, in all channels.
+
+    Args:
+        share: of the pixels, black and white together.
+    """
+
+    def __init__(self, *, share: float = 0.02) -> None:
+        require(0 <= share <= 1, f"salt_pepper: share={share} must be from 0 to 1")
+        self.share = share
+
+    def pixels(self, images: Tensor, draw: Generator) -> Tensor:
+        chance = torch.rand((len(images), 1, *images.shape[2:]), generator=beside(images, draw), device=images.device)
+        images = torch.where(chance < self.share / 2, 0.0, images)
+        return torch.where(chance >= 1 - self.share / 2, 1.0, images)
+
+
+def beside(images: Tensor, draw: Generator) -> Generator:
+    """Return a generator on the device of the images, which goes on from a draw."""
+    seed = int(torch.randint(2**62, (), generator=draw))
+    return Generator(images.device).manual_seed(seed)
+
+
+def affine(scale: Tensor, centre: Tensor) -> Tensor:
+    """Return (n, 3, 3) matrices that scale by (n, 2) and then move by (n, 2), each in x, y."""
+    matrix = torch.zeros(len(scale), 3, 3)
+    matrix[:, 0, 0], matrix[:, 1, 1], matrix[:, 2, 2] = scale[:, 0], scale[:, 1], 1
+    matrix[:, :2, 2] = centre
+    return matrix

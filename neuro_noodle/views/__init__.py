@@ -1,0 +1,1 @@
+"""Views: pictures and tables of runs, the only place that imports matplotlib."""
