@@ -7,7 +7,7 @@ import shlex
 import subprocess
 
 import pytest
-from conftest import HERE
+from helpers import HERE
 
 from neuro_noodle.command import build_parser
 from neuro_noodle.recipes import RECIPES

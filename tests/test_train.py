@@ -9,6 +9,9 @@ from torch import nn
 
 import train
 from neuro_noodle.choices import UserError
+from neuro_noodle.learning.evaluation import evaluate
+from neuro_noodle.learning.optimizers import OPTIMIZERS
+from neuro_noodle.learning.schedules import SCHEDULES, cosine, step
 from neuro_noodle.networks.base import build_model
 from neuro_noodle.objectives.base import OBJECTIVES
 
@@ -109,15 +112,15 @@ def test_the_training_loss_is_a_mean_over_images_not_over_batches():
 def test_evaluation_is_the_same_however_the_images_are_batched():
     model = Recorder([])
     x, y = torch.randn(7, 1), torch.randn(7, 1)
-    whole = train.evaluate(model, [(x, y)], Squares())
-    parts = train.evaluate(model, [(x[:5], y[:5]), (x[5:], y[5:])], Squares())
+    whole = evaluate(model, [(x, y)], Squares())
+    parts = evaluate(model, [(x[:5], y[:5]), (x[5:], y[5:])], Squares())
     assert parts == pytest.approx(whole)
 
 
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluation_leaves_the_model_in_the_mode_it_found(training):
     model = Recorder([]).train(training)
-    train.evaluate(model, batches(2), Squares())
+    evaluate(model, batches(2), Squares())
     assert model.training is training
 
 
@@ -155,10 +158,10 @@ def test_a_frozen_stage_may_stay_as_it_is():
     assert len(list(run(model, optimizer, batches(4), batches(2), n_epochs=1))) == 1
 
 
-@pytest.mark.parametrize("name", list(train.OPTIMIZERS))
+@pytest.mark.parametrize("name", list(OPTIMIZERS))
 def test_every_optimizer_lowers_a_squared_error(name):
     weight = nn.Parameter(torch.tensor([3.0]))
-    optimizer = train.OPTIMIZERS.build(name, [weight], 0.05)
+    optimizer = OPTIMIZERS.build(name, [weight], 0.05)
     for _ in range(200):
         optimizer.zero_grad()
         (weight - 1).square().sum().backward()
@@ -166,24 +169,24 @@ def test_every_optimizer_lowers_a_squared_error(name):
     assert weight.item() == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("name", list(train.SCHEDULES))
+@pytest.mark.parametrize("name", list(SCHEDULES))
 def test_every_schedule_is_a_factor_between_0_and_1_that_depends_on_the_epoch_alone(name):
-    choice = train.SCHEDULES.parse(name)
-    factors = [train.SCHEDULES[name](epoch, 50, **choice.options) for epoch in range(60)]
+    choice = SCHEDULES.parse(name)
+    factors = [SCHEDULES[name](epoch, 50, **choice.options) for epoch in range(60)]
     assert all(0 <= factor <= 1 for factor in factors)
-    assert factors == [train.SCHEDULES[name](epoch, 50, **choice.options) for epoch in range(60)]
+    assert factors == [SCHEDULES[name](epoch, 50, **choice.options) for epoch in range(60)]
 
 
 def test_a_cosine_falls_from_the_whole_rate_to_its_end_and_stays_there():
-    assert train.cosine(0, 10, final=0.1) == 1
-    assert train.cosine(5, 10, final=0.0) == pytest.approx(0.5)
-    assert train.cosine(10, 10, final=0.1) == train.cosine(20, 10, final=0.1) == pytest.approx(0.1)
-    assert [train.cosine(epoch, 10, warmup=3) for epoch in range(3)] == pytest.approx([0.25, 0.5, 0.75])
+    assert cosine(0, 10, final=0.1) == 1
+    assert cosine(5, 10, final=0.0) == pytest.approx(0.5)
+    assert cosine(10, 10, final=0.1) == cosine(20, 10, final=0.1) == pytest.approx(0.1)
+    assert [cosine(epoch, 10, warmup=3) for epoch in range(3)] == pytest.approx([0.25, 0.5, 0.75])
 
 
 def test_a_step_schedule_multiplies_by_its_factor_each_time():
-    assert [train.step(epoch, 9, every=3, factor=0.5) for epoch in (0, 2, 3, 6)] == [1, 1, 0.5, 0.25]
-    assert math.isclose(train.step(60, 90), 0.01)
+    assert [step(epoch, 9, every=3, factor=0.5) for epoch in (0, 2, 3, 6)] == [1, 1, 0.5, 0.25]
+    assert math.isclose(step(60, 90), 0.01)
 
 
 def test_memory_does_not_grow_with_the_number_of_steps():
@@ -194,8 +197,8 @@ def test_memory_does_not_grow_with_the_number_of_steps():
             return 150
 
         def __iter__(self):
-            for step in range(150):
-                x = torch.rand(64 - (step > 75), 1, 128, 128)
+            for i in range(150):
+                x = torch.rand(64 - (i > 75), 1, 128, 128)
                 yield x, x
 
     def held():
@@ -208,5 +211,5 @@ def test_memory_does_not_grow_with_the_number_of_steps():
     train.train_epoch(model, [next(iter(Batches()))], objective, optimizer)
     before = held()
     train.train_epoch(model, Batches(), objective, optimizer, epoch=1)
-    train.evaluate(model, Batches(), objective)
+    evaluate(model, Batches(), objective)
     assert held() - before < 300e6  # the 300 batches hold 1.2 GB

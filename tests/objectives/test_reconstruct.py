@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import refused
+from helpers import raises_user_error
 from torch.nn import functional as F
 
 from neuro_noodle.objectives.base import OBJECTIVES
@@ -67,11 +67,11 @@ def test_a_loss_that_is_none_of_reconstructions_is_refused_with_those_that_are(n
     if (name, option) == ("", "second"):
         assert OBJECTIVES.build("reconstruct").second is None
         return
-    with refused(f"'{name}' is no loss of reconstructions") as error:
+    with raises_user_error(f"'{name}' is no loss of reconstructions") as error:
         OBJECTIVES.build(f"reconstruct {option}={name}")
     assert f"allowed: {', '.join(image_losses())}" in str(error.value)
 
 
 def test_a_loss_that_is_nearly_right_names_the_one_that_is_meant():
-    with refused("did you mean 'huber'?"):
+    with raises_user_error("did you mean 'huber'?"):
         named_loss("hubr")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import refused
+from helpers import raises_user_error
 from torch.nn.functional import softplus
 
 from neuro_noodle.networks.base import ENCODERS, HEADS, Encoder, build_model, laplacian
@@ -145,13 +145,13 @@ def test_each_part_owns_its_penalty_which_grows_as_it_should(encoder, head, scal
 def test_what_cannot_be_is_refused_with_what_can(table, choice, why):
     shape = (1, 9, 9) if "pad=false" in choice else SHAPE
     encoder = ENCODERS.build("dog", SHAPE, None)
-    with refused(why):
+    with raises_user_error(why):
         table.build(choice, *((encoder, (5,)) if table is HEADS else (shape, None)))
 
 
 @pytest.mark.parametrize("encoder", ["conv_dog", "identity", "conv latent=maps"])
 def test_a_latent_that_follows_from_the_image_cannot_be_given_another_size(encoder):
-    with refused("take --latent_dim none"):
+    with raises_user_error("take --latent_dim none"):
         ENCODERS.build(encoder, SHAPE, 7)
 
 

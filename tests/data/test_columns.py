@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import refused
+from helpers import raises_user_error
 
 from neuro_noodle.data.columns import adopt, as_texts, join_table, listing, merge, read_array_columns, read_csv
 
@@ -54,20 +54,20 @@ def test_a_table_may_have_a_single_column(tmp_path):
     ],
 )
 def test_a_table_that_is_none_is_named_with_what_is_wrong_and_where(tmp_path, text, told):
-    with refused(f"the table {tmp_path / 'table.csv'} {told}"):
+    with raises_user_error(f"the table {tmp_path / 'table.csv'} {told}"):
         read_csv(table(tmp_path, text))
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
 def test_a_table_that_is_not_utf_8_is_refused(tmp_path, encoding):
-    with refused("is not UTF-8 text; save it as 'CSV UTF-8'"):
+    with raises_user_error("is not UTF-8 text; save it as 'CSV UTF-8'"):
         read_csv(table(tmp_path, "file,who\n1.png,Zoë\n", encoding))
 
 
 def test_a_table_that_is_missing_or_a_folder_is_named(tmp_path):
-    with refused(f"the table {tmp_path / 'no.csv'} cannot be read: No such file"):
+    with raises_user_error(f"the table {tmp_path / 'no.csv'} cannot be read: No such file"):
         read_csv(tmp_path / "no.csv")
-    with refused(f"the table {tmp_path} cannot be read: Is a directory"):
+    with raises_user_error(f"the table {tmp_path} cannot be read: Is a directory"):
         read_csv(tmp_path)
 
 
@@ -105,7 +105,7 @@ def test_columns_of_reserved_names_are_called_otherwise(tmp_path):
     ],
 )
 def test_a_table_that_names_no_image_or_means_several_is_refused(tmp_path, ids, text, told):
-    with refused(told):
+    with raises_user_error(told):
         join_table(table(tmp_path, text), ids)
 
 
@@ -157,7 +157,7 @@ def test_each_column_of_an_array_has_its_name(values, names, columns):
     ],
 )
 def test_an_array_that_is_no_table_is_refused(values, names, told):
-    with refused(told):
+    with raises_user_error(told):
         read_array_columns(values, names, "it")
 
 
@@ -186,14 +186,14 @@ def test_columns_that_were_read_for_no_image_are_left_out_and_told_in_one_line()
 
 @pytest.mark.parametrize("unfit", [["one"], ["one", "two"]])
 def test_a_needed_column_that_an_image_lacks_is_an_error(unfit):
-    with refused("do not fit:\n  one") as told:
+    with raises_user_error("do not fit:\n  one") as told:
         adopt({"folder": ["a", "b"]}, {"age": ["", "2"], "who": ["", "x"]}, unfit, "do not fit", ("age", "who"))
     assert "but age and who must be known of each image" in str(told.value)
 
 
 def test_two_sources_of_one_column_are_refused_and_change_nothing():
     columns = {"a": [1], "b": [2]}
-    with refused("two sources give a column a and b; call one of them otherwise"):
+    with raises_user_error("two sources give a column a and b; call one of them otherwise"):
         merge(columns, {"b": [3], "a": [4], "c": [5]})
     assert columns == {"a": [1], "b": [2]}
     merge(columns, {"c": [5]})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import deal, known
+from helpers import indexed_images, split_images
 
 import utils
 from neuro_noodle.choices import UserError
@@ -18,36 +18,36 @@ from neuro_noodle.data.splits import blocks, natural_order
 @pytest.mark.parametrize("sizes", [{}, {"test_fraction": 0.2}, {"fold": (2, 5)}])
 @pytest.mark.parametrize("with_labels", [True, False])
 def test_every_image_is_in_exactly_one_part(how, sizes, with_labels):
-    parts = deal(known(with_labels=with_labels), how, **sizes)
+    parts = split_images(indexed_images(with_labels=with_labels), how, **sizes)
     assert sorted(i for part in parts.values() for i in part) == list(range(60))
 
 
 def test_a_random_split_holds_90_and_10_percent_with_the_classes_in_proportion():
-    dataset = known(n_people=50)
-    parts = deal(dataset)
+    dataset = indexed_images(n_people=50)
+    parts = split_images(dataset)
     assert len(parts["validation"]) == 30 and parts["test"] == []
     happy = sum(dataset.columns["emotion"][i] == "happy" for i in parts["validation"])
     assert abs(happy - 20) <= 1
 
 
 def test_a_group_split_keeps_people_apart_and_a_random_one_does_not():
-    dataset = known()
-    apart = deal(dataset, "group", test_fraction=0.2)
+    dataset = indexed_images()
+    apart = split_images(dataset, "group", test_fraction=0.2)
     assert shared_groups(apart, dataset.columns["person"]) == 0
     assert len({dataset.columns["person"][i] for i in apart["validation"]}) == 1
     assert len({dataset.columns["person"][i] for i in apart["test"]}) == 2
-    assert shared_groups(deal(dataset), dataset.columns["person"]) > 0
+    assert shared_groups(split_images(dataset), dataset.columns["person"]) > 0
 
 
 @pytest.mark.parametrize("how", ["random", "group"])
 def test_the_folds_test_every_image_once(how):
-    tested = [i for k in range(1, 6) for i in deal(known(), how, fold=(k, 5))["test"]]
+    tested = [i for k in range(1, 6) for i in split_images(indexed_images(), how, fold=(k, 5))["test"]]
     assert sorted(tested) == list(range(60))
 
 
 def test_the_same_seed_deals_the_same_and_another_seed_does_not():
-    assert deal(known()) == deal(known())
-    assert deal(known()) != deal(known(), seed=2)
+    assert split_images(indexed_images()) == split_images(indexed_images())
+    assert split_images(indexed_images()) != split_images(indexed_images(), seed=2)
 
 
 def test_folders_named_after_people_suggest_them_even_where_they_are_the_label():
@@ -60,7 +60,7 @@ def test_folders_named_after_people_suggest_them_even_where_they_are_the_label()
 def test_a_given_split_follows_the_top_folders():
     ids = ["train/a.png", "val/sub/b.png", "test/c.png", "TRAIN/d.png"]
     dataset = StimulusSet(torch.zeros(4, 1, 1, 1), ids, max_value=1, columns={})
-    assert deal(dataset, "given") == {"training": [0, 3], "validation": [1], "test": [2]}
+    assert split_images(dataset, "given") == {"training": [0, 3], "validation": [1], "test": [2]}
 
 
 @pytest.mark.parametrize(
@@ -70,57 +70,61 @@ def test_a_given_split_follows_the_top_folders():
 def test_a_given_split_that_is_incomplete_is_refused(ids, message):
     dataset = StimulusSet(torch.zeros(2, 1, 1, 1), ids, max_value=1, columns={})
     with pytest.raises(UserError, match=message):
-        deal(dataset, "given")
+        split_images(dataset, "given")
 
 
 def test_a_group_split_without_groups_names_the_columns():
-    dataset = known()
+    dataset = indexed_images()
     dataset.group = None
     with pytest.raises(UserError, match="group=COLUMN; there are person, emotion"):
-        deal(dataset, "group")
+        split_images(dataset, "group")
 
 
 def test_too_few_people_to_deal_out_is_refused():
     with pytest.raises(UserError, match="1 different person are too few"):
-        deal(known(n_people=1), "group")
+        split_images(indexed_images(n_people=1), "group")
 
 
 @pytest.mark.parametrize("wish", [{"fold": (1, 3)}, {"test_fraction": 0.2}])
 def test_a_given_split_takes_no_other_wish(wish):
     with pytest.raises(UserError, match="--split given"):
-        deal(known(), "given", **wish)
+        split_images(indexed_images(), "given", **wish)
 
 
 @pytest.mark.parametrize(("part", "message"), [("trian", "frame1 has the part 'trian'"), ("", "has the part ''")])
 def test_an_unknown_part_in_the_column_is_named_with_its_image(part, message):
     with pytest.raises(UserError, match=f"{message}; the parts are train, training, val"):
-        deal(film(3, columns={"part": ["train", part, "val"]}), "given")
+        split_images(train_on_film(3, columns={"part": ["train", part, "val"]}), "given")
 
 
 def test_a_given_split_follows_the_column_part_rather_than_folders():
     dataset = StimulusSet(
         torch.zeros(3, 1, 1, 1), ["test/a", "test/b", "c"], max_value=1, columns={"part": ["Valid", "train", "TEST"]}
     )
-    assert deal(dataset, "given") == {"training": [1], "validation": [0], "test": [2]}
+    assert split_images(dataset, "given") == {"training": [1], "validation": [0], "test": [2]}
 
 
 @pytest.mark.parametrize("with_labels", [True, False])
 def test_a_given_split_without_validation_deals_some_of_training_out_balanced_and_reproducibly(with_labels):
-    dataset = known(n_people=50, with_labels=with_labels)
+    dataset = indexed_images(n_people=50, with_labels=with_labels)
     dataset.columns["part"] = ["train"] * 200 + ["test"] * 100
-    parts = deal(dataset, "given", val_fraction=0.15)
+    parts = split_images(dataset, "given", val_fraction=0.15)
     assert parts["test"] == list(range(200, 300))
     assert len(parts["validation"]) == 30
     assert sorted(parts["training"] + parts["validation"]) == list(range(200))
     happy = sum(dataset.columns["emotion"][i] == "happy" for i in parts["validation"])
     assert not with_labels or abs(happy - 20) <= 1
-    assert deal(dataset, "given", val_fraction=0.15) == parts != deal(dataset, "given", val_fraction=0.15, seed=2)
+    assert (
+        split_images(dataset, "given", val_fraction=0.15)
+        == parts
+        != split_images(dataset, "given", val_fraction=0.15, seed=2)
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ blocks
 
 
-def film(n, columns=None, group=None, images=None) -> StimulusSet:
+def train_on_film(n, columns=None, group=None, images=None) -> StimulusSet:
     """Frames whose names are out of order as text: frame0, frame1, frame10, frame11, frame2 ..."""
     images = torch.zeros(n, 1, 4, 4, dtype=torch.uint8) if images is None else images
     ids = sorted(f"frame{i}" for i in range(n))
@@ -140,7 +144,7 @@ def test_frames_are_ordered_by_the_numbers_in_their_names():
 
 @pytest.mark.parametrize(("n_frames", "n_blocks"), [(100, 20), (101, 20), (13, 5), (7, 1), (3, 20), (1, 1)])
 def test_blocks_are_contiguous_in_time_and_nearly_equally_long(n_frames, n_blocks):
-    dataset = film(n_frames)
+    dataset = train_on_film(n_frames)
     one = blocks(dataset.ids, n_blocks, None)
     ordered = [one[i] for i in in_time(dataset)]
     assert ordered == sorted(ordered)
@@ -178,25 +182,25 @@ def test_a_run_by_blocks_has_a_column_of_them_and_keeps_them_apart(tmp_path, gro
     assert (dataset.unit, dataset.group) == ("block", group)
     assert list(dataset.columns) == ["session", "block"]
     assert dataset.columns["block"] == blocks(dataset.ids, 5, dataset.columns["session"] if group else None)
-    parts = deal(dataset, "block", val_fraction=0.25)
+    parts = split_images(dataset, "block", val_fraction=0.25)
     assert shared_groups(parts, dataset.columns["block"]) == 0
     assert sorted(parts["training"] + parts["validation"]) == list(range(40))
 
 
 @pytest.mark.parametrize("gap", [0, 1, 3])
 def test_the_folds_of_blocks_test_every_frame_once(gap):
-    dataset = film(50)
+    dataset = train_on_film(50)
     dataset.columns["block"], dataset.group = blocks(dataset.ids, 10, None), "block"
-    tested = [i for k in range(1, 6) for i in deal(dataset, "block", fold=(k, 5), gap=gap)["test"]]
+    tested = [i for k in range(1, 6) for i in split_images(dataset, "block", fold=(k, 5), gap=gap)["test"]]
     assert sorted(tested) == list(range(50))
 
 
 @pytest.mark.parametrize("gap", [0, 1, 2, 5])
 @pytest.mark.parametrize("sizes", [{}, {"test_fraction": 0.2}, {"fold": (1, 5)}])
 def test_no_training_frame_lies_within_the_gap_of_a_held_out_one(gap, sizes):
-    dataset = film(200)
+    dataset = train_on_film(200)
     dataset.columns["block"], dataset.group = blocks(dataset.ids, 10, None), "block"
-    parts = deal(dataset, "block", **sizes, gap=gap)
+    parts = split_images(dataset, "block", **sizes, gap=gap)
     time = np.empty(200, int)
     time[in_time(dataset)] = np.arange(200)
     held_out = time[parts["validation"] + parts["test"]]
@@ -210,15 +214,15 @@ def test_no_training_frame_lies_within_the_gap_of_a_held_out_one(gap, sizes):
 @pytest.mark.parametrize("how", ["random", "group", "given"])
 def test_a_gap_beside_another_split_is_refused(how):
     with pytest.raises(UserError, match=f"--gap leaves out frames .* --split {how} makes none"):
-        deal(known(), how, gap=2)
+        split_images(indexed_images(), how, gap=2)
 
 
 @pytest.mark.parametrize("gap", [7, 11, 1000])
 def test_a_gap_that_leaves_nothing_for_training_is_refused(gap):
-    dataset = film(21)
+    dataset = train_on_film(21)
     dataset.columns["block"], dataset.group = blocks(dataset.ids, 3, None), "block"
     with pytest.raises(UserError, match="nothing is left for training"):
-        deal(dataset, "block", test_fraction=0.34, gap=gap)
+        split_images(dataset, "block", test_fraction=0.34, gap=gap)
 
 
 # ------------------------------------------------------------------------------------------------------- leaks

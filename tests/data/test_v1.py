@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import refused
+from helpers import raises_user_error
 
 from neuro_noodle.data.base import DATASETS, Source
 from neuro_noodle.data.store import Store
@@ -145,11 +145,11 @@ def test_without_single_presentations_there_are_no_trials(tmp_path):
 
 
 def test_missing_folders_are_named_with_those_there_are(tmp_path):
-    with refused(f"no folder region1 in {tmp_path}; there are no regions at all; --data_dir names"):
+    with raises_user_error(f"no folder region1 in {tmp_path}; there are no regions at all; --data_dir names"):
         v1(tmp_path)
     write_region(tmp_path, 1)
     write_region(tmp_path, 3)
-    with refused(f"no folder region2 or region4 in {tmp_path}; there are region1, region3; --data_dir names"):
+    with raises_user_error(f"no folder region2 or region4 in {tmp_path}; there are region1, region3; --data_dir names"):
         v1(tmp_path, "regions=2,3,4")
 
 
@@ -174,14 +174,14 @@ def test_missing_folders_are_named_with_those_there_are(tmp_path):
 )
 def test_files_that_do_not_belong_together_are_refused(tmp_path, files, told):
     write_region(tmp_path, **files)
-    with refused(told):
+    with raises_user_error(told):
         v1(tmp_path)
 
 
 def test_regions_with_images_of_different_sizes_are_refused(tmp_path):
     write_region(tmp_path, 1)
     write_region(tmp_path, 2, side=5)
-    with refused("the regions have images of different sizes: [25, 36] px"):
+    with raises_user_error("the regions have images of different sizes: [25, 36] px"):
         v1(tmp_path)
     assert v1(tmp_path, "regions=2").image_shape == (1, 5, 5)
 
@@ -189,5 +189,5 @@ def test_regions_with_images_of_different_sizes_are_refused(tmp_path):
 def test_max_value_is_what_stands_for_white(tmp_path):
     write_region(tmp_path, training_inputs=np.full((4, 36), 400e-6))
     assert v1(tmp_path, "max_value=0.0005").sample(torch.tensor([0]))["image"].mean().item() == pytest.approx(0.8)
-    with refused("max_value=-1.0 must be above 0"):
+    with raises_user_error("max_value=-1.0 must be above 0"):
         v1(tmp_path, "max_value=-1")

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import known, refused
+from helpers import indexed_images, raises_user_error
 from sklearn.decomposition import PCA
 
 import utils
@@ -161,7 +161,7 @@ def test_umap_maps_few_images_too(n, latent_dim):
 
 
 def test_umap_refuses_too_few_images():
-    with refused("encoder 'umap' needs 4 images at least, not 3"):
+    with raises_user_error("encoder 'umap' needs 4 images at least, not 3"):
         fitted("umap", torch.rand(3, *SHAPE), 2)
 
 
@@ -174,7 +174,7 @@ def test_umap_refuses_too_few_images():
     ],
 )
 def test_umap_refuses_an_option_out_of_its_range(option, told):
-    with refused(told):
+    with raises_user_error(told):
         ENCODERS.build(f"umap {option}", SHAPE, 2)
 
 
@@ -210,7 +210,7 @@ def test_a_map_comes_back_from_its_pickle_only_where_that_is_trusted(run, mapped
     assert sorted(path.name for path in run.iterdir()) == ["3", "best", "config.json", "encoder.pkl"]
     model, _ = utils.load_model(run)
     assert model.encoder.pickled is None
-    with refused("add --trust_pickle"):
+    with raises_user_error("add --trust_pickle"):
         model(images)
     model, _ = utils.load_model(run, trust_pickle=True)
     model.encoder.load_state_dict(encoder.state_dict())
@@ -228,7 +228,7 @@ def test_an_encoder_without_a_pickle_leaves_none(tmp_path):
 )
 def test_a_damaged_pickle_is_named(run, content):
     (run / "encoder.pkl").write_bytes(content)
-    with refused("encoder.pkl cannot be opened: "):
+    with raises_user_error("encoder.pkl cannot be opened: "):
         utils.load_model(run, trust_pickle=True)
 
 
@@ -249,14 +249,14 @@ def test_no_pickle_is_opened_unless_it_is_trusted(run, tmp_path):
 
 
 def test_fixed_latents_come_back_for_the_same_images_only(tmp_path):
-    dataset = known()
+    dataset = indexed_images()
     latents = torch.randn(len(dataset), 3)
     path = tmp_path / "latents" / "encoder.npz"
     encoded.save_latents(path, latents, dataset, np.full(len(dataset), "training"))
     assert torch.equal(encoded.load_latents(path, dataset), latents)
     assert [one.name for one in path.parent.iterdir()] == ["encoder.npz"]
-    with refused("encoder.npz holds the latents of other images"):
-        encoded.load_latents(path, known(n_people=9))
+    with raises_user_error("encoder.npz holds the latents of other images"):
+        encoded.load_latents(path, indexed_images(n_people=9))
 
 
 DAMAGES = {"empty": lambda whole: b"", "words": lambda whole: b"words", "cut off": lambda whole: whole[:300]}
@@ -264,16 +264,16 @@ DAMAGES = {"empty": lambda whole: b"", "words": lambda whole: b"words", "cut off
 
 @pytest.mark.parametrize("damage", list(DAMAGES))
 def test_damaged_latents_are_named(tmp_path, damage):
-    dataset = known()
+    dataset = indexed_images()
     path = tmp_path / "latents" / "encoder.npz"
     encoded.save_latents(path, torch.randn(len(dataset), 3), dataset, np.full(len(dataset), "training"))
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
-    with refused("encoder.npz cannot be read: "):
+    with raises_user_error("encoder.npz cannot be read: "):
         encoded.load_latents(path, dataset)
 
 
 def test_images_that_are_placed_once_are_encoded_all_together(monkeypatch):
-    dataset = known()
+    dataset = indexed_images()
     model = build_model("umap", "linear", (1, 4, 3), (2,), 2, "fp32")
     sizes = []
 

@@ -3,11 +3,11 @@
 import csv
 import functools
 
-import conftest
+import helpers
 import numpy as np
 import pytest
 import simulate
-from conftest import HERE, contents
+from helpers import HERE, bytes_by_path
 
 from neuro_noodle.simulate import arena
 
@@ -15,7 +15,7 @@ FILES = {"frames.npz", "clean.npz", "metadata.csv"}
 FEW = "--n_frames 12"
 
 
-draw = functools.partial(conftest.draw, kind="arena")
+draw = functools.partial(helpers.draw_stimuli, kind="arena")
 
 
 def frames(folder, name="clean"):
@@ -249,7 +249,7 @@ def test_the_rat_walks_the_way_it_looks(film):
 def test_the_same_seed_draws_the_same_bytes_and_another_seed_another_film(tmp_path):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         assert draw(tmp_path / name, f"{FEW} --seed {seed}") == 0
-    a, b, c = (contents(tmp_path / name) for name in "abc")
+    a, b, c = (bytes_by_path(tmp_path / name) for name in "abc")
     assert a.keys() == FILES and a == b
     assert all(a[name] != c[name] for name in FILES)
 
@@ -282,11 +282,11 @@ def test_an_earlier_film_is_left_alone_and_counted_in_frames(tmp_path, capsys):
     out = tmp_path / "arena"
     assert draw(out, FEW) == 0
     assert "drew 12 frames in" in capsys.readouterr().out
-    before = contents(out)
+    before = bytes_by_path(out)
     assert draw(out, "--n_frames 20 --seed 9") == 0
     told = capsys.readouterr().out
     assert "already there: 12 frames" in told and "--redraw" in told
-    assert contents(out) == before
+    assert bytes_by_path(out) == before
 
 
 def test_redraw_replaces_its_own_files_and_no_others(tmp_path):
@@ -298,7 +298,7 @@ def test_redraw_replaces_its_own_files_and_no_others(tmp_path):
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_bytes(content)
     assert draw(out, "--n_frames 20 --seed 9 --redraw") == 0
-    assert contents(out) == contents(tmp_path / "fresh") | own
+    assert bytes_by_path(out) == bytes_by_path(tmp_path / "fresh") | own
     assert {path.name for path in tmp_path.iterdir()} == {"arena", "fresh"}
 
 
@@ -316,11 +316,11 @@ def test_a_folder_of_other_files_is_refused_and_untouched(files, reason, words, 
     out.mkdir()
     for name, text in files.items():
         (out / name).write_text(text)
-    before = contents(tmp_path)
+    before = bytes_by_path(tmp_path)
     assert draw(out, FEW + words) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ") and str(out) in told and reason in told
-    assert contents(tmp_path) == before
+    assert bytes_by_path(tmp_path) == before
 
 
 def test_a_link_to_a_file_elsewhere_is_no_file_of_this_command(tmp_path, capsys):
@@ -328,32 +328,32 @@ def test_a_link_to_a_file_elsewhere_is_no_file_of_this_command(tmp_path, capsys)
     draw(out, FEW)
     (out / "frames.npz").rename(tmp_path / "moved.npz")
     (out / "frames.npz").symlink_to(tmp_path / "moved.npz")
-    before = contents(tmp_path)
+    before = bytes_by_path(tmp_path)
     assert draw(out, "--n_frames 20 --redraw") == 2
     assert "not written by this command" in capsys.readouterr().err
-    assert contents(tmp_path) == before and (out / "frames.npz").is_symlink()
+    assert bytes_by_path(tmp_path) == before and (out / "frames.npz").is_symlink()
 
 
 @pytest.mark.parametrize(("first", "second"), [("arena", "faces"), ("faces", "arena")])
 def test_one_kind_of_stimuli_does_not_replace_the_other(first, second, tmp_path, capsys):
     words = {"arena": FEW, "faces": "--n_people 1 --n_steps 1 --size 32x32"}
     assert draw(tmp_path / "out", words[first], kind=first) == 0
-    before = contents(tmp_path)
+    before = bytes_by_path(tmp_path)
     assert draw(tmp_path / "out", words[second] + " --redraw", kind=second) == 2
     assert "not written by this command" in capsys.readouterr().err
-    assert contents(tmp_path) == before
+    assert bytes_by_path(tmp_path) == before
 
 
 def test_an_interrupted_redrawing_leaves_the_earlier_film(tmp_path, monkeypatch):
     draw(tmp_path / "arena", FEW)
-    before = contents(tmp_path)
+    before = bytes_by_path(tmp_path)
 
     def interrupt(film, side):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(arena, "_rows", interrupt)  # by then both stacks are written
     assert draw(tmp_path / "arena", FEW + " --redraw --seed 9") == 130
-    assert contents(tmp_path) == before
+    assert bytes_by_path(tmp_path) == before
 
 
 @pytest.mark.parametrize(

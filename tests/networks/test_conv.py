@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from conftest import refused
+from helpers import raises_user_error
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
@@ -77,19 +77,19 @@ def test_fifty_px_are_halved_to_25_and_12_and_end_in_a_latent_of_16():
 def test_what_cannot_be_is_refused_with_what_can(table, option, told):
     shape = (1, 3, 9)
     given = (shape, 4) if table is ENCODERS else (ENCODERS.build("fc", shape, 4), shape)
-    with refused(f"{table.kind} 'conv': ") as error:
+    with raises_user_error(f"{table.kind} 'conv': ") as error:
         table.build(f"conv {option}", *given)
     assert told in str(error.value)
 
 
 def test_an_encoder_without_channels_is_refused():
-    with refused("needs numbers of at least 1"):
+    with raises_user_error("needs numbers of at least 1"):
         ENCODERS.build("conv channels=none", (1, 8, 8), 4)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 9), (1, 3, 3)], ids=str)
 def test_the_channels_that_a_refusal_recommends_fit_the_image(shape):
-    with refused("name fewer: channels=") as error:
+    with raises_user_error("name fewer: channels=") as error:
         ENCODERS.build("conv", shape, 4)
     recommended = str(error.value).partition("channels=")[2]
     assert ENCODERS.build(f"conv channels={recommended}", shape, 4)(torch.rand(2, *shape)).shape == (2, 4)
@@ -303,7 +303,7 @@ def test_beta_0_has_no_variational_layer_and_the_keys_it_always_had(encoder):
 @variational
 @pytest.mark.parametrize("beta", ["-1", "inf", "nan"])
 def test_a_beta_that_weighs_nothing_sensible_is_refused(encoder, beta):
-    with refused(f"beta={beta.replace('-1', '-1.0')} must be 0 or more"):
+    with raises_user_error(f"beta={beta.replace('-1', '-1.0')} must be 0 or more"):
         ENCODERS.build(f"{encoder} beta={beta}", SHAPE, 6)
 
 

@@ -9,7 +9,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from conftest import HERE, SMALL, train
+from helpers import HERE, SMALL, train_silently
 from matplotlib.figure import Figure
 from nbclient import NotebookClient
 from PIL import Image
@@ -31,14 +31,14 @@ def weights(stimuli, tmp_path_factory):
     base = f"--data_dir {stimuli} --save_dir {folder}"
     # The learning rate rises until training gets worse and worse, so that the best session is not the last.
     ae = "--n_epochs 3 --save_every 1 --keep all --lr 0.3 --schedule cosine warmup=3 --val_fraction 0.25"
-    train(f"{base} {SMALL['faces_ae']} {ae} --namestr ae")
-    train(f"{base} {SMALL['faces_emotion']} --n_epochs 1 --test_fraction 0.25 --namestr emotion")
+    train_silently(f"{base} {SMALL['faces_ae']} {ae} --namestr ae")
+    train_silently(f"{base} {SMALL['faces_emotion']} --n_epochs 1 --test_fraction 0.25 --namestr emotion")
     plain = tmp_path_factory.mktemp("plain")
     for number, path in enumerate(sorted(stimuli.rglob("*.JPG"))[:12]):
         to = plain / "ab"[number % 2] / f"image{number}.jpg"
         to.parent.mkdir(exist_ok=True)
         shutil.copy(path, to)
-    train(f"--data_dir {plain} --save_dir {folder} {SMALL['faces_ae']} --n_epochs 1 --namestr plain")
+    train_silently(f"--data_dir {plain} --save_dir {folder} {SMALL['faces_ae']} --n_epochs 1 --namestr plain")
     return folder
 
 

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import HERE, refusal, refused, train
+from helpers import HERE, error_message, raises_user_error, train_silently
 from matplotlib.image import imread
 
 import utils
@@ -38,7 +38,7 @@ def weights(recording, tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     for name in RECIPES_OF_V1:
         words = f"--recipe {name} {SMALLER.get(name, '')} {FEW} --data_dir {recording} --save_dir {folder}"
-        train(f"{words} --repetitions 2")
+        train_silently(f"{words} --repetitions 2")
     return folder
 
 
@@ -81,7 +81,7 @@ def test_a_linear_neuron_has_its_weights_as_its_receptive_field(recording, tmp_p
     from neuro_noodle.runs.run import open_run
     from neuro_noodle.views.neurons import receptive_fields
 
-    train(f"--recipe v1_ln {FEW} --data_dir {recording} --save_dir {tmp_path} --namestr ln")
+    train_silently(f"--recipe v1_ln {FEW} --data_dir {recording} --save_dir {tmp_path} --namestr ln")
     run = open_run(tmp_path / "ln")
     first, second = receptive_fields(run).transpose(1, 0, 2, 3).reshape(2, 8, -1)
     filters = run.model.head.layer.weight.detach().numpy()
@@ -105,38 +105,38 @@ def test_bands_of_several_experiments_are_drawn_and_told(weights, capsys, tmp_pa
 
 def test_a_run_of_repetitions_is_tested_as_its_best_one(weights, capsys):
     run = weights / "v1_hsm"
-    train(f"--test --load_dir {run}")
+    train_silently(f"--test --load_dir {run}")
     again = json.loads((run / "test" / "result.json").read_text())
     assert again["test"]["value"] == pytest.approx(result(run)["test"]["value"], abs=1e-6)
     assert again["test"]["ceiling"] == result(run)["test"]["ceiling"]
     assert (run / "test" / "neurons.csv").exists()
 
 
-def test_another_recording_is_not_taken_for_the_runs_own(weights, recording, noodle, tmp_path):
+def test_another_recording_is_not_taken_for_the_runs_own(weights, recording, run_main, tmp_path):
     other = tmp_path / "other"
     (other / "region1").mkdir(parents=True)
     for path in (recording / "region1").glob("*.npy"):
         values = np.load(path)
         changed = values[..., :5] if path.stem.endswith("_set") else values[:, ::-1]
         np.save(other / "region1" / path.name, changed)
-    said = refusal(noodle, f"--load_dir {weights / 'v1_hsm'} --data_dir {other} --n_epochs 4")
+    said = error_message(run_main, f"--load_dir {weights / 'v1_hsm'} --data_dir {other} --n_epochs 4")
     assert "these are as many images as" in said
-    said = refusal(noodle, f"--test --load_dir {weights / 'v1_hsm'} --data_dir {other}")
+    said = error_message(run_main, f"--test --load_dir {weights / 'v1_hsm'} --data_dir {other}")
     assert "these are other neurons (5) than those of" in said
 
 
-def test_repeated_images_that_are_dealt_out_cost_the_ceiling_and_that_is_said(recording, noodle, tmp_path):
-    _, _, said = noodle("", f"--recipe v1_ln {FEW} --data_dir {recording} --save_dir {tmp_path} --split random")
+def test_repeated_images_that_are_dealt_out_cost_the_ceiling_and_that_is_said(recording, run_main, tmp_path):
+    _, _, said = run_main("", f"--recipe v1_ln {FEW} --data_dir {recording} --save_dir {tmp_path} --split random")
     assert "so no noise ceiling is told; see --split given" in said
 
 
-def test_a_recording_without_its_training_images_says_which_file_is_missing(recording, noodle, tmp_path):
+def test_a_recording_without_its_training_images_says_which_file_is_missing(recording, run_main, tmp_path):
     folder = tmp_path / "region1"
     folder.mkdir()
     for path in (recording / "region1").glob("*.npy"):
         if path.stem != "training_inputs":
             (folder / path.name).write_bytes(path.read_bytes())
-    assert "no training_inputs.npy" in refusal(noodle, f"--recipe v1_hsm --data_dir {tmp_path}")
+    assert "no training_inputs.npy" in error_message(run_main, f"--recipe v1_hsm --data_dir {tmp_path}")
 
 
 def test_the_repeated_images_are_never_trained_on_nor_choose_an_epoch(weights):
@@ -144,5 +144,5 @@ def test_the_repeated_images_are_never_trained_on_nor_choose_an_epoch(weights):
     assert {part: len(ids) for part, ids in split.items()} == {"training": 48, "validation": 12, "test": 12}
     assert all("/test/" in name for name in split["test"])
     assert not any("/test/" in name for part in ("training", "validation") for name in split[part])
-    with refused("holds 2 repetitions"):
+    with raises_user_error("holds 2 repetitions"):
         utils.load_model(weights / "v1_hsm" / "1")

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import refused, train
+from helpers import raises_user_error, train_silently
 
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.measures import probes as measures
@@ -276,7 +276,7 @@ def test_columns_that_cannot_be_probed_are_refused():
         ("same",): "--columns: same is the same for all training images",
         (): "no column is telling; there are animal, few, same",
     }.items():
-        with refused(message):
+        with raises_user_error(message):
             chosen(dataset, *names)
 
 
@@ -313,9 +313,9 @@ def weights(film, tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     base = f"--save_dir {folder} --recipe faces_ae --n_epochs 1 --latent_dim 4 --val_fraction 0.25 --data_dir {film}"
     arrays = "--dataset arrays file=images.npy metadata=table.csv group=animal"
-    train(f"{base} {arrays} --split group --encoder pca --namestr one")
-    train(f"{base} {arrays} --split group --encoder fc hidden=16 --save_every 1 --keep all --namestr two")
-    train(f"{base} {arrays} --split random --encoder pca --namestr mixed")
+    train_silently(f"{base} {arrays} --split group --encoder pca --namestr one")
+    train_silently(f"{base} {arrays} --split group --encoder fc hidden=16 --save_every 1 --keep all --namestr two")
+    train_silently(f"{base} {arrays} --split random --encoder pca --namestr mixed")
     return folder
 
 
@@ -442,15 +442,17 @@ def test_the_first_run_of_other_images_or_of_another_order_is_named(weights):
     runs = {name: compare.open_run(weights / "one") for name in ("one", "same", "turned", "fewer")}
     runs["turned"].dataset.ids = runs["turned"].dataset.ids[::-1]
     runs["fewer"].dataset.ids = runs["fewer"].dataset.ids[:-7]
-    with refused("turned has other images than one: in another order"):
+    with raises_user_error("turned has other images than one: in another order"):
         compare.compare(runs, [])
     del runs["turned"]
-    with refused("fewer has other images than one: 7 are only in one of them, such as 233"):
+    with raises_user_error("fewer has other images than one: 7 are only in one of them, such as 233"):
         compare.compare(runs, [])
 
 
 def test_runs_that_hold_out_nothing_in_common_are_refused(weights):
     runs = [compare.open_run(weights / "one") for _ in range(2)]
     runs[1].part = np.where(runs[0].part == "training", "validation", "training")
-    with refused("0 images are in training in every run, and 0 held out by every run, which are too few; train"):
+    with raises_user_error(
+        "0 images are in training in every run, and 0 held out by every run, which are too few; train"
+    ):
         compare.choose_parts(runs)

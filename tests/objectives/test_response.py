@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import DATA, refused
+from helpers import DATA, raises_user_error
 
 from neuro_noodle.measures.ceilings import explainable_variance, noise_ceiling, pearson, split_half
 from neuro_noodle.objectives.base import OBJECTIVES
@@ -162,10 +162,10 @@ def test_where_every_response_is_known_the_loss_is_what_it_is_where_some_could_b
 
 
 def test_counts_below_0_are_refused_for_poisson_and_taken_as_they_are_otherwise():
-    with refused("no counts; take loss=gaussian output=linear"):
+    with raises_user_error("no counts; take loss=gaussian output=linear"):
         objective().check_values(torch.tensor([[0.5, -0.1, torch.nan]]))
     objective("gaussian output=linear").check_values(torch.tensor([[0.5, -0.1, torch.nan]]))
-    with refused("loss=poisson needs rates above 0"):
+    with raises_user_error("loss=poisson needs rates above 0"):
         objective("poisson output=linear")
     objective().check_values(torch.tensor([[0.5, 0.0, torch.nan]]))
 

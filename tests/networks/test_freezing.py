@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from conftest import known, refused
+from helpers import indexed_images, raises_user_error
 
 import utils
 from neuro_noodle.networks.base import ENCODERS, build_model
@@ -68,9 +68,9 @@ def test_frozen_stages_stay_in_evaluation_mode_whatever_the_model_is_told(k):
 
 
 def test_more_stages_than_there_are_are_refused_with_their_names():
-    with refused("--trainable_stages 6: this model has 5 stages: conv1, conv2, conv3, latent, head"):
+    with raises_user_error("--trainable_stages 6: this model has 5 stages: conv1, conv2, conv3, latent, head"):
         build().freeze(6)
-    with refused("--trainable_stages 2: this model has 1 stages: head"):
+    with raises_user_error("--trainable_stages 2: this model has 1 stages: head"):
         build("pca").freeze(2)
 
 
@@ -154,7 +154,7 @@ def test_training_on_latents_is_training_on_their_images():
 
 
 def test_a_loader_gives_latents_in_place_of_images_with_the_targets_of_those_images():
-    dataset = known()
+    dataset = indexed_images()
     latents = torch.arange(len(dataset)).float()[:, None].expand(-1, 2)
     indices = [5, 3, 40, 17, 8]
     settings = {"batch_size": 2, "augmentations": (), "device": torch.device("cpu"), "seed": 1}
@@ -166,7 +166,7 @@ def test_a_loader_gives_latents_in_place_of_images_with_the_targets_of_those_ima
 
 
 def test_all_images_are_encoded_as_evaluation_has_them_in_the_order_of_their_ids(monkeypatch):
-    dataset = known()
+    dataset = indexed_images()
     model = build("conv channels=4", shape=(1, 4, 3))
     monkeypatch.setattr(encoded, "BATCH", 7)
     model.train()
@@ -261,7 +261,7 @@ def test_an_encoder_that_does_not_fit_is_refused_with_what_to_do_and_changes_not
     run, _, _ = leave_run(tmp_path, *theirs)
     model = build(ours[0], "linear", *ours[1:])
     before = snapshot(model)
-    with refused(WHAT_TO_DO) as error:
+    with raises_user_error(WHAT_TO_DO) as error:
         utils.load_encoder(model, run, 1, trust_pickle=False)
     assert culprit in str(error.value)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
@@ -274,7 +274,7 @@ def test_an_encoder_that_does_not_fit_is_refused_with_what_to_do_and_changes_not
 def test_an_encoder_with_more_or_fewer_layers_is_refused(theirs, ours, tmp_path):
     shape = (1, 16, 16)
     run, _, _ = leave_run(tmp_path, theirs, shape)
-    with refused(WHAT_TO_DO):
+    with raises_user_error(WHAT_TO_DO):
         utils.load_encoder(build(ours, "linear", shape), run, 1, trust_pickle=False)
 
 
@@ -289,7 +289,7 @@ def test_stages_that_start_anew_may_have_other_shapes(latent_dim, k, tmp_path):
 
 def test_more_fresh_stages_than_there_are_are_refused_with_their_names(tmp_path):
     run, _, _ = leave_run(tmp_path)
-    with refused("--fresh_stages 6: there are 5 stages: conv1, conv2, conv3, latent, head"):
+    with raises_user_error("--fresh_stages 6: there are 5 stages: conv1, conv2, conv3, latent, head"):
         utils.load_encoder(build(), run, 6, trust_pickle=False)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import refused
+from helpers import raises_user_error
 
 import utils
 from neuro_noodle.augment import AUGMENTATIONS
@@ -622,7 +622,9 @@ def test_linear_pixels_find_a_direction_that_is_linear_in_the_pixels():
 
 @pytest.mark.parametrize(("columns", "n"), [("a,b,c", 3), ("none", 0), ("a,b,c,d,e", 5)])
 def test_a_number_of_columns_that_makes_no_direction_is_refused(columns, n):
-    with refused(f"names {n}; it takes an angle, or x,y of a vector, or x,y of its beginning and x,y of its end"):
+    with raises_user_error(
+        f"names {n}; it takes an angle, or x,y of a vector, or x,y of its beginning and x,y of its end"
+    ):
         OBJECTIVES.build(f"direction columns={columns}")
 
 
@@ -732,13 +734,13 @@ def test_linear_pixels_find_numbers_that_are_linear_in_the_pixels_and_the_mean_t
 def test_a_column_that_is_the_same_everywhere_is_refused_by_name(constant):
     target = torch.randn(7, 2)
     target[:, 1] = constant
-    with refused("objective 'regress': y is the same for all training images"):
+    with raises_user_error("objective 'regress': y is the same for all training images"):
         regression(target)
 
 
 @pytest.mark.parametrize("columns", ["x,y,x", "none"])
 def test_columns_that_are_named_twice_or_not_at_all_are_refused(columns):
-    with refused(f"columns={columns} must name columns of the metadata, each once"):
+    with raises_user_error(f"columns={columns} must name columns of the metadata, each once"):
         OBJECTIVES.build(f"regress columns={columns}")
 
 
@@ -761,7 +763,7 @@ def test_a_row_has_what_was_predicted_of_each_column_in_its_unit():
 def test_a_column_that_is_empty_everywhere_is_refused_by_name():
     target = torch.randn(7, 2)
     target[:, 1] = torch.nan
-    with refused("objective 'regress': y is empty for all training images"):
+    with raises_user_error("objective 'regress': y is empty for all training images"):
         OBJECTIVES.build("regress columns=x,y").learn(target)
 
 

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 import simulate
-from conftest import contents, draw
+from helpers import bytes_by_path, draw_stimuli
 from PIL import Image
 
 from neuro_noodle.simulate import faces
@@ -14,7 +14,7 @@ EMOTION_OF = {"Ha": "happy", "Sa": "sad"}
 
 
 def images(folder):
-    return {name: content for name, content in contents(folder).items() if name.endswith(".JPG")}
+    return {name: content for name, content in bytes_by_path(folder).items() if name.endswith(".JPG")}
 
 
 def table(folder):
@@ -33,7 +33,7 @@ SMALL = "--n_people 2 --n_steps 2 --size 40x32"
 def many(tmp_path_factory):
     """25 people x 2 emotions x 10 steps, as small as they can be drawn."""
     folder = tmp_path_factory.mktemp("many") / "stimuli"
-    assert draw(folder, "--n_people 25 --n_steps 10 --size 32x32") == 0
+    assert draw_stimuli(folder, "--n_people 25 --n_steps 10 --size 32x32") == 0
     return folder
 
 
@@ -41,7 +41,7 @@ def many(tmp_path_factory):
 def visible(tmp_path_factory):
     """8 people x 2 emotions x 10 steps, large enough to see a mouth."""
     folder = tmp_path_factory.mktemp("visible") / "stimuli"
-    assert draw(folder, "--n_people 8 --n_steps 10 --size 65x51") == 0
+    assert draw_stimuli(folder, "--n_people 8 --n_steps 10 --size 65x51") == 0
     return folder
 
 
@@ -50,8 +50,8 @@ def visible(tmp_path_factory):
 
 def test_the_same_seed_draws_the_same_bytes_and_another_seed_others(tmp_path):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        assert draw(tmp_path / name, f"{SMALL} --seed {seed}") == 0
-    a, b, c = (contents(tmp_path / name) for name in "abc")
+        assert draw_stimuli(tmp_path / name, f"{SMALL} --seed {seed}") == 0
+    a, b, c = (bytes_by_path(tmp_path / name) for name in "abc")
     assert len(a) == 9 and a == b
     # A name tells the sex, which goes by the person's number, so that both seeds give the same names.
     assert a.keys() == c.keys() and all(a[name] != c[name] for name in a)
@@ -60,8 +60,8 @@ def test_the_same_seed_draws_the_same_bytes_and_another_seed_others(tmp_path):
 
 
 def test_more_people_leave_those_before_them_as_they_were(tmp_path):
-    assert draw(tmp_path / "two", SMALL) == 0
-    assert draw(tmp_path / "three", SMALL.replace("people 2", "people 3")) == 0
+    assert draw_stimuli(tmp_path / "two", SMALL) == 0
+    assert draw_stimuli(tmp_path / "three", SMALL.replace("people 2", "people 3")) == 0
     two, three = images(tmp_path / "two"), images(tmp_path / "three")
     assert len(three) == 12 and two.items() < three.items()
 
@@ -76,7 +76,7 @@ def test_no_two_images_of_a_drawing_are_the_same(many):
 def test_the_table_names_every_image_and_nothing_else(many):
     listed = [row["file"] for row in table(many)]
     assert len(listed) == len(set(listed)) == 500
-    assert contents(many).keys() == {*listed, "metadata.csv"}
+    assert bytes_by_path(many).keys() == {*listed, "metadata.csv"}
 
 
 def test_a_file_name_tells_what_its_row_tells(many):
@@ -104,8 +104,8 @@ def test_a_person_keeps_every_trait_and_people_differ(many):
 
 
 def test_images_have_the_size_that_was_asked_for_and_lengths_are_in_their_pixels(tmp_path):
-    assert draw(tmp_path / "small", "--n_people 1 --n_steps 1 --size 40x32") == 0
-    assert draw(tmp_path / "large", "--n_people 1 --n_steps 1 --size 80x64") == 0
+    assert draw_stimuli(tmp_path / "small", "--n_people 1 --n_steps 1 --size 40x32") == 0
+    assert draw_stimuli(tmp_path / "large", "--n_people 1 --n_steps 1 --size 80x64") == 0
     for name, shape in (("small", (40, 32, 3)), ("large", (80, 64, 3))):
         assert {pixels(tmp_path / name / row["file"]).shape for row in table(tmp_path / name)} == {shape}
     for small, large in zip(table(tmp_path / "small"), table(tmp_path / "large"), strict=True):
@@ -187,27 +187,27 @@ def test_emotion_changes_mouth_and_brows_and_leaves_hair_shirt_and_background_al
 
 def test_an_earlier_drawing_is_left_alone_whatever_is_asked_for(tmp_path, capsys):
     out = tmp_path / "stimuli"
-    draw(out, SMALL)
-    before = contents(out)
+    draw_stimuli(out, SMALL)
+    before = bytes_by_path(out)
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     capsys.readouterr()
-    assert draw(out, "--n_people 1 --n_steps 1 --size 64x64 --seed 9") == 0
+    assert draw_stimuli(out, "--n_people 1 --n_steps 1 --size 64x64 --seed 9") == 0
     told = capsys.readouterr().out
     assert "already there: 8 images" in told and "--redraw" in told
-    assert contents(out) == before
+    assert bytes_by_path(out) == before
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == times
 
 
 def test_redraw_replaces_its_own_files_and_no_others(tmp_path):
     out = tmp_path / "stimuli"
-    draw(out, SMALL)
-    draw(tmp_path / "fresh", "--n_people 1 --n_steps 1 --size 64x64 --seed 9")
+    draw_stimuli(out, SMALL)
+    draw_stimuli(tmp_path / "fresh", "--n_people 1 --n_steps 1 --size 64x64 --seed 9")
     own = {"mine.txt": b"mine", "01/notes.txt": b"notes", "holiday/cat.jpg": b"cat"}
     for name, content in own.items():
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_bytes(content)
-    assert draw(out, "--n_people 1 --n_steps 1 --size 64x64 --seed 9 --redraw") == 0
-    assert contents(out) == contents(tmp_path / "fresh") | own
+    assert draw_stimuli(out, "--n_people 1 --n_steps 1 --size 64x64 --seed 9 --redraw") == 0
+    assert bytes_by_path(out) == bytes_by_path(tmp_path / "fresh") | own
     assert not (out / "02").exists()
 
 
@@ -215,8 +215,8 @@ def test_a_folder_with_nothing_but_a_readme_is_filled_and_keeps_it(tmp_path):
     out = tmp_path / "stimuli"
     out.mkdir()
     (out / "README.md").write_text("stimuli go here")
-    assert draw(out, SMALL) == 0
-    assert contents(out).keys() == {*(row["file"] for row in table(out)), "metadata.csv", "README.md"}
+    assert draw_stimuli(out, SMALL) == 0
+    assert bytes_by_path(out).keys() == {*(row["file"] for row in table(out)), "metadata.csv", "README.md"}
     assert (out / "README.md").read_text() == "stimuli go here"
 
 
@@ -240,33 +240,33 @@ def test_a_folder_of_other_files_is_refused_and_untouched(case, words, tmp_path,
     (tmp_path / "outside.txt").write_text("precious")
     for name, text in files.items():
         (out / name).write_text(text)
-    before = contents(tmp_path)
-    assert draw(out, SMALL + words) == 2
+    before = bytes_by_path(tmp_path)
+    assert draw_stimuli(out, SMALL + words) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ") and str(out) in told and reason in told
-    assert contents(tmp_path) == before
+    assert bytes_by_path(tmp_path) == before
     assert {path.name for path in tmp_path.iterdir()} == {"mine", "outside.txt"}
 
 
 @pytest.mark.parametrize("below", ["", "stimuli"])
 def test_a_file_where_the_folder_should_be_is_refused(below, tmp_path, capsys):
     (tmp_path / "note").write_text("mine")
-    assert draw(tmp_path / "note" / below, SMALL) == 2
+    assert draw_stimuli(tmp_path / "note" / below, SMALL) == 2
     assert f"error: {tmp_path / 'note'} is a file, not a folder" in capsys.readouterr().err
-    assert contents(tmp_path) == {"note": b"mine"}
+    assert bytes_by_path(tmp_path) == {"note": b"mine"}
 
 
 @pytest.mark.parametrize("name", ["02/02M_Ne_to_Ha_C01.JPG", "02"])
 def test_a_users_file_in_the_way_of_a_new_image_stops_the_redrawing(name, tmp_path, capsys):
     out = tmp_path / "stimuli"
-    draw(out, "--n_people 1 --n_steps 1 --size 40x32")
+    draw_stimuli(out, "--n_people 1 --n_steps 1 --size 40x32")
     (out / name).parent.mkdir(exist_ok=True)
     (out / name).write_text("mine")
-    before = contents(tmp_path)
-    assert draw(out, SMALL + " --redraw") == 2
+    before = bytes_by_path(tmp_path)
+    assert draw_stimuli(out, SMALL + " --redraw") == 2
     told = capsys.readouterr().err
     assert "was not drawn by this command" in told and str(out / "02") in told
-    assert contents(tmp_path) == before
+    assert bytes_by_path(tmp_path) == before
     assert [path.name for path in tmp_path.iterdir()] == ["stimuli"]
 
 
@@ -280,7 +280,7 @@ def test_a_users_file_in_the_way_of_a_new_image_stops_the_redrawing(name, tmp_pa
     ],
 )
 def test_an_impossible_wish_is_refused_before_anything_is_written(words, reason, tmp_path, capsys):
-    assert draw(tmp_path / "below" / "stimuli", words) == 2
+    assert draw_stimuli(tmp_path / "below" / "stimuli", words) == 2
     told = capsys.readouterr().err
     assert reason in told and words.replace("=", " ").split()[1] in told
     assert list(tmp_path.iterdir()) == []
@@ -292,19 +292,19 @@ def test_a_drawing_that_fails_halfway_leaves_nothing(tmp_path, capsys, monkeypat
         raise MemoryError
 
     monkeypatch.setitem(simulate.KINDS, "faces", simulate.KINDS["faces"]._replace(draw=fail))
-    assert draw(tmp_path / "stimuli", SMALL) == 2
+    assert draw_stimuli(tmp_path / "stimuli", SMALL) == 2
     assert "error: out of memory" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_redrawing_leaves_the_earlier_one(tmp_path, monkeypatch):
     out = tmp_path / "stimuli"
-    draw(out, SMALL)
-    before = contents(tmp_path)
+    draw_stimuli(out, SMALL)
+    before = bytes_by_path(tmp_path)
 
     def interrupt(folder, args):
         raise KeyboardInterrupt
 
     monkeypatch.setitem(simulate.KINDS, "faces", simulate.KINDS["faces"]._replace(draw=interrupt))
-    assert draw(out, SMALL + " --redraw") == 130
-    assert contents(tmp_path) == before
+    assert draw_stimuli(out, SMALL + " --redraw") == 130
+    assert bytes_by_path(tmp_path) == before

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import refusal, refused, train
+from helpers import error_message, raises_user_error, train_silently
 
 import utils
 from neuro_noodle.learning.best import Progress
@@ -56,10 +56,10 @@ def test_repetitions_are_the_same_as_separate_runs_of_their_seeds_and_one_split(
     encoder, head, objective, more = MODELS[name]
     words = f"{DIGITS.format(encoder=encoder, head=head, objective=objective)} {SMALL} {more} --save_dir {folder}"
     name = name.replace(" ", "_")
-    train(f"{words} --namestr {name} --seed 5 --repetitions 3")
+    train_silently(f"{words} --namestr {name} --seed 5 --repetitions 3")
     together = records(folder / name)
     for index, seed in enumerate((5, 6, 7)):
-        train(f"{words} --namestr {name}-{seed} --seed {seed} --split_seed 5")
+        train_silently(f"{words} --namestr {name}-{seed} --seed {seed} --split_seed 5")
         for whole, one in zip(together, records(folder / f"{name}-{seed}"), strict=True):
             for key in one.keys() - {"epoch"}:
                 assert whole["repetitions"][key][index] == pytest.approx(one[key], abs=1e-4, rel=1e-4), key
@@ -80,25 +80,25 @@ def test_compiled_steps_are_the_same_steps(name, repetitions, folder):
     encoder, head, objective, more = MODELS[name]
     words = f"{DIGITS.format(encoder=encoder, head=head, objective=objective)} {SMALL} {more} --save_dir {folder}"
     for run, compiled in (("plain", ""), ("compiled", "--compile")):
-        train(f"{words} {compiled} --namestr {run}-{repetitions} --repetitions {repetitions} --batch_size 240")
+        train_silently(f"{words} {compiled} --namestr {run}-{repetitions} --repetitions {repetitions} --batch_size 240")
     plain, compiled = (records(folder / f"{run}-{repetitions}") for run in ("plain", "compiled"))
     for one, other in zip(plain, compiled, strict=True):
         assert other["train/loss"] == pytest.approx(one["train/loss"], rel=1e-4)
         assert other["validation/loss"] == pytest.approx(one["validation/loss"], rel=1e-4)
 
 
-def test_where_no_compiler_works_the_flag_says_what_to_do(folder, noodle, monkeypatch):
+def test_where_no_compiler_works_the_flag_says_what_to_do(folder, run_main, monkeypatch):
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))
     network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
     words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder} --namestr uncompiled --compile"
-    assert "leave out --compile" in refusal(noodle, words)
+    assert "leave out --compile" in error_message(run_main, words)
 
 
 def test_a_run_of_repetitions_is_opened_as_its_best_one(folder):
     network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
     words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder}"
-    train(f"{words} --namestr opened --repetitions 3")
+    train_silently(f"{words} --namestr opened --repetitions 3")
     told = result(folder / "opened")
     best = max(range(3), key=lambda i: (told["repetitions"]["validation"]["accuracy"][i],
                                         -told["repetitions"]["validation"]["loss"][i]))  # fmt: skip
@@ -106,7 +106,7 @@ def test_a_run_of_repetitions_is_opened_as_its_best_one(folder):
     model, _ = utils.load_model(utils.best_session(folder / "opened"))
     state = utils.load_pth(folder / "opened" / "2" / "state.pth")
     assert all(torch.equal(v, state["progress"][best]["weights"][key]) for key, v in model.state_dict().items())
-    with refused("holds 3 repetitions"):
+    with raises_user_error("holds 3 repetitions"):
         utils.load_model(folder / "opened" / "2")
 
 
@@ -114,9 +114,9 @@ def test_two_epochs_and_two_resumed_are_four_bit_for_bit_with_repetitions(folder
     encoder, head = "conv channels=4 scale=zscore", "linear"
     words = f"{DIGITS.format(encoder=encoder, head=head, objective='classify')} {SMALL} --save_dir {folder}"
     words += " --augment noise --schedule plateau --patience 1 --repetitions 2"
-    train(f"{words} --n_epochs 6 --namestr whole")
-    train(f"{words} --n_epochs 2 --namestr halves")
-    train(f"--load_dir {folder / 'halves'} --n_epochs 6")
+    train_silently(f"{words} --n_epochs 6 --namestr whole")
+    train_silently(f"{words} --n_epochs 2 --namestr halves")
+    train_silently(f"--load_dir {folder / 'halves'} --n_epochs 6")
     assert records(folder / "whole") == records(folder / "halves")
     last = [utils.load_pth(utils.sessions(folder / name)[-1] / "model.pth") for name in ("whole", "halves")]
     assert all(torch.equal(last[0][key], last[1][key]) for key in last[0])
@@ -127,14 +127,16 @@ def test_a_network_that_cannot_be_stacked_says_so_and_what_to_do():
     models = [build_model("fc hidden=4", "linear", (1, 3, 3), (2,), 3, "fp32") for _ in range(2)]
     whole = stack(models)
     whole.penalised.model.head.forward = lambda latent: latent * latent.sum().item()
-    with refused("leave out --repetitions and train one after another: another --seed each, the same --split_seed"):
+    with raises_user_error(
+        "leave out --repetitions and train one after another: another --seed each, the same --split_seed"
+    ):
         whole.eval()(torch.rand(5, 1, 3, 3))
 
 
 def test_latents_over_training_are_of_one_network(folder):
     from neuro_noodle import command as flags
 
-    with refused("--latents_every follows one network"):
+    with raises_user_error("--latents_every follows one network"):
         flags.parse(["--repetitions", "2", "--latents_every", "1"])
 
 
@@ -255,40 +257,40 @@ def test_what_has_stopped_stands_still_and_goes_on_with_more_patience():
     assert [best.stopped for best in same.each] == [True, False]
 
 
-def test_a_stopped_run_says_that_it_needs_more_patience_and_then_goes_on(folder, noodle):
+def test_a_stopped_run_says_that_it_needs_more_patience_and_then_goes_on(folder, run_main):
     network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
     words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder} --namestr waits --n_epochs 40 --patience 1"
-    train(words)
+    train_silently(words)
     stopped = len(records(folder / "waits"))
     assert stopped < 40
-    assert "give --patience more" in refusal(noodle, f"--load_dir {folder / 'waits'}")
-    train(f"--load_dir {folder / 'waits'} --patience 3 --n_epochs {stopped + 2}")
+    assert "give --patience more" in error_message(run_main, f"--load_dir {folder / 'waits'}")
+    train_silently(f"--load_dir {folder / 'waits'} --patience 3 --n_epochs {stopped + 2}")
     assert len(records(folder / "waits")) == stopped + 2
 
 
-def test_repetitions_do_not_share_an_encoder_that_was_drawn(folder, noodle):
+def test_repetitions_do_not_share_an_encoder_that_was_drawn(folder, run_main):
     network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
     words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder} --repetitions 2 --trainable_stages 1"
-    assert "name a trained one by --load_encoder" in refusal(noodle, words)
-    train(f"{DIGITS.format(**network)} {SMALL} --save_dir {folder} --namestr trained")
-    train(f"{words} --load_encoder {folder / 'trained'} --namestr on_trained")
+    assert "name a trained one by --load_encoder" in error_message(run_main, words)
+    train_silently(f"{DIGITS.format(**network)} {SMALL} --save_dir {folder} --namestr trained")
+    train_silently(f"{words} --load_encoder {folder / 'trained'} --namestr on_trained")
     assert len(result(folder / "on_trained")["repetitions"]["seeds"]) == 2
 
 
-def test_the_encoder_of_repetitions_is_that_of_the_best(folder, noodle):
+def test_the_encoder_of_repetitions_is_that_of_the_best(folder, run_main):
     network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
     words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder}"
-    train(f"{words} --namestr several --repetitions 2")
-    train(f"{words} --load_encoder {folder / 'several'} --namestr from_several")
-    said = refusal(noodle, f"{words} --load_encoder {folder / 'several' / '2'}")
+    train_silently(f"{words} --namestr several --repetitions 2")
+    train_silently(f"{words} --load_encoder {folder / 'several'} --namestr from_several")
+    said = error_message(run_main, f"{words} --load_encoder {folder / 'several' / '2'}")
     assert "holds 2 repetitions" in said
 
 
-def test_a_plateau_needs_patience(folder, noodle):
+def test_a_plateau_needs_patience(folder, run_main):
     words = f"{DIGITS.format(encoder='fc', head='linear', objective='classify')} --schedule plateau --save_dir {folder}"
-    assert "add --patience EPOCHS" in refusal(noodle, words)
-    assert "factor=2.0 or drops=2 is out of range" in refusal(
-        noodle, words.replace("plateau", "plateau factor=2") + " --patience 3"
+    assert "add --patience EPOCHS" in error_message(run_main, words)
+    assert "factor=2.0 or drops=2 is out of range" in error_message(
+        run_main, words.replace("plateau", "plateau factor=2") + " --patience 3"
     )
 
 

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 import pytest
-from conftest import load, refused
+from helpers import open_at, raises_user_error
 
 from neuro_noodle.choices import UserError
 from neuro_noodle.data.mnist import read_idx
@@ -37,7 +37,7 @@ def write_idx(path, parts=("train", "t10k"), ending="-idx{}-ubyte", n=4, n_label
 @pytest.mark.parametrize("inside", ["", "MNIST/raw"])
 def test_both_parts_are_read_under_every_spelling_at_any_depth(tmp_path, ending, inside):
     written = write_idx(tmp_path / inside, ending=ending)
-    dataset = load(tmp_path, "mnist")
+    dataset = open_at(tmp_path, "mnist")
     assert np.array_equal(dataset.images[:, 0].numpy(), np.concatenate([written[part][0] for part in written]))
     assert dataset.labels.tolist() == [0, 1, 2, 3] * 2
     assert dataset.columns["part"] == ["train"] * 4 + ["test"] * 4
@@ -47,29 +47,29 @@ def test_both_parts_are_read_under_every_spelling_at_any_depth(tmp_path, ending,
 
 def test_the_training_files_alone_are_a_dataset(tmp_path):
     write_idx(tmp_path, parts=["train"])
-    assert load(tmp_path, "mnist").columns["part"] == ["train"] * 4
+    assert open_at(tmp_path, "mnist").columns["part"] == ["train"] * 4
 
 
 def test_a_plain_file_is_taken_before_its_compressed_one_and_a_folder_of_that_name_is_none(tmp_path):
     write_idx(tmp_path / "raw", ending="-idx{}-ubyte.gz")
     plain = write_idx(tmp_path / "raw", ending=".idx{}-ubyte")
     write_idx(tmp_path / "raw" / "train-images-idx3-ubyte")  # as Kaggle packs them
-    assert np.array_equal(load(tmp_path, "mnist").images[:4, 0].numpy(), plain["train"][0])
+    assert np.array_equal(open_at(tmp_path, "mnist").images[:4, 0].numpy(), plain["train"][0])
 
 
 def test_two_sets_in_one_folder_are_never_mixed(tmp_path):
     write_idx(tmp_path / "MNIST" / "raw")
     fashion = write_idx(tmp_path / "FashionMNIST" / "raw")
-    with refused(f"{tmp_path} holds both {tmp_path / 'FashionMNIST'}"):
-        load(tmp_path, "mnist")
-    dataset = load(tmp_path / "FashionMNIST", "mnist name=fashion")
+    with raises_user_error(f"{tmp_path} holds both {tmp_path / 'FashionMNIST'}"):
+        open_at(tmp_path, "mnist")
+    dataset = open_at(tmp_path / "FashionMNIST", "mnist name=fashion")
     assert np.array_equal(dataset.images[:4, 0].numpy(), fashion["train"][0])
 
 
 @pytest.mark.parametrize(("name", "first"), [("mnist", "0"), ("fashion", "top"), ("kmnist", "o")])
 def test_the_classes_have_the_names_of_the_set(tmp_path, name, first):
     write_idx(tmp_path, n=10)
-    dataset = load(tmp_path, f"mnist name={name}")
+    dataset = open_at(tmp_path, f"mnist name={name}")
     assert dataset.columns["class"][0] == dataset.columns["class"][10] == first
     assert len(dataset.classes) == 10
 
@@ -98,7 +98,7 @@ def test_an_idx_file_that_is_damaged_is_named_with_the_reason(tmp_path, content,
 @pytest.mark.parametrize("content", [b"words", gzip.compress(idx(GREY))[:-20], gzip.compress(idx(GREY))[:5]])
 def test_a_compressed_file_that_is_damaged_is_named(tmp_path, content):
     (tmp_path / "a.gz").write_bytes(content)
-    with refused(f"{tmp_path / 'a.gz'} cannot be read: "):
+    with raises_user_error(f"{tmp_path / 'a.gz'} cannot be read: "):
         read_idx(tmp_path / "a.gz")
 
 
@@ -121,15 +121,15 @@ def test_an_idx_array_has_its_exact_values_and_can_be_written(tmp_path):
 )
 def test_images_and_labels_that_do_not_belong_together_are_refused(tmp_path, options, told):
     write_idx(tmp_path, **options)
-    with refused(told):
-        load(tmp_path, "mnist")
+    with raises_user_error(told):
+        open_at(tmp_path, "mnist")
 
 
 def test_parts_of_different_image_sizes_are_refused(tmp_path):
     write_idx(tmp_path, ["train"])
     write_idx(tmp_path, ["t10k"], side=6)
-    with refused("t10k-images-idx3-ubyte holds images of another size than the training images"):
-        load(tmp_path, "mnist")
+    with raises_user_error("t10k-images-idx3-ubyte holds images of another size than the training images"):
+        open_at(tmp_path, "mnist")
 
 
 @pytest.mark.parametrize(("name", "kind"), [("mnist", "MNIST"), ("fashion", "FashionMNIST"), ("kmnist", "KMNIST")])
@@ -138,8 +138,8 @@ def test_a_download_puts_the_files_into_the_folder_or_tells_why_not(tmp_path, mo
         raise RuntimeError("Error downloading\nand more")
 
     monkeypatch.setattr(f"torchvision.datasets.{kind}", offline)
-    with refused(f"{name} cannot be downloaded to {tmp_path}: Error downloading"):
-        load(tmp_path, f"mnist name={name} download=true")
+    with raises_user_error(f"{name} cannot be downloaded to {tmp_path}: Error downloading"):
+        open_at(tmp_path, f"mnist name={name} download=true")
     write_idx(tmp_path, ["train"])  # of another set, perhaps
 
     class Online:
@@ -148,11 +148,11 @@ def test_a_download_puts_the_files_into_the_folder_or_tells_why_not(tmp_path, mo
 
     Online.__name__ = kind
     monkeypatch.setattr(f"torchvision.datasets.{kind}", Online)
-    assert len(load(tmp_path, f"mnist name={name} download=true")) == 8
+    assert len(open_at(tmp_path, f"mnist name={name} download=true")) == 8
 
 
 def test_the_digits_need_no_files(tmp_path):
-    dataset = load(tmp_path / "nowhere", "digits")
+    dataset = open_at(tmp_path / "nowhere", "digits")
     assert dataset.images.shape == (1797, 1, 8, 8)
     assert dataset.classes == list("0123456789")
     assert dataset.labels[:5].tolist() == [0, 1, 2, 3, 4]

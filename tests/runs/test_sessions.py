@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from conftest import deal, known
+from helpers import indexed_images, split_images
 from PIL import Image
 
 import utils
@@ -26,8 +26,8 @@ def loaders(dataset, parts, batch_size=8, objective="classify", augmentations=()
 
 @pytest.mark.parametrize("batch_size", [1, 7, 8, 53, 54, 1000])
 def test_an_epoch_shows_every_training_image_once_in_batches_of_nearly_equal_size(batch_size):
-    dataset = known()
-    parts = deal(dataset)
+    dataset = indexed_images()
+    parts = split_images(dataset)
     batches = list(loaders(dataset, parts, batch_size)["training"])
     sizes = [len(x) for x, _ in batches]
     assert max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
@@ -36,8 +36,8 @@ def test_an_epoch_shows_every_training_image_once_in_batches_of_nearly_equal_siz
 
 
 def test_training_is_shuffled_anew_each_epoch_and_validation_never():
-    dataset = known()
-    both = loaders(dataset, deal(dataset))
+    dataset = indexed_images()
+    both = loaders(dataset, split_images(dataset))
     first, second = (torch.cat([x for x, _ in both["training"]]) for _ in range(2))
     assert not torch.equal(first, second)
     first, second = (torch.cat([x for x, _ in both["validation"]]) for _ in range(2))
@@ -45,8 +45,8 @@ def test_training_is_shuffled_anew_each_epoch_and_validation_never():
 
 
 def test_the_label_stays_with_its_image():
-    dataset = known()
-    for x, y in loaders(dataset, deal(dataset))["training"]:
+    dataset = indexed_images()
+    for x, y in loaders(dataset, split_images(dataset))["training"]:
         indices = (x[:, 0, 0, 0] * 255).round().long()
         assert torch.equal(y, dataset.labels[indices])
 
@@ -102,7 +102,7 @@ def opened(tmp_path):
 def test_images_that_lie_on_the_disk_make_the_same_batches_as_those_in_memory(kind, opened, monkeypatch):
     def epochs():
         dataset = opened(kind)
-        made = loaders(dataset, deal(dataset), objective="reconstruct", augmentations=AUGMENTED)
+        made = loaders(dataset, split_images(dataset), objective="reconstruct", augmentations=AUGMENTED)
         return dataset.is_mapped, [x for _ in range(2) for part in ("training", "validation") for x, _ in made[part]]
 
     here, in_memory = epochs()
@@ -117,7 +117,7 @@ def test_images_that_lie_on_the_disk_make_the_same_batches_as_those_in_memory(ki
 def test_a_loader_whose_draw_is_restored_makes_exactly_the_batches_that_would_have_come(opened):
     def training():
         dataset = opened("folder")
-        return loaders(dataset, deal(dataset), objective="reconstruct", augmentations=AUGMENTED)["training"]
+        return loaders(dataset, split_images(dataset), objective="reconstruct", augmentations=AUGMENTED)["training"]
 
     whole = training()
     first = torch.cat([x for x, _ in whole])
@@ -229,12 +229,12 @@ def test_a_missing_file_and_an_unreadable_config_are_named(run):
 
 
 def test_a_split_is_found_again_and_other_images_are_refused(run):
-    dataset = known()
-    parts = deal(dataset, "group", test_fraction=0.2)
+    dataset = indexed_images()
+    parts = split_images(dataset, "group", test_fraction=0.2)
     utils.write_json(run / "split.json", utils.name_split(parts, dataset))
     assert utils.load_split(run, dataset) == parts
     with pytest.raises(UserError, match="6 are missing, such as p09/54.png, and 0 are new"):
-        utils.load_split(run, known(n_people=9))
+        utils.load_split(run, indexed_images(n_people=9))
 
 
 def test_a_save_dir_that_is_a_file_or_cannot_be_written_is_refused(tmp_path):

@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from conftest import load, refused
+from helpers import open_at, raises_user_error
 from PIL import Image
 from test_mnist import write_idx
 from test_v1 import write_region
@@ -59,7 +59,7 @@ LAYOUTS = [
 
 @pytest.mark.parametrize(("stored", "words", "images"), LAYOUTS)
 def test_every_layout_comes_out_as_images_by_channels_by_height_by_width(tmp_path, stored, words, images):
-    dataset = load(saved(tmp_path, stored), f"arrays {words}")
+    dataset = open_at(saved(tmp_path, stored), f"arrays {words}")
     assert np.array_equal(dataset.images.numpy(), images)
     assert dataset.image_shape == images.shape[1:]
     assert dataset.ids == ["0", "1", "2"]
@@ -71,7 +71,7 @@ def test_a_large_array_is_mapped_and_equal_to_one_in_memory(tmp_path, small_memo
     stored = np.ascontiguousarray(stored)
     (saved if kind == "npy" else zipped)(tmp_path, stored)
     path = tmp_path / f"a.{kind}"
-    dataset = load(path, f"arrays {words}")
+    dataset = open_at(path, f"arrays {words}")
     assert isinstance(dataset._mapped, Mapped)
     assert np.array_equal(values(dataset).round(), images)
     assert np.array_equal(dataset.images.numpy(), images)
@@ -83,7 +83,7 @@ def test_a_large_npz_file_is_unpacked_once_and_again_when_it_changes(tmp_path, s
     file = tmp_path / "a.npz"
     for stored, n_stored in ((GREY, 1), (GREY, 1), (255 - GREY, 2)):
         np.savez_compressed(file, images=stored)
-        assert np.array_equal(load(file).images[:, 0].numpy(), stored)
+        assert np.array_equal(open_at(file).images[:, 0].numpy(), stored)
         assert len(list((tmp_path / "cache").glob("*/array.npy"))) == n_stored
 
 
@@ -106,8 +106,8 @@ def test_a_large_npz_file_is_unpacked_once_and_again_when_it_changes(tmp_path, s
 @pytest.mark.parametrize("kind", ["npy", "npz"])
 def test_what_is_no_array_of_images_is_refused(tmp_path, kind, stored, words, told):
     path = saved(tmp_path, stored) if kind == "npy" else zipped(tmp_path, x=stored)
-    with refused(told):
-        load(path, f"arrays {words} array={'x' if kind == 'npz' else 'none'}")
+    with raises_user_error(told):
+        open_at(path, f"arrays {words} array={'x' if kind == 'npz' else 'none'}")
 
 
 # ---------------------------------------------------------------------------------------------------------- types
@@ -121,7 +121,7 @@ def test_every_type_keeps_its_exact_values(tmp_path, kind, file):
     most = {"?": 1, "i1": 127, "u1": 255}.get(kind, 2000)
     stored = DRAW.integers(0, most + 1, GREY.shape).astype(kind)
     path = saved(tmp_path, stored) if file == "npy" else zipped(tmp_path, images=stored) / "a.npz"
-    dataset = load(path, f"arrays max_value={most}", always=file == "stored npz")
+    dataset = open_at(path, f"arrays max_value={most}", always=file == "stored npz")
     assert np.allclose(values(dataset)[:, 0], stored.astype(float), rtol=1e-7, atol=0)
     assert np.array_equal(dataset.images[:, 0].double().numpy(), stored.astype(float))
     assert dataset.max_value == most
@@ -130,7 +130,7 @@ def test_every_type_keeps_its_exact_values(tmp_path, kind, file):
 @pytest.mark.parametrize("kind", ["<u2", ">u2"])
 def test_16_bit_images_stay_16_bit(tmp_path, kind):
     stored = DRAW.integers(0, 65536, GREY.shape).astype(kind)
-    dataset = load(saved(tmp_path, stored))
+    dataset = open_at(saved(tmp_path, stored))
     assert dataset.images.dtype == torch.uint16
     assert np.array_equal(dataset.images[:, 0].numpy(), stored)
 
@@ -144,8 +144,8 @@ def test_16_bit_images_stay_16_bit(tmp_path, kind):
     ],
 )
 def test_a_large_array_that_torch_cannot_read_in_place_is_refused(tmp_path, small_memory, stored, told):
-    with refused(told):
-        load(saved(tmp_path, stored), "arrays max_value=255")
+    with raises_user_error(told):
+        open_at(saved(tmp_path, stored), "arrays max_value=255")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_large_array_that_torch_cannot_read_in_place_is_refused(tmp_path, smal
     ],
 )
 def test_white_is_the_most_that_the_type_holds_or_1_unless_named(tmp_path, kind, top, words, white):
-    dataset = load(saved(tmp_path, np.full((2, 3, 3), top, kind)), f"arrays {words}")
+    dataset = open_at(saved(tmp_path, np.full((2, 3, 3), top, kind)), f"arrays {words}")
     assert dataset.max_value == pytest.approx(white, rel=1e-3 if kind == "f2" else 1e-7)
     assert dataset.notes == []
     assert dataset.sample(torch.tensor([0]))["image"].max() <= 1
@@ -173,7 +173,7 @@ def test_white_is_the_most_that_the_type_holds_or_1_unless_named(tmp_path, kind,
 
 @pytest.mark.parametrize("top", [0, 1, 4000, 32767])
 def test_16_bit_images_that_use_few_of_their_values_are_told_how_to_be_brighter(tmp_path, top):
-    notes = load(saved(tmp_path, np.full((2, 3, 3), top, np.uint16))).notes
+    notes = open_at(saved(tmp_path, np.full((2, 3, 3), top, np.uint16))).notes
     expected = f"the brightest of all values is {top} of 65535; max_value={top} would make it white"
     assert notes == ([expected] if top else [])
 
@@ -193,8 +193,8 @@ def test_16_bit_images_that_use_few_of_their_values_are_told_how_to_be_brighter(
     ],
 )
 def test_values_outside_0_to_white_are_refused_with_their_range(tmp_path, stored, words, told):
-    with refused(told):
-        load(saved(tmp_path, np.array(stored).reshape(2, 1, 1)), f"arrays {words}")
+    with raises_user_error(told):
+        open_at(saved(tmp_path, np.array(stored).reshape(2, 1, 1)), f"arrays {words}")
 
 
 def test_bounds_are_the_same_read_in_pieces(monkeypatch):
@@ -212,26 +212,26 @@ def test_bounds_are_the_same_read_in_pieces(monkeypatch):
 def test_the_file_is_the_one_named_by_path_by_file_or_the_only_one(tmp_path):
     saved(tmp_path, GREY)
     for path, words in ((tmp_path, "arrays"), (tmp_path / "a.npy", "arrays"), (tmp_path, "arrays file=a.npy")):
-        assert np.array_equal(load(path, words).images[:, 0].numpy(), GREY)
+        assert np.array_equal(open_at(path, words).images[:, 0].numpy(), GREY)
     saved(tmp_path, 255 - GREY, "b.npy")
-    assert np.array_equal(load(tmp_path, "arrays file=b.npy").images[:, 0].numpy(), 255 - GREY)
-    with refused(f"{tmp_path} holds a.npy, b.npy; say which are the images: --dataset arrays file=NAME"):
-        load(tmp_path)
-    with refused("no file c.npy"):
-        load(tmp_path, "arrays file=c.npy")
+    assert np.array_equal(open_at(tmp_path, "arrays file=b.npy").images[:, 0].numpy(), 255 - GREY)
+    with raises_user_error(f"{tmp_path} holds a.npy, b.npy; say which are the images: --dataset arrays file=NAME"):
+        open_at(tmp_path)
+    with raises_user_error("no file c.npy"):
+        open_at(tmp_path, "arrays file=c.npy")
 
 
 def test_a_folder_without_an_array_file_is_named(tmp_path):
-    with refused(f"no .npy or .npz file in {tmp_path}; name it, or its folder, by --data_dir"):
-        load(tmp_path)
-    with refused(f"no folder {tmp_path / 'nowhere'}; name one by --data_dir, or draw the built-in film"):
-        load(tmp_path / "nowhere")
+    with raises_user_error(f"no .npy or .npz file in {tmp_path}; name it, or its folder, by --data_dir"):
+        open_at(tmp_path)
+    with raises_user_error(f"no folder {tmp_path / 'nowhere'}; name one by --data_dir, or draw the built-in film"):
+        open_at(tmp_path / "nowhere")
 
 
 def test_the_images_of_an_npz_file_are_its_only_array_of_images_and_1_d_arrays_are_columns(tmp_path):
     age, who = np.array([3, 4, 5]), np.array(["x", "y", "z"])
     zipped(tmp_path, age=age, images=GREY, who=who, other=np.zeros(2), matrix=np.eye(3))
-    dataset = load(tmp_path, "arrays label=who group=age")
+    dataset = open_at(tmp_path, "arrays label=who group=age")
     assert np.array_equal(dataset.images[:, 0].numpy(), GREY)
     assert {name: list(column) for name, column in dataset.columns.items()} == {
         "age": [3, 4, 5],
@@ -242,24 +242,24 @@ def test_the_images_of_an_npz_file_are_its_only_array_of_images_and_1_d_arrays_a
 
 def test_array_chooses_among_several_arrays_of_an_npz_file(tmp_path):
     zipped(tmp_path, small=GREY[:2], large=COLOUR)
-    with refused(
+    with raises_user_error(
         "holds small (2 x 6 x 9), large (3 x 3 x 6 x 9); say which are the images: --dataset arrays array=NAME"
     ):
-        load(tmp_path)
-    with refused("has no array 'medium'; there are small, large"):
-        load(tmp_path, "arrays array=medium")
-    assert np.array_equal(load(tmp_path, "arrays array=small").images[:, 0].numpy(), GREY[:2])
-    assert np.array_equal(load(tmp_path, "arrays array=large").images.numpy(), COLOUR)
+        open_at(tmp_path)
+    with raises_user_error("has no array 'medium'; there are small, large"):
+        open_at(tmp_path, "arrays array=medium")
+    assert np.array_equal(open_at(tmp_path, "arrays array=small").images[:, 0].numpy(), GREY[:2])
+    assert np.array_equal(open_at(tmp_path, "arrays array=large").images.numpy(), COLOUR)
 
 
 def test_rows_of_pixels_are_the_images_of_an_npz_file_that_has_no_others(tmp_path):
     zipped(tmp_path, pixels=GREY.reshape(3, -1), label=np.arange(3))
-    assert np.array_equal(load(tmp_path, "arrays size=6x9").images[:, 0].numpy(), GREY)
+    assert np.array_equal(open_at(tmp_path, "arrays size=6x9").images[:, 0].numpy(), GREY)
 
 
 def test_an_array_beside_the_images_that_is_neither_number_nor_text_is_no_column(tmp_path):
     zipped(tmp_path, images=GREY, when=np.zeros(3, "M8[s]"), age=np.arange(3))
-    assert list(load(tmp_path, "arrays").columns) == ["age"]
+    assert list(open_at(tmp_path, "arrays").columns) == ["age"]
 
 
 def spoil_npy(path, how):
@@ -283,8 +283,8 @@ def spoil_npy(path, how):
 def test_a_npy_file_that_is_damaged_is_named_with_the_reason(tmp_path, monkeypatch, how, told, large):
     monkeypatch.setattr(arrays, "IN_MEMORY", 0 if large else 2**30)
     spoil_npy(tmp_path, how)
-    with refused(f"{tmp_path / 'a.npy'} cannot be read: {told}"):
-        load(tmp_path)
+    with raises_user_error(f"{tmp_path / 'a.npy'} cannot be read: {told}"):
+        open_at(tmp_path)
 
 
 def npz_of(path, how):
@@ -324,8 +324,8 @@ def npz_of(path, how):
 @pytest.mark.parametrize("always", [False, True])
 def test_a_npz_file_that_is_damaged_is_named_with_the_reason_and_never_stored(tmp_path, how, told, always):
     npz_of(tmp_path, how)
-    with refused(f"{tmp_path / 'a.npz'} cannot be read: {told}"):
-        load(tmp_path / "a.npz", always=always)
+    with raises_user_error(f"{tmp_path / 'a.npz'} cannot be read: {told}"):
+        open_at(tmp_path / "a.npz", always=always)
     assert not list((tmp_path / "cache").glob("*/array.npy"))
 
 
@@ -351,16 +351,16 @@ def with_table(path, name="t.csv", content="who,age\nx,3\ny,4\nx,5\n"):
     ],
 )
 def test_a_table_gives_each_image_its_row(tmp_path, name, content, words, columns):
-    dataset = load(with_table(tmp_path, name, content), f"arrays file=a.npy metadata={name} {words}")
+    dataset = open_at(with_table(tmp_path, name, content), f"arrays file=a.npy metadata={name} {words}")
     assert {key: list(column) for key, column in dataset.columns.items()} == columns
 
 
 def test_a_column_of_a_table_can_be_label_and_group(tmp_path):
-    dataset = load(with_table(tmp_path), "arrays file=a.npy metadata=t.csv label=who group=age")
+    dataset = open_at(with_table(tmp_path), "arrays file=a.npy metadata=t.csv label=who group=age")
     assert dataset.classes == ["x", "y"]
     assert dataset.sample(torch.arange(3))["label"].tolist() == [0, 1, 0]
-    with refused("label=mood names no column; there are who, age"):
-        load(tmp_path, "arrays metadata=t.csv label=mood")
+    with raises_user_error("label=mood names no column; there are who, age"):
+        open_at(tmp_path, "arrays metadata=t.csv label=mood")
 
 
 @pytest.mark.parametrize(
@@ -377,20 +377,20 @@ def test_a_column_of_a_table_can_be_label_and_group(tmp_path):
     ],
 )
 def test_a_table_that_does_not_fit_the_images_is_refused(tmp_path, name, content, words, told):
-    with refused(told):
-        load(with_table(tmp_path, name, content), f"arrays file=a.npy {words}")
+    with raises_user_error(told):
+        open_at(with_table(tmp_path, name, content), f"arrays file=a.npy {words}")
 
 
 def test_a_column_in_the_table_and_in_the_npz_file_is_refused(tmp_path):
     zipped(tmp_path, images=GREY, who=np.arange(3))
     (tmp_path / "t.csv").write_text("who\n1\n2\n3\n")
-    with refused("two sources give a column who"):
-        load(tmp_path, "arrays metadata=t.csv")
+    with raises_user_error("two sources give a column who"):
+        open_at(tmp_path, "arrays metadata=t.csv")
 
 
 def test_a_table_is_never_larger_than_memory(tmp_path, small_memory):
     np.save(tmp_path / "t.npy", np.zeros(100))
-    with refused(f"{tmp_path / 't.npy'} holds over 0.0 MiB, too much for a table"):
+    with raises_user_error(f"{tmp_path / 't.npy'} holds over 0.0 MiB, too much for a table"):
         read_table_array(tmp_path / "t.npy")
 
 
@@ -415,7 +415,7 @@ MAKE = {
 @pytest.mark.parametrize("name", list(DATASETS))
 def test_every_dataset_gives_what_it_promises(tmp_path, name):
     MAKE[name](tmp_path)
-    dataset = load(tmp_path, "arrays label=label" if name == "arrays" else name)
+    dataset = open_at(tmp_path, "arrays label=label" if name == "arrays" else name)
     n = len(dataset)
     sample = dataset.sample(torch.arange(n))
     assert list(sample) == dataset.provides

@@ -3,12 +3,12 @@
 import csv
 import functools
 
-import conftest
+import helpers
 import numpy as np
 import pytest
 import simulate
 import torch
-from conftest import HERE, contents
+from helpers import HERE, bytes_by_path
 from PIL import Image
 
 from neuro_noodle.data.base import DATASETS, Source
@@ -18,7 +18,7 @@ from neuro_noodle.simulate import population
 FEW = "--n_neurons 6 --n_images 40 --n_validation 12 --n_repeats 3 --size 16"
 
 
-draw = functools.partial(conftest.draw, kind="v1")
+draw = functools.partial(helpers.draw_stimuli, kind="v1")
 
 
 def table(folder):
@@ -76,7 +76,7 @@ def test_the_arrays_have_the_published_shapes_and_there_is_a_row_for_each_neuron
     assert {values.dtype for values in recording.truth.values()} == {np.dtype(np.float32)}
     assert tuple(recording.told) == population.COLUMNS
     assert np.array_equal(recording.told["neuron"], np.arange(100)) and recording.is_complex.sum() == 50
-    assert contents(recording.folder).keys() == {*population.FILES, "metadata.csv"}
+    assert bytes_by_path(recording.folder).keys() == {*population.FILES, "metadata.csv"}
 
 
 def test_the_data_set_reads_the_folder_without_a_note_and_white_is_1(recording, tmp_path):
@@ -244,7 +244,7 @@ def test_the_ceiling_that_is_estimated_from_the_presentations_is_the_true_one_on
 def test_the_same_seed_draws_the_same_bytes_and_another_seed_others(tmp_path):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         assert draw(tmp_path / name, f"{FEW} --seed {seed}") == 0
-    a, b, c = (contents(tmp_path / name) for name in "abc")
+    a, b, c = (bytes_by_path(tmp_path / name) for name in "abc")
     assert a.keys() == c.keys() and a == b
     assert all(a[name] != c[name] for name in a)
 
@@ -269,17 +269,17 @@ def test_an_earlier_recording_is_left_alone_and_redraw_replaces_its_own_files_an
     out = tmp_path / "v1"
     assert draw(out, FEW) == 0
     assert "drew 6 neurons in" in capsys.readouterr().out
-    before = contents(out)
+    before = bytes_by_path(out)
     assert draw(out, f"{FEW} --seed 9") == 0
     assert "already there: 6 neurons" in capsys.readouterr().out
-    assert contents(out) == before
+    assert bytes_by_path(out) == before
     (out / "region2").mkdir()
     own = {"region1/notes.txt": b"mine", "region2/training_set.npy": b"mine"}
     for name, content in own.items():
         (out / name).write_bytes(content)
     draw(tmp_path / "fresh", f"{FEW} --seed 9")
     assert draw(out, f"{FEW} --seed 9 --redraw") == 0
-    assert contents(out) == contents(tmp_path / "fresh") | own
+    assert bytes_by_path(out) == bytes_by_path(tmp_path / "fresh") | own
 
 
 @pytest.mark.parametrize("words", ["", " --redraw"])
@@ -287,10 +287,10 @@ def test_a_published_recording_is_refused_and_untouched(words, tmp_path, capsys)
     out = tmp_path / "v1"
     (out / "region1").mkdir(parents=True)
     (out / "region1" / "training_set.npy").write_text("precious")
-    before = contents(tmp_path)
+    before = bytes_by_path(tmp_path)
     assert draw(out, FEW + words) == 2
     assert "did not draw" in capsys.readouterr().err
-    assert contents(tmp_path) == before
+    assert bytes_by_path(tmp_path) == before
 
 
 @pytest.mark.parametrize(

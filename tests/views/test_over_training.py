@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import refused
+from helpers import raises_user_error
 from PIL import Image
 
 from neuro_noodle.choices import UserError
@@ -235,7 +235,7 @@ def test_a_run_without_snapshots_is_told_how_to_have_them(run, capsys):
     assert status == 2 and "train with --latents_every 1" in err
     other = run.parent / "other"
     other.mkdir()
-    with refused(f"{other} is no run"):
+    with raises_user_error(f"{other} is no run"):
         training.last_of(other)
 
 
@@ -243,23 +243,23 @@ def test_latents_of_another_size_are_refused(run, tmp_path):
     other = tmp_path / "other"
     write(other / "latents" / "1.npz", spread(1, 3))
     (other / "config.json").write_text("{}")
-    with refused(f"--fit {other}: its latents have 3 numbers, but those here 2"):
+    with raises_user_error(f"--fit {other}: its latents have 3 numbers, but those here 2"):
         training.draw(arguments(run, f"--fit {other}"))
     write(run / "latents" / "2.npz", spread(1, 3))
-    with refused("2.npz holds latents of 3 numbers"):
+    with raises_user_error("2.npz holds latents of 3 numbers"):
         training.draw(arguments(run))
 
 
 def test_latents_of_other_images_and_damaged_or_infinite_ones_are_refused(run):
     path = run / "latents" / "2.npz"
     write(path, spread(1), ids=[f"x{i}" for i in range(N)])
-    with refused("2.npz holds the latents of other images"):
+    with raises_user_error("2.npz holds the latents of other images"):
         training.draw(arguments(run))
     write(path, spread(np.inf))
-    with refused("2.npz holds latents that are not finite"):
+    with raises_user_error("2.npz holds latents that are not finite"):
         training.draw(arguments(run))
     path.write_bytes(b"PK nothing")
-    with refused("2.npz cannot be read"):
+    with raises_user_error("2.npz cannot be read"):
         training.draw(arguments(run))
 
 

@@ -10,7 +10,7 @@ import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import HERE, SMALL
+from helpers import HERE, SMALL
 
 from neuro_noodle.choices import UserError
 from neuro_noodle.tracking.comet import comet_account

@@ -1,0 +1,89 @@
+"""What several tests share: small data, and the command lines called in this process."""
+
+import contextlib
+import io
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import main
+from neuro_noodle.choices import UserError
+from neuro_noodle.data.base import DATASETS, Source, StimulusSet
+from neuro_noodle.data.splits import split
+from neuro_noodle.data.store import Store
+
+HERE = Path(__file__).resolve().parent.parent
+DATA = HERE.parent / "shared" / "data"
+
+SMALL = {
+    "faces_ae": "--dataset folder size=26x20 --encoder fc hidden=32 --latent_dim 4 --batch_size 8",
+    "faces_emotion": "--recipe faces_emotion_scratch --dataset folder size=32x32 --batch_size 8",
+}
+SMALL_CONV = "--encoder conv channels=4,8 --head conv channels=4,8 start=mean"
+SMALL_ARENA = {
+    "arena_ae": SMALL_CONV,
+    "arena_pca": "--latent_dim 4 --head conv channels=4,8",
+    "arena_umap": "--latent_dim 3 --head conv channels=4,8",
+    "arena_angle": "--encoder conv channels=4,8",
+}
+
+
+def raises_user_error(text: str):
+    """Expect a UserError whose message contains this text."""
+    return pytest.raises(UserError, match=re.escape(text))
+
+
+def error_message(run_main, words: str) -> str:
+    """Return the message with which main.py refuses this command line."""
+    status, _, message = run_main("", words)
+    assert status == 2
+    return message
+
+
+def train_silently(words: str) -> None:
+    """Run main.py's command line in this process."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        assert main.main(words.split()) == 0
+
+
+def draw_stimuli(out, words="", kind="faces") -> int:
+    """Run the command line that draws the built-in stimuli in this process; returns its exit status."""
+    import simulate
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["simulate.py", kind, "--out", str(out), *words.split()])
+        try:
+            return simulate.main()
+        except SystemExit as stop:  # argparse's way of refusing
+            return stop.code
+
+
+def bytes_by_path(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def indexed_images(n_people=10, per_person=6, with_labels=True) -> StimulusSet:
+    """Return images that hold their own index, of people with two emotions."""
+    people = [f"p{i:02}" for i in range(n_people) for _ in range(per_person)]
+    emotions = ["happy" if i % 3 else "sad" for i in range(len(people))]
+    ids = [f"{person}/{i}.png" for i, person in enumerate(people)]
+    images = torch.arange(len(ids), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 4, 3)
+    columns = {"person": people, "emotion": emotions}
+    return StimulusSet(
+        images, ids, max_value=255, columns=columns, label="emotion" if with_labels else None, group="person"
+    )
+
+
+def split_images(dataset, how="random", val_fraction=0.1, test_fraction=0.0, fold=None, gap=0, seed=1):
+    """Split a dataset with the defaults of most tests."""
+    sizes = {"val_fraction": val_fraction, "test_fraction": test_fraction, "fold": fold, "gap": gap}
+    return split(dataset, how, **sizes, seed=seed)
+
+
+def open_at(path: Path, words="arrays", always=False) -> StimulusSet:
+    """Open a dataset at a path."""
+    return DATASETS.build(words, Source(path, Store(path.parent / "cache", always=always)))
