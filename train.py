@@ -1,126 +1,204 @@
-"""Learning: the loop, one epoch of it, evaluation, optimizers and schedules.
+"""How the network learns: optimizer, schedule and patience; the training loop, one epoch of it, and its checks.
 
-Nothing here prints, writes files or knows a device. To add an optimizer or a schedule: a function under
-@OPTIMIZERS.add("name") or @SCHEDULES.add("name") in this file. Nothing else changes.
+Nothing here prints, writes files or chooses a device.
 """
 
-import warnings
-from collections.abc import Callable, Iterator
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, optim
 
-from neuro_noodle.choices import UserError, require
+from neuro_noodle.learning.best import Patience
+from neuro_noodle.learning.checks import check_moved, require_finite, weight_sums
+from neuro_noodle.learning.compilation import compiled
 from neuro_noodle.learning.evaluation import Batches, evaluate
+from neuro_noodle.learning.optimizers import OPTIMIZERS, RateScale, require_proportional_steps
+from neuro_noodle.learning.schedules import SCHEDULES
+from neuro_noodle.networks.base import Model
+from neuro_noodle.networks.repetitions import Repetitions
+from neuro_noodle.objectives.base import Objective
+
+StepLoss = Callable[..., tuple[Tensor, Tensor]]
+
+
+@dataclass
+class Learning:
+    """What changes the weights, how fast, and for how long.
+
+    Attributes:
+        optimizer: updates the weights that train.
+        schedule: sets the learning rate after each epoch.
+        patience: keeps the best weights; reduces the rate of each repetition, and stops it.
+        rate_scale: applies the reductions of each repetition.
+        n_epochs: the total.
+        is_compiled: whether the computations of a step are compiled.
+    """
+
+    optimizer: optim.Optimizer
+    schedule: optim.lr_scheduler.LambdaLR
+    patience: Patience
+    rate_scale: RateScale
+    n_epochs: int
+    is_compiled: bool = False
+
+    def update(self, record: "Record", objective: Objective, model: Model | Repetitions) -> None:
+        """Update the learning rate after an epoch and, if it was evaluated, the best weights and the patience."""
+        self.schedule.step()
+        if f"validation/{objective.metric}" in record.metrics:
+            ranks = [objective.rank(record.of_repetition(index)) for index in range(model.n_repetitions)]
+            self.patience.update(record.epoch, ranks, model)
+            self.rate_scale.scales = self.patience.rate_scales()
+
+    def has_finished(self, n_trained: int) -> bool:
+        """Return whether there is nothing left to train after so many epochs."""
+        return n_trained >= self.n_epochs or self.patience.has_stopped
+
+    def state(self) -> dict:
+        """Return what `restore` needs in addition to the state of the optimizer."""
+        return {"schedule": self.schedule.state_dict(), "patience": self.patience.state()}
+
+    def restore(self, state: dict) -> int:
+        """Restore from the state of a session and of its optimizer; returns the next epoch to train.
+
+        The learning rate follows the present n_epochs.
+        """
+        epoch = state["epoch"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.patience.restore(state["patience"], epoch)
+        self.rate_scale.scales = self.patience.rate_scales()
+        factors = zip(self.optimizer.param_groups, self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True)
+        for group, base, factor in factors:
+            group["lr"] = base * factor(epoch + 1)
+        return epoch + 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """The state of training after a step, and the metrics if that step ended an epoch.
+
+    Attributes:
+        epochs: trained so far; 1.25 is a quarter of the second epoch.
+        metrics: (R,) each; empty within an epoch.
+    """
+
+    epochs: float
+    metrics: Mapping[str, np.ndarray]
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the epoch is complete."""
+        return bool(self.metrics)
+
+    @property
+    def epoch(self) -> int:
+        """The index of the epoch that was trained last."""
+        return round(self.epochs) - 1
+
+    def of_repetition(self, index: int) -> dict[str, float]:
+        """Return the metrics of one repetition."""
+        return {name: float(values[index]) for name, values in self.metrics.items()}
+
+
+def prepare(flags: argparse.Namespace, network: Model | Repetitions) -> Learning:
+    """Build the optimizer of the weights that train, the schedule and the patience."""
+    weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = OPTIMIZERS.build(flags.optimizer, weights, flags.lr)
+    schedule = SCHEDULES.parse(flags.schedule)
+    patience = Patience(flags.repetitions, flags.patience)
+    if schedule.name == "plateau":
+        require_proportional_steps(optimizer, "plateau")
+        options = schedule.options
+        patience = Patience(flags.repetitions, flags.patience, options["drops"], options["factor"])
+
+    def factor(epoch: int) -> float:
+        return SCHEDULES[schedule.name](epoch, flags.n_epochs, **schedule.options)
+
+    return Learning(
+        optimizer=optimizer,
+        schedule=optim.lr_scheduler.LambdaLR(optimizer, factor),
+        patience=patience,
+        rate_scale=RateScale(optimizer, patience.rate_scales()),
+        n_epochs=flags.n_epochs,
+        is_compiled=flags.compile,
+    )
 
 
 def fit(
-    model, training, validation, objective, optimizer, *, start_epoch, n_epochs, test_every, compiled=False
-) -> Iterator[dict]:
-    """Train, yielding one record per epoch; nothing happens until it is iterated.
+    network: Model | Repetitions,
+    loaders: Mapping[str, Batches],
+    objective: Objective,
+    learning: Learning,
+    start_epoch: int = 0,
+    test_every: int = 1,
+) -> Iterator[Record]:
+    """Train, yielding a record before the first epoch, after each step within an epoch, and after each epoch.
+
+    Nothing happens until the generator is iterated; stop iterating to stop training.
 
     Args:
-        model: `Model`; its stages are watched: one that trains but did not move in the first step is an error.
-        training, validation: batches (x, y), anew at each iteration.
-        objective: `Objective`.
-        optimizer: steps the weights of the model.
-        start_epoch, n_epochs: the first epoch to train and the one to stop before.
+        network: a stage that trains but does not change in the first step is an error.
+        loaders: batches (x, y) of `training` and `validation`.
+        objective: gives the loss and the metrics.
+        learning: its optimizer updates the weights.
+        start_epoch: the first epoch to train.
         test_every: evaluate on validation after this many epochs, and after the last.
-        compiled: whether what a training step computes is compiled first.
 
     Raises:
-        UserError: where a loss or a weight is not finite, with epoch, step and learning rate; where it cannot be
-            compiled.
-        RuntimeError: where a stage does not train.
+        UserError: if a loss or a weight is not finite, with epoch, step and learning rate; if a step cannot be compiled.
+        RuntimeError: if a stage does not train.
     """
-    compute = compile_costs() if compiled else costs
-    for epoch in range(start_epoch, n_epochs):
-        loss = train_epoch(model, training, objective, optimizer, epoch=epoch, compute=compute)
-        record = {"epoch": epoch, "train/loss": loss}
-        if (epoch + 1) % test_every == 0 or epoch + 1 == n_epochs:
-            record |= {f"validation/{key}": value for key, value in evaluate(model, validation, objective).items()}
+    compute = compiled(step_loss) if learning.is_compiled else step_loss
+    if start_epoch == 0:
+        yield Record(0, {})
+    for epoch in range(start_epoch, learning.n_epochs):
+        loss = yield from train_epoch(network, loaders["training"], objective, learning.optimizer, epoch, compute)
+        metrics = {"train/loss": loss}
+        if (epoch + 1) % test_every == 0 or epoch + 1 == learning.n_epochs:
+            evaluated = evaluate(network, loaders["validation"], objective)
+            metrics |= {f"validation/{name}": values for name, values in evaluated.items()}
             for name in ("loss", objective.metric):
-                values = torch.tensor(record[f"validation/{name}"])
-                require_finite(values, f"validation {name}", f"epoch {epoch}", optimizer)
-        yield record
-
-
-def costs(model, objective, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the loss of a batch, a scalar, (R,) for repetitions; and what a step lowers: that with its penalty."""
-    loss = objective.loss(model(x), y)
-    return loss.detach(), (loss + model.regularizer()).sum()
-
-
-def compile_costs() -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return `costs` that is compiled when first called, once for each size of a batch."""
-    from torch._dynamo.exc import TorchDynamoException
-
-    warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")  # of what never changes
-    fast = torch.compile(costs, dynamic=False)
-
-    def compute(model, objective, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        try:
-            return fast(model, objective, x, y)
-        except TorchDynamoException as error:
-            reason = str(error).strip().splitlines()[0][:200]
-            raise UserError(
-                f"this network cannot be compiled here ({reason}); leave out --compile. It needs a C++ compiler (g++)"
-            ) from error
-
-    return compute
+                require_finite(evaluated[name], f"validation {name}", f"epoch {epoch}", learning.optimizer)
+        yield Record(epoch + 1, metrics)
 
 
 def train_epoch(
-    model, training: Batches, objective, optimizer, *, epoch: int = 0, compute: Callable = costs
-) -> float | list[float]:
-    """Take one step per batch; return the mean loss over images, for repetitions that of each."""
-    model.train()
+    network: Model | Repetitions,
+    loader: Batches,
+    objective: Objective,
+    optimizer: optim.Optimizer,
+    epoch: int,
+    compute: StepLoss,
+) -> Iterator[Record]:
+    """Take one step per batch, yielding a record between two; returns the mean loss over images, (R,)."""
+    network.train()
     losses, sizes = torch.empty(0), []
-    for step, (x, y) in enumerate(training):
-        before = weight_sums(model) if epoch == step == 0 else None
-        loss, cost = compute(model, objective, x, y)
+    for step, (x, y) in enumerate(loader):
+        if step:
+            yield Record(epoch + step / len(loader), {})
+        before = weight_sums(network.stages()) if epoch == step == 0 else None
+        loss, cost = compute(network, objective, x, y)
         optimizer.zero_grad()
         cost.backward()
         optimizer.step()
         if before:
-            check_moved(before, weight_sums(model))
+            check_moved(before, weight_sums(network.stages()))
         if step == 0:
-            losses = loss.new_zeros((len(training), *loss.shape))
+            losses = loss.new_zeros((len(loader), len(loss)))
         losses[step] = loss  # in place: small tensors kept between large freed ones would fragment memory
-        sizes.append(y.shape[loss.ndim])
-    losses = losses.double().cpu()  # (steps, ...), read once an epoch: reading makes a GPU wait
-    finite = losses.isfinite().view(len(losses), -1).all(1)  # (steps,)
-    worst = int(finite.logical_not().int().argmax())
-    require_finite(losses[worst], "loss", f"epoch {epoch}, step {worst}", optimizer)
-    largest = torch.stack([parameter.detach().abs().max() for parameter in model.parameters()]).max()
-    require_finite(largest, "largest weight", f"the end of epoch {epoch}", optimizer)
-    return torch.tensordot(torch.tensor(sizes).double() / sum(sizes), losses, 1).tolist()
+        sizes.append(y.shape[0] if network.n_repetitions == 1 else y.shape[1])
+    losses = losses.double().cpu()  # (steps, R), read once an epoch: reading makes a GPU wait
+    worst = int(losses.isfinite().all(1).int().argmin())
+    require_finite(losses[worst].numpy(), "loss", f"epoch {epoch}, step {worst}", optimizer)
+    largest = torch.stack([parameter.detach().abs().max() for parameter in network.parameters()]).max()
+    require_finite(largest.cpu().numpy()[None], "largest weight", f"the end of epoch {epoch}", optimizer)
+    return torch.tensordot(torch.tensor(sizes).double() / sum(sizes), losses, 1).numpy()
 
 
-def require_finite(values: Tensor, what: str, where: str, optimizer: optim.Optimizer) -> None:
-    """Raise UserError where training has gone astray."""
-    wrong = values[~values.isfinite()]
-    require(
-        not len(wrong),
-        f"the {what} is {wrong[0].item() if len(wrong) else 0} at {where}, learning rate "
-        f"{optimizer.param_groups[0]['lr']:g}; nothing after the last saved session is kept. Try a lower --lr",
-    )
-
-
-def weight_sums(model) -> dict[str, list[float]]:
-    """Return two sums over each trainable parameter of each stage: cheap to keep, and any step changes them."""
-    return {
-        name: [s for p in stage.parameters() if p.requires_grad for s in (p.detach().sum(), p.detach().norm())]
-        for name, stage in model.stages().items()
-    }
-
-
-def check_moved(before: dict[str, list], after: dict[str, list]) -> None:
-    """Raise RuntimeError if a trainable stage is as it was."""
-    still = [
-        name for name, sums in before.items() if sums and all(a == b for a, b in zip(sums, after[name], strict=True))
-    ]
-    if still:
-        raise RuntimeError(
-            f"no weight of {', '.join(still)} changed in the first step: it gets no gradient, or its learning rate is 0"
-        )
+def step_loss(network: Model | Repetitions, objective: Objective, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss of a batch, (R,), and the scalar that a step minimises: its sum with the penalties."""
+    loss = network.losses(objective, x, y)
+    return loss.detach(), (loss + network.regularizer()).sum()

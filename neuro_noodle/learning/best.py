@@ -1,96 +1,110 @@
-"""What a training has reached: the best weights of each repetition, and whether it has waited long enough."""
+"""The best weights of each repetition so far, and the patience that stops or slows down those that no longer improve."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 
+class Weighted(Protocol):
+    """A model of one or several repetitions whose weights can be copied and loaded."""
+
+    def copy_weights(self, index: int) -> dict[str, Tensor]:
+        """Return a copy of one repetition's weights."""
+        ...
+
+    def load_weights(self, weights: dict[str, Tensor], index: int) -> None:
+        """Load one repetition's weights."""
+        ...
+
+
 @dataclass
 class Best:
-    """The best of one repetition so far.
+    """The best evaluation of one repetition so far.
 
     Attributes:
-        epoch: when, or None before the first evaluation.
-        rank: what orders epochs, the best highest.
-        weights: those of that epoch.
-        since: the epoch that patience counts from.
-        n_drops: how often the learning rate has fallen because patience ran out.
-        stopped: whether it is done, so that nothing later counts.
+        epoch: of that evaluation; None before the first.
+        rank: the value that orders epochs; the best is highest.
+        weights: of that epoch.
+        waiting_since: the epoch from which patience counts.
+        n_reductions: how often the learning rate was reduced because patience ran out.
+        stopped: whether the repetition has stopped, so that later epochs no longer count.
     """
 
     epoch: int | None = None
     rank: Sequence[float] = ()
     weights: dict[str, Tensor] | None = None
-    since: int = 0
-    n_drops: int = 0
+    waiting_since: int = 0
+    n_reductions: int = 0
     stopped: bool = False
 
 
-class Progress:
-    """Follows each repetition from evaluation to evaluation.
+class Patience:
+    """Keeps the best weights of each repetition, and decides when its learning rate falls and when it stops.
 
     Args:
         n_repetitions: 1 for a single model.
-        patience: epochs without a better evaluation after which the learning rate falls, or training stops; or None.
-        most_drops: how often the learning rate falls before training stops.
-        factor: what is left of it after a fall.
+        n_epochs: epochs without improvement after which the learning rate falls, or training stops; None never stops.
+        max_reductions: how often the learning rate falls before training stops.
+        factor: by which the learning rate is multiplied at each reduction.
     """
 
     def __init__(
-        self, n_repetitions: int, patience: int | None = None, most_drops: int = 0, factor: float = 1.0
+        self, n_repetitions: int, n_epochs: int | None = None, max_reductions: int = 0, factor: float = 1.0
     ) -> None:
-        self.patience = patience
-        self.most_drops = most_drops
+        self.n_epochs = n_epochs
+        self.max_reductions = max_reductions
         self.factor = factor
         self.each = [Best() for _ in range(n_repetitions)]
 
-    def take(self, epoch: int, ranks: Sequence[tuple[float, float]], model) -> None:
-        """Take the ranks of an evaluated epoch; where the rate falls, training goes on from the best weights."""
+    def update(self, epoch: int, ranks: Sequence[tuple[float, float]], model: Weighted) -> None:
+        """Update with the ranks of an evaluated epoch; after a reduction, training resumes from the best weights."""
         for index, (best, rank) in enumerate(zip(self.each, ranks, strict=True)):
             if best.stopped:
                 continue
             if best.epoch is None or rank > tuple(best.rank):
-                best.epoch, best.rank, best.weights, best.since = epoch, list(rank), model.weights(index), epoch
-            elif self._has_waited(best, epoch):
-                best.stopped = best.n_drops == self.most_drops
-                if not best.stopped:
-                    best.n_drops, best.since = best.n_drops + 1, epoch
-                    model.put(best.weights, index)
+                best.epoch, best.rank, best.waiting_since = epoch, list(rank), epoch
+                best.weights = model.copy_weights(index)
+            elif self._has_run_out(best, epoch):
+                best.stopped = best.n_reductions == self.max_reductions
+                if not best.stopped and best.weights is not None:
+                    best.n_reductions, best.waiting_since = best.n_reductions + 1, epoch
+                    model.load_weights(best.weights, index)
 
-    def _has_waited(self, best: Best, epoch: int) -> bool:
-        return bool(self.patience) and epoch - best.since >= self.patience
+    def _has_run_out(self, best: Best, epoch: int) -> bool:
+        return bool(self.n_epochs) and epoch - best.waiting_since >= (self.n_epochs or 0)
 
-    def shares(self) -> Tensor:
-        """Return by which share of the learning rate each is to step, (R,), or a scalar for a single model.
+    def rate_scales(self) -> Tensor:
+        """Return the factor on each repetition's learning rate, (R,), or a scalar for a single model.
 
-        A repetition that has stopped stands still, so that nothing that becomes of it can end the others.
+        It is 0 for a repetition that has stopped, so that it cannot diverge and end the others.
         """
-        each = [0.0 if best.stopped else self.factor**best.n_drops for best in self.each]
+        each = [0.0 if best.stopped else self.factor**best.n_reductions for best in self.each]
         return torch.tensor(each if len(each) > 1 else each[0])
 
     @property
-    def finished(self) -> bool:
+    def has_stopped(self) -> bool:
         """Whether every repetition has stopped."""
         return all(best.stopped for best in self.each)
 
     @property
-    def chosen(self) -> int:
-        """The repetition that is best of all."""
+    def best_index(self) -> int:
+        """The index of the best repetition."""
         return max(range(len(self.each)), key=lambda index: tuple(self.each[index].rank))
 
     @property
-    def best_weights(self) -> dict[str, Tensor] | None:
-        """The best weights of the best repetition, None before the first evaluation."""
-        return self.each[self.chosen].weights
+    def best(self) -> Best:
+        """The best repetition."""
+        return self.each[self.best_index]
 
     def state(self) -> list[dict]:
-        """Return all of it as plain values and tensors."""
+        """Return the state as plain values and tensors."""
         return [vars(best) for best in self.each]
 
     def restore(self, state: list[dict], epoch: int) -> None:
-        """Go on from what `state` has returned after an epoch; with more patience, what had stopped goes on too."""
+        """Restore from `state()` after an epoch; a repetition that had stopped resumes if the new patience allows it."""
         self.each = [Best(**best) for best in state]
         for best in self.each:
-            best.stopped = best.stopped and self._has_waited(best, epoch)
+            best.stopped = best.stopped and self._has_run_out(best, epoch)

@@ -9,6 +9,7 @@ from torch import Tensor, nn, optim
 from neuro_noodle.choices import Table, require
 
 OPTIMIZERS = Table("optimizer")
+PROPORTIONAL = (optim.AdamW, optim.SGD)  # their steps are proportional to the learning rate
 
 
 @OPTIMIZERS.add("adam")
@@ -34,32 +35,41 @@ def sgd(
     return optim.SGD(parameters, lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=True)
 
 
-class Paces:
-    """Lets each repetition take its own share of the learning rate: after a step, its weights go part of the way back.
+class RateScale:
+    """Scales the learning rate of each repetition: after a step, its weights move part of the way back.
 
-    Exact for optimizers whose steps are in proportion to the learning rate, as all of these are.
+    This is exact for optimizers whose steps are proportional to the learning rate, and for scales of 0 and 1.
 
     Args:
-        optimizer: whose steps.
-        shares: from 0 to 1, (R,), or a scalar for a single model.
+        optimizer: all repetitions share it.
+        scales: from 0 to 1, (R,), or a scalar for a single model.
     """
 
-    def __init__(self, optimizer: optim.Optimizer, shares: Tensor) -> None:
-        self.shares = shares
+    def __init__(self, optimizer: optim.Optimizer, scales: Tensor) -> None:
+        self.scales = scales
         self.before: list[Tensor] = []
         optimizer.register_step_pre_hook(self._keep)
         optimizer.register_step_post_hook(self._go_back)
 
     def _keep(self, optimizer: optim.Optimizer, *_: object) -> None:
-        slowed = bool((self.shares != 1).any())
-        self.before = [weights.detach().clone() for weights in _stepped(optimizer)] if slowed else []
+        is_scaled = bool((self.scales != 1).any())
+        self.before = [weights.detach().clone() for weights in _weights(optimizer)] if is_scaled else []
 
     @torch.no_grad()
     def _go_back(self, optimizer: optim.Optimizer, *_: object) -> None:
-        for before, weights in zip(self.before, _stepped(optimizer) if self.before else [], strict=True):
-            shares = self.shares.to(weights).view(*self.shares.shape, *[1] * (weights.ndim - self.shares.ndim))
-            weights.copy_(before.lerp(weights, shares))
+        for before, weights in zip(self.before, _weights(optimizer) if self.before else [], strict=True):
+            scales = self.scales.to(weights).view(*self.scales.shape, *[1] * (weights.ndim - self.scales.ndim))
+            weights.copy_(before.lerp(weights, scales))
 
 
-def _stepped(optimizer: optim.Optimizer) -> list[Tensor]:
+def require_proportional_steps(optimizer: optim.Optimizer, schedule: str) -> None:
+    """Raise UserError if a schedule scales the rate of an optimizer whose steps are not proportional to it."""
+    require(
+        isinstance(optimizer, PROPORTIONAL),
+        f"--schedule {schedule} cannot scale the steps of {type(optimizer).__name__}, which are not proportional to the "
+        "learning rate; use --optimizer adam or sgd",
+    )
+
+
+def _weights(optimizer: optim.Optimizer) -> list[Tensor]:
     return [weights for group in optimizer.param_groups for weights in group["params"]]

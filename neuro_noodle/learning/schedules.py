@@ -9,13 +9,13 @@ SCHEDULES = Table("schedule")
 
 @SCHEDULES.add("constant")
 def constant(epoch: int, n_epochs: int) -> float:
-    """The learning rate stays."""
+    """Keep the learning rate constant."""
     return 1.0
 
 
 @SCHEDULES.add("cosine")
 def cosine(epoch: int, n_epochs: int, *, warmup: int = 0, final: float = 0.0) -> float:
-    """The learning rate falls along half a cosine to `final` of it, after rising over `warmup` epochs."""
+    """Raise the learning rate over `warmup` epochs, then lower it along half a cosine to `final` times its value."""
     require(warmup >= 0 and 0 <= final <= 1, f"schedule 'cosine': warmup={warmup} or final={final} is out of range")
     if epoch < warmup:
         return (epoch + 1) / (warmup + 1)
@@ -25,13 +25,13 @@ def cosine(epoch: int, n_epochs: int, *, warmup: int = 0, final: float = 0.0) ->
 
 @SCHEDULES.add("step")
 def step(epoch: int, n_epochs: int, *, every: int = 30, factor: float = 0.1) -> float:
-    """The learning rate is multiplied by `factor` every so many epochs."""
+    """Multiply the learning rate by `factor` every `every` epochs."""
     require(every >= 1 and 0 < factor <= 1, f"schedule 'step': every={every} or factor={factor} is out of range")
     return factor ** (epoch // every)
 
 
 @SCHEDULES.add("plateau")
 def plateau(epoch: int, n_epochs: int, *, factor: float = 0.333, drops: int = 2) -> float:
-    """When --patience runs out, training goes on from the best weights with `factor` of the rate, `drops` times."""
+    """Multiply the learning rate by `factor` when --patience runs out and resume from the best weights, `drops` times."""
     require(0 < factor < 1 and drops >= 1, f"schedule 'plateau': factor={factor} or drops={drops} is out of range")
-    return 1.0  # the drops come from `Paces`, as each repetition has its own
+    return 1.0  # `Patience` reduces the rate, separately for each repetition

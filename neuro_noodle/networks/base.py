@@ -1,19 +1,22 @@
-"""What an encoder (image to latent) and a head (latent to prediction) are, and the tables of both."""
+"""What encoders (image to latent) and heads (latent to prediction) are, the tables of both, and the model of the two."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from neuro_noodle.choices import Table, require
+from neuro_noodle.learning.devices import has_fast_bf16
 
 ENCODERS = Table("encoder")
 HEADS = Table("head")
 Scale = Literal["none", "zscore"]
+Precision = Literal["fp32", "bf16"]
 Activation = Literal["relu", "leakyrelu", "gelu", "silu", "softplus", "tanh", "sigmoid"]
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "leakyrelu": nn.LeakyReLU,
     "gelu": nn.GELU,
@@ -22,10 +25,36 @@ ACTIVATIONS = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
 }
+FIT_BATCH = 256  # images encoded at a time while the head is fitted
+
+Evidence = dict[str, Tensor]
+
+
+class Criterion(Protocol):
+    """What a model needs of an objective."""
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss over the batch, a scalar."""
+        ...
+
+    def output(self, prediction: Tensor) -> Tensor:
+        """Return what a prediction means, for example probabilities for logits."""
+        ...
+
+    def evidence(self, output: Tensor, target: Tensor) -> Evidence:
+        """Return what the metrics need of each image, (B, ...) each."""
+        ...
+
+    def metrics(self, evidence: Evidence) -> dict[str, float]:
+        """Return the metrics of a whole split."""
+        ...
 
 
 class ZScore(nn.Module):
-    """Subtracts the mean of all training pixels, and divides by their standard deviation."""
+    """Subtract the mean of all training pixels and divide by their standard deviation."""
+
+    shift: Tensor
+    scale: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,27 +65,27 @@ class ZScore(nn.Module):
         return images * self.scale + self.shift
 
     def of_sums(self, sums: Tensor, of_one: Tensor) -> Tensor:
-        """Return the sums of scaled images that a linear map has made (B, D), from those of images as they are.
+        """Return weighted sums of scaled pixels, computed from weighted sums of unscaled pixels.
 
-        There is far less to scale than in the images.
+        This is faster than scaling every pixel first.
 
         Args:
-            sums: (B, D) of the images.
-            of_one: (D,) of an image that is 1 everywhere.
+            sums: (B, D) weighted sums of the pixels of each image.
+            of_one: (D,) the same weighted sums of an image that is 1 everywhere.
         """
         return sums * self.scale + self.shift * of_one
 
     def fit(self, images: Tensor) -> None:
-        """Learn from training images (N, C, H, W)."""
+        """Compute mean and standard deviation from training images (N, C, H, W)."""
         self.scale.copy_(1 / images.std().clamp(min=1e-6))
         self.shift.copy_(-images.mean() * self.scale)
 
 
 class Variational(nn.Linear):
-    """A linear layer whose output is drawn, while training, from a normal distribution about it.
+    """A linear layer with normally distributed output: sampled in training, the mean in evaluation.
 
     Attributes:
-        divergence: of the last batch drawn, from the standard normal distribution: nats, mean over images.
+        divergence: from the standard normal distribution in the last training batch, nats, mean over images.
 
     Source: Kingma & Welling 2014, arXiv:1312.6114.
     """
@@ -77,21 +106,26 @@ class Variational(nn.Linear):
 
 
 class Encoder(nn.Module):
-    """Maps images (B, C, H, W) in [0, 1] to a latent (B, D).
+    """Map images (B, C, H, W) in [0, 1] to a latent (B, D).
 
     Attributes:
-        stages: the parts in the order they run; empty where nothing of it is trained.
-        latent_shape: (D,), or (C, H, W) where the latent is maps, whose values stand one after another in it.
-        prefers_bf16: whether half precision makes it faster; None where the head is to decide.
-        encodes_once: whether an image has to be encoded once and for all, so is never augmented.
-        pickled: what of it no file of tensors can hold; only a pickle, which runs code when opened.
+        stages: the parts in the order they run; empty if no part of the encoder can train.
+        latent_shape: (D,), or (C, H, W) if the latent is a stack of maps, which is flattened to D numbers.
+        prefers_bf16: whether bfloat16 makes it faster; None leaves the choice to the head.
+        encodes_once: whether images are encoded only once, before training, and so cannot be augmented.
+        fitted_state: fitted state that cannot be stored as tensors (a UMAP); opening its pickle can run code.
+        hidden, channels, kernel, activation: architecture that a mirrored head copies; None where it does not apply.
     """
 
     stages: nn.ModuleDict
     latent_shape: tuple[int, ...]
     prefers_bf16: bool | None = False
     encodes_once = False
-    pickled: object | None = None
+    fitted_state: object | None = None
+    hidden: tuple[int, ...] | None = None
+    channels: tuple[int, ...] | None = None
+    kernel: int | None = None
+    activation: Activation | None = None
     beta = 0.0
 
     def __init__(self, scale: Scale = "none") -> None:
@@ -100,7 +134,7 @@ class Encoder(nn.Module):
 
     @property
     def latent_dim(self) -> int:
-        """D, all numbers of the latent."""
+        """D, the size of the latent."""
         return math.prod(self.latent_shape)
 
     @latent_dim.setter
@@ -114,24 +148,33 @@ class Encoder(nn.Module):
         return latent  # (B, D)
 
     def fit(self, images: Tensor) -> None:
-        """Learn from training images (N, C, H, W) what is learned before the loop."""
+        """Fit what is estimated before the training loop (scaling, PCA, UMAP) to training images (N, C, H, W)."""
         if self.scaling:
             self.scaling.fit(images)
 
     def summary(self) -> str:
-        """Return what the user should know of what was learned before the loop, or nothing."""
+        """Return a line about what `fit` found, or an empty text."""
         return ""
 
+    def explained_by(self, images: Tensor) -> Tensor | None:
+        """Return (D,) the share of the variance of images explained by each latent; None if it is not defined."""
+        return None
+
+    def receptive_fields(self) -> Tensor | None:
+        """Return the filters that see the image, (F, height, width); None if there are none."""
+        return None
+
     def regularizer(self) -> Tensor | float:
-        """Return the penalty that is added to the loss summed over outputs: the divergence of the latent, or 0."""
-        drawn = [layer.divergence for layer in self.modules() if isinstance(layer, Variational)]
-        return self.beta * sum(drawn)
+        """Return the penalty added to the loss summed over outputs: beta times the divergence of the latent."""
+        divergences = [layer.divergence for layer in self.modules() if isinstance(layer, Variational)]
+        return self.beta * sum(divergences)
 
     def latent_layer(self, n_in: int, beta: float) -> nn.Linear:
-        """Return a last layer: linear, or variational where beta is above 0.
+        """Return the last layer: linear, or variational if beta is above 0.
 
         Args:
-            beta: what a nat of divergence weighs beside the loss summed over outputs; 1 is the textbook's.
+            n_in: number of inputs.
+            beta: weight of the divergence (nats) relative to the loss summed over outputs; 1 is the usual VAE.
         """
         require(0 <= beta < math.inf, f"beta={beta} must be 0 or more")
         self.beta = beta
@@ -139,110 +182,85 @@ class Encoder(nn.Module):
 
 
 class Head(nn.Module):
-    """Maps a latent (B, D) to a prediction (B, ...).
+    """Map a latent (B, D) to a prediction (B, ...).
 
     Attributes:
-        needs_fit: whether it learns something before the loop.
-        prefers_bf16: whether half precision makes it faster.
+        needs_fit: whether the head is fitted before the training loop.
+        prefers_bf16: whether bfloat16 makes it faster.
     """
 
     needs_fit = False
     prefers_bf16 = False
 
     def fit(self, latent: Tensor, prediction: Tensor) -> None:
-        """Learn from wanted predictions (N, ...) what is learned before the loop; called where needs_fit is true."""
+        """Fit the head to latents (N, D) and the predictions (N, ...) wanted of them; called if needs_fit is true."""
 
     def regularizer(self) -> Tensor | float:
-        """Return the penalty that is added to the loss summed over outputs."""
+        """Return the penalty added to the loss summed over outputs."""
         return 0.0
-
-
-def shrinkage(weights: Tensor, l1: float, l2: float) -> Tensor | float:
-    """Return l1 times the sum of absolute weights, and l2 times that of squares."""
-    absolute = l1 * weights.abs().sum() if l1 else 0.0  # what weighs nothing costs nothing
-    return absolute + (l2 * weights.square().sum() if l2 else 0.0)
-
-
-def laplacian(filters: Tensor) -> Tensor:
-    """Return the sum of squares of the second differences of filters (..., H, W), each beside its norm.
-
-    A filter is taken as 0 beyond its edge. Dividing by the norm makes the penalty tell of shape and not of size.
-
-    Source: Klindt et al. 2017, arXiv:1711.02653.
-    """
-    rows, columns = (_neighbours(side, filters) for side in filters.shape[-2:])
-    rough = rows @ filters @ columns - 4 * filters  # (..., H, W); faster than a convolution of many small filters
-    return (rough.square().sum((-2, -1)) / filters.square().sum((-2, -1)).clamp(min=1e-8)).sum()
-
-
-def _neighbours(side: int, like: Tensor) -> Tensor:
-    """Return (side, side): 1 for each pixel itself, 0.5 for those beside it."""
-    eye = torch.eye(side, device=like.device, dtype=like.dtype)
-    return eye + (eye.roll(1, 0).tril(-1) + eye.roll(-1, 0).triu(1)) / 2
-
-
-def require_no_latent_dim(who: str, latent_dim: int | None) -> None:
-    """Raise UserError where a size is asked of a latent that has the one that follows from the image."""
-    require(latent_dim is None, f"{who} has the latent that follows from the image; take --latent_dim none")
-
-
-def require_penalties(who: str, penalties: Mapping[str, float]) -> None:
-    """Raise UserError for a penalty below 0."""
-    for name, value in penalties.items():
-        require(0 <= value < math.inf, f"{who}: {name}={value} must be 0 or more")
-
-
-FIT_BATCH = 256  # images at a time, so that their features fit in memory
 
 
 class Model(nn.Module):
     """An encoder and a head, run in one precision; predictions are always float32.
 
     Attributes:
-        n_outputs: numbers in a prediction, over which a loss is the mean.
+        n_outputs: numbers in a prediction; the loss is their mean.
         frozen: names of the stages that do not train.
+        precomputed: whether x is already encoded, so that only the head runs.
     """
 
     n_repetitions = 1
 
-    def __init__(
-        self, encoder: Encoder, head: Head, precision: Literal["fp32", "bf16"] = "fp32", n_outputs: int = 1
-    ) -> None:
+    def __init__(self, encoder: Encoder, head: Head, precision: Precision = "fp32", n_outputs: int = 1) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
         self.precision = precision
         self.n_outputs = n_outputs
         self.frozen: list[str] = []
+        self.precomputed = False
 
-    def forward(self, images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            prediction = self.head(self.encoder(images))
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            prediction = self.head(x if self.precomputed else self.encoder(x))
         return prediction.float()
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Return the latent (B, D) of images as evaluation has it; the model keeps the mode it was in."""
-        training = self.training
+        """Return the latent (B, D) of images in evaluation mode; the mode of the model is restored."""
+        was_training = self.training
         self.eval()
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             latent = self.encoder(images)
-        self.train(training)
+        self.train(was_training)
         return latent.float()
+
+    def losses(self, objective: Criterion, x: Tensor, y: Tensor) -> Tensor:
+        """Return the loss of a batch, (1,): one value per repetition."""
+        return objective.loss(self(x), y)[None]
+
+    def judge(self, objective: Criterion, x: Tensor, y: Tensor) -> tuple[Tensor, Evidence]:
+        """Return the loss of a batch, (1,), and the evidence of each image, (B, ...)."""
+        prediction = self(x)
+        return objective.loss(prediction, y)[None], objective.evidence(objective.output(prediction), y)
+
+    def metrics(self, objective: Criterion, evidence: Evidence) -> dict[str, np.ndarray]:
+        """Return the metrics of a whole split, (1,) each."""
+        return {name: np.array([value]) for name, value in objective.metrics(evidence).items()}
 
     def stages(self) -> dict[str, nn.Module]:
         """Return the parts in the order they run."""
-        return dict(self.encoder.stages) | {"head": self.head}
+        return dict(self.encoder.stages.items()) | {"head": self.head}
 
     def regularizer(self) -> Tensor | float:
-        """Return the penalty of all parts, beside a loss that is the mean over outputs."""
+        """Return the penalty of all parts, on the scale of a loss that is the mean over outputs."""
         return (self.encoder.regularizer() + self.head.regularizer()) / self.n_outputs
 
     def freeze(self, n_trainable: int) -> None:
-        """Let only the last stages train; the others keep their weights and their batch-norm statistics.
+        """Freeze all but the last stages: weights and batch-norm statistics no longer change.
 
         Raises:
-            UserError: for more stages than there are.
+            UserError: if there are fewer stages than n_trainable.
         """
         names = list(self.stages())
         require(
@@ -255,7 +273,7 @@ class Model(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Model":
-        """Set the mode of all parts; frozen ones stay as in evaluation."""
+        """Set the mode of all parts; frozen stages stay in evaluation mode."""
         super().train(mode)
         for name in self.frozen:
             self.stages()[name].eval()
@@ -263,41 +281,33 @@ class Model(nn.Module):
 
     @property
     def has_fixed_encoder(self) -> bool:
-        """Whether nothing of the encoder trains, so that it need run only once."""
+        """Whether no weight of the encoder trains, so that each image needs encoding only once."""
         return not any(parameter.requires_grad for parameter in self.encoder.parameters())
 
-    def after_encoding(self) -> "Model":
-        """Return a model with the same head that takes latents in place of images."""
-        return Model(Encoded(self.encoder.latent_dim), self.head, self.precision, self.n_outputs)
-
-    def weights(self, index: int = 0) -> dict[str, Tensor]:
-        """Return a copy of all weights."""
+    def copy_weights(self, index: int = 0) -> dict[str, Tensor]:
+        """Return a copy of all weights on the CPU."""
         return {name: values.detach().cpu().clone() for name, values in self.state_dict().items()}
 
-    def put(self, weights: dict[str, Tensor], index: int = 0) -> None:
-        """Take these weights."""
+    def load_weights(self, weights: Mapping[str, Tensor], index: int = 0) -> None:
+        """Load weights as returned by `copy_weights`."""
         self.load_state_dict(weights)
+
+    def single(self, index: int) -> "Model":
+        """Return the model of one repetition: this one."""
+        return self
 
     @torch.no_grad()
     def start_head(self, x: Tensor, target: Tensor, link: Callable[[Tensor], Tensor]) -> None:
-        """Let the head learn what it learns before the loop, once the encoder has.
+        """Fit the head before the training loop, if it needs that; the encoder must be fitted already.
 
         Args:
-            x: (N, ...) what the model takes, of training images.
-            target: what it should lead to.
-            link: from a target to the prediction that means it.
+            x: (N, ...) model inputs of training images.
+            target: (N, ...) their targets.
+            link: maps a target to the prediction that means it.
         """
         if self.head.needs_fit:
-            self.head.fit(torch.cat([self.encode(batch) for batch in x.split(FIT_BATCH)]), link(target))
-
-
-class Encoded(Encoder):
-    """What takes the place of a fixed encoder whose latents are known: it passes them on."""
-
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.stages = nn.ModuleDict()
+            latents = x if self.precomputed else torch.cat([self.encode(batch) for batch in x.split(FIT_BATCH)])
+            self.head.fit(latents, link(target))
 
 
 def build_model(
@@ -306,28 +316,62 @@ def build_model(
     image_shape: Sequence[int],
     output_shape: Sequence[int],
     latent_dim: int | None,
-    precision: Literal["fp32", "bf16"],
+    precision: Precision,
 ) -> Model:
-    """Build a model from its choices; a session keeps these arguments in order to rebuild it.
+    """Build a model from its choices; config.json keeps these arguments, so that a session can rebuild its model.
 
     Args:
-        encoder, head: choices.
+        encoder, head: choices, `NAME KEY=VALUE ...`.
         image_shape: (C, H, W).
         output_shape: shape of one prediction.
-        latent_dim: D, or None for the encoder's own.
+        latent_dim: D, or None for the encoder's default.
+        precision: of the arithmetic.
     """
     built = ENCODERS.build(encoder, tuple(image_shape), latent_dim)
     return Model(built, HEADS.build(head, built, tuple(output_shape)), precision, math.prod(output_shape))
 
 
-def choose_precision(encoder: str, head: str, wanted: Literal["auto", "fp32", "bf16"], device: torch.device) -> str:
-    """Return the precision to use: for auto, bf16 where the network gains by it and the device has it."""
+def choose_precision(
+    encoder: str, head: str, wanted: Literal["auto", "fp32", "bf16"], device: torch.device
+) -> Precision:
+    """Return the precision to use; auto takes bf16 where the network gains from it and the device has it."""
     if wanted != "auto":
         return wanted
-    capable = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        features = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        capable = bool(features.get("avx512_bf16") or features.get("amx_bf16"))
     prefers = ENCODERS[ENCODERS.parse(encoder).name].prefers_bf16
     prefers = HEADS[HEADS.parse(head).name].prefers_bf16 if prefers is None else prefers
-    return "bf16" if capable and prefers else "fp32"
+    return "bf16" if prefers and has_fast_bf16(device) else "fp32"
+
+
+def shrinkage(weights: Tensor, l1: float, l2: float) -> Tensor | float:
+    """Return l1 times the sum of absolute weights plus l2 times the sum of squared weights."""
+    absolute = l1 * weights.abs().sum() if l1 else 0.0  # a weight of 0 costs no time
+    return absolute + (l2 * weights.square().sum() if l2 else 0.0)
+
+
+def laplacian(filters: Tensor) -> Tensor:
+    """Return the roughness of filters (..., H, W): the squared Laplacian, divided by each filter's squared norm.
+
+    A filter counts as 0 outside its edge. Dividing by the norm makes the penalty depend on shape, not on size.
+
+    Source: Klindt et al. 2017, arXiv:1711.02653.
+    """
+    rows, columns = (_neighbours(side, filters) for side in filters.shape[-2:])
+    rough = rows @ filters @ columns - 4 * filters  # (..., H, W); faster than a convolution of many small filters
+    return (rough.square().sum((-2, -1)) / filters.square().sum((-2, -1)).clamp(min=1e-8)).sum()
+
+
+def _neighbours(side: int, like: Tensor) -> Tensor:
+    """Return (side, side): 1 on the diagonal, 0.5 next to it."""
+    eye = torch.eye(side, device=like.device, dtype=like.dtype)
+    return eye + (eye.roll(1, 0).tril(-1) + eye.roll(-1, 0).triu(1)) / 2
+
+
+def require_no_latent_dim(who: str, latent_dim: int | None) -> None:
+    """Raise UserError if --latent_dim is given for a latent whose size follows from the image."""
+    require(latent_dim is None, f"the latent size of {who} follows from the image; set --latent_dim none")
+
+
+def require_penalties(who: str, penalties: Mapping[str, float]) -> None:
+    """Raise UserError for a penalty below 0."""
+    for name, value in penalties.items():
+        require(0 <= value < math.inf, f"{who}: {name}={value} must be 0 or more")

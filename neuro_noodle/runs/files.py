@@ -1,16 +1,59 @@
-"""Files of a run: where they are, and how they are written."""
+"""Files of a run: which session a path names, and writing that is never half done."""
 
 import csv
 import json
 import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from neuro_noodle.choices import UserError
-from neuro_noodle.data.columns import Columns
+
+Columns = Mapping[str, Sequence]
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a path to write to, which replaces `path` once it is complete; after an error `path` is as before.
+
+    The file is flushed to the disk before it is renamed, so that a kill or a power cut at any instant leaves either
+    the old content or the new.
+    """
+    scratch = path.with_name(f".{path.name}.part")
+    try:
+        yield scratch
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the entries of a folder to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a JSON file."""
+    with atomic(path) as scratch:
+        scratch.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def write_csv(path: Path, columns: Columns) -> None:
+    """Write columns of equal length as a CSV file."""
+    with atomic(path) as scratch, scratch.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
 
 
 def new_run(save_dir: Path, name: str) -> Path:
-    """Make and return the folder save_dir/name, or save_dir/name-2 and so on where that exists."""
+    """Make and return the folder save_dir/name, or save_dir/name-2 and so on if that exists."""
     number = 1
     while True:
         run = save_dir / (name if number == 1 else f"{name}-{number}")
@@ -31,23 +74,28 @@ def sessions(run: Path) -> list[Path]:
 
 
 def find_session(load_dir: Path) -> tuple[Path, Path]:
-    """Return the run and the session that a path means: a run (its latest), run/<epoch> or run/best.
+    """Return the run and the session that a path names: a run (its latest session), run/EPOCH or run/best.
 
     Raises:
-        UserError: where there is no session.
+        UserError: if there is no session.
     """
     if (load_dir / "config.json").is_file():
         complete = sessions(load_dir)
         if not complete:
-            raise UserError(
-                f"{load_dir} is a run without a complete session: it was stopped before the first was saved"
-            )
+            raise UserError(f"{load_dir} has no complete session: the run was stopped before the first was saved")
         return load_dir, complete[-1]
     if (load_dir / "model.pth").is_file() and (load_dir.parent / "config.json").is_file():
         return load_dir.parent, load_dir
     raise UserError(
-        f"{load_dir} is no session; name a run such as weights/faces_ae, or a session of it such as weights/faces_ae/39"
+        f"{load_dir} is not a session; name a run such as weights/faces_ae, or one of its sessions such as "
+        "weights/faces_ae/39"
     )
+
+
+def best_session(load_dir: Path) -> Path:
+    """Return the session that a path names; for a run, the one with the best weights."""
+    run, session = find_session(load_dir)
+    return run / "best" if load_dir == run and (run / "best" / "model.pth").is_file() else session
 
 
 def load_config(run: Path) -> dict:
@@ -58,26 +106,9 @@ def load_config(run: Path) -> dict:
         raise UserError(f"{run / 'config.json'} cannot be read: {error}") from error
 
 
-def write_json(path: Path, content: object) -> None:
-    """Write a JSON file whole or not at all."""
-    scratch = path.with_name(f".{path.name}.part")
-    with scratch.open("w") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)
-
-
-def write_csv(path: Path, columns: Columns) -> None:
-    """Write columns of equal length as a CSV file."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+def short_path(path: Path) -> str:
+    """Return a path relative to the current folder if it is inside, else as it is."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -8,109 +8,107 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from neuro_noodle.augment import Augmentation, augment
-from neuro_noodle.data.base import StimulusSet
-from neuro_noodle.objectives.base import Objective
+from neuro_noodle.runs.task import Task
 
-EXCERPT_VALUES = 2**27  # half a gigabyte of float32
-
-
-FILL_GPU = 0.5  # the share of its free memory that images may take
+SAMPLE_VALUES = 2**27  # half a gigabyte of float32
+HELD_OUT = ("validation", "test")
 
 
 class Batches(Dataset):
     """The images of one part as pairs (x, y), gathered, scaled and augmented a batch at a time.
 
     Args:
-        draws: what training draws from, one for each repetition; without any, a batch is drawn in the same way each
+        task: the images and what is predicted.
+        indices: of the images of the part.
+        augmentations: applied to every batch.
+        generators: sources of random numbers for training, one per repetition; without any, a batch is the same each
             time.
-        latents: (N, D) of all images of the dataset, to be x in place of them, or None.
+        latents: (N, D) latents of all images of the dataset, which replace them as x; or None.
     """
 
     def __init__(
         self,
-        dataset: StimulusSet,
+        task: Task,
         indices: Sequence[int],
-        objective: Objective,
-        device: torch.device,
         augmentations: Sequence[Augmentation] = (),
-        draws: Sequence[Generator] = (),
+        generators: Sequence[Generator] = (),
         latents: Tensor | None = None,
     ) -> None:
-        self.dataset = dataset
+        self.task = task
         self.indices = torch.tensor(indices, dtype=torch.long)
-        self.objective = objective
-        self.device = device
         self.augmentations = augmentations
-        self.draws = draws
+        self.generators = generators
         self.latents = latents
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitems__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (x, y) of the images at (B,) positions of this part, or at (R, B), a row for each repetition."""
+        """Return (x, y) of the images at positions (B,) of this part, or (R, B) with a row per repetition."""
         if positions.ndim == 1:
-            draw = self.draws[0] if self.draws else Generator().manual_seed(int(positions[0]))
-            return self._changed(positions, draw)
-        if self.augmentations or self.objective.draws:
-            pairs = [self._changed(row, draw) for row, draw in zip(positions, self.draws, strict=True)]
+            generator = self.generators[0] if self.generators else Generator().manual_seed(int(positions[0]))
+            return self._augmented(positions, generator)
+        if self.augmentations or self.task.objective.is_random:
+            pairs = [self._augmented(row, own) for row, own in zip(positions, self.generators, strict=True)]
             x, y = (torch.stack(parts) for parts in zip(*pairs, strict=True))
-            return x, y
+            return x, y  # (R, B, ...)
         flat = positions.flatten()
-        x, y = self._pair(self._sample(flat), flat, self.draws[0])
-        return x.unflatten(0, positions.shape), y.unflatten(0, positions.shape)
+        x, y = self._pair(self._sample(flat), flat, self.generators[0])
+        return x.unflatten(0, positions.shape), y.unflatten(0, positions.shape)  # (R, B, ...)
 
-    def excerpt(self) -> tuple[Tensor, Tensor]:
-        """Return (x, y) of all images, not augmented; of evenly spaced ones where all would fill too much memory."""
-        most = max(1, EXCERPT_VALUES // math.prod(self.dataset.image_shape))
-        positions = torch.arange(0, len(self), -(-len(self) // most))
+    def sample_in_memory(self) -> tuple[Tensor, Tensor]:
+        """Return (x, y) of all images without augmentation, or of evenly spaced ones if all would fill the memory."""
+        n_max = max(1, SAMPLE_VALUES // math.prod(self.task.dataset.image_shape))
+        positions = torch.arange(0, len(self), -(-len(self) // n_max))
         return self._pair(self._sample(positions), positions, Generator().manual_seed(0))
 
     def read_ahead(self, positions: Tensor) -> None:
-        """Have the images at these positions fetched from the disk meanwhile."""
-        self.dataset.read_ahead(self.indices[positions.flatten()])
+        """Start reading the images at these positions from the disk."""
+        self.task.dataset.read_ahead(self.indices[positions.flatten()])
 
-    def _changed(self, positions: Tensor, draw: Generator) -> tuple[Tensor, Tensor]:
+    def _augmented(self, positions: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         sample = self._sample(positions)
         if self.augmentations:
-            sample["image"], turn = augment(sample["image"], self.augmentations, draw)
+            sample["image"], turn = augment(sample["image"], self.augmentations, generator)
             sample |= {} if turn is None else {"turn": turn}
-        return self._pair(sample, positions, draw)
+        return self._pair(sample, positions, generator)
 
-    def _pair(self, sample: dict[str, Tensor], positions: Tensor, draw: Generator) -> tuple[Tensor, Tensor]:
-        x, y = self.objective.pair(sample, draw)
+    def _pair(self, sample: dict[str, Tensor], positions: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        x, y = self.task.objective.pair(sample, generator)
         return (x if self.latents is None else self.latents[self.indices[positions].to(self.latents.device)]), y
 
     def _sample(self, positions: Tensor) -> dict[str, Tensor]:
-        return self.dataset.sample(self.indices[positions], self.device)
+        return self.task.dataset.sample(self.indices[positions], self.task.device)
 
 
 class EvenBatches:
-    """Positions 0..n-1 in batches of nearly equal size: none is dropped, and no small one is left over.
+    """Positions 0 to n-1 in batches of nearly equal size, so that no image is dropped and no batch is small.
 
     Args:
-        draws: shuffle anew at each iteration; none keep the order. Several shuffle each for a repetition of its own,
-            and a batch is (R, B) positions.
-        announce: told each batch one batch early.
+        n: number of images.
+        batch_size: images per batch, at most.
+        generators: shuffle the positions at each iteration; without any, the order is kept. Several shuffle
+            separately, one per repetition, and a batch is (R, B) positions.
+        announce: called with each batch one batch early.
     """
 
     def __init__(
         self,
         n: int,
         batch_size: int,
-        draws: Sequence[Generator] = (),
+        generators: Sequence[Generator] = (),
         announce: Callable[[Tensor], None] | None = None,
     ) -> None:
         self.n = n
         self.n_batches = -(-n // batch_size)
-        self.draws = draws
+        self.generators = generators
         self.announce = announce
 
     def __len__(self) -> int:
         return self.n_batches
 
     def __iter__(self) -> Iterator[Tensor]:
-        orders = [torch.randperm(self.n, generator=draw) for draw in self.draws] or [torch.arange(self.n)]
+        orders = [torch.randperm(self.n, generator=own) for own in self.generators] or [torch.arange(self.n)]
         order = torch.stack(orders) if len(orders) > 1 else orders[0]
         batches = order.tensor_split(self.n_batches, -1)
         if self.announce is None:
@@ -122,37 +120,68 @@ class EvenBatches:
             yield batch
 
 
-def dataloaders(
-    dataset: StimulusSet,
-    parts: dict[str, list[int]],
-    objective: Objective,
+class Loader(DataLoader):
+    """A DataLoader of whole batches (x, y) of one part.
+
+    The states of its generators are all that resuming needs to continue shuffling and augmentation exactly.
+    """
+
+    def __init__(self, batches: Batches, batch_size: int) -> None:
+        self.batches, self.n_max = batches, batch_size
+        announce = batches.read_ahead if batches.task.dataset.is_mapped else None
+        sampler = EvenBatches(len(batches), batch_size, batches.generators, announce)
+        super().__init__(batches, batch_sampler=sampler, collate_fn=_unchanged)
+
+    def of_images(self) -> "Loader":
+        """Return a loader of the same batches whose x are images, without augmentation, even if latents replace them."""
+        return Loader(Batches(self.batches.task, self.batches.indices.tolist()), self.n_max)
+
+    def generator_states(self) -> list[Tensor]:
+        """Return the state of each generator."""
+        return [generator.get_state() for generator in self.batches.generators]
+
+    def restore_generators(self, states: Sequence[Tensor]) -> None:
+        """Restore the generators from `generator_states()`."""
+        for generator, state in zip(self.batches.generators, states, strict=True):
+            generator.set_state(state)
+
+
+def make_loaders(
+    task: Task,
     *,
     batch_size: int,
-    augmentations: Sequence[Augmentation],
-    device: torch.device,
-    seed: int,
-    repetitions: int = 1,
+    augmentations: Sequence[Augmentation] = (),
+    seed: int = 0,
+    n_repetitions: int = 1,
     latents: Tensor | None = None,
-) -> dict[str, DataLoader]:
+) -> dict[str, Loader]:
     """Return a loader for each part that has images; only training is shuffled and augmented.
 
-    The training loader's `batch_sampler.draws` are the one source of shuffling and augmentation: saving their states
-    is what makes a resumed run continue exactly. With `latents` (N, D) of all images, x is those in place of images.
-    With several repetitions, training batches are stacked, (R, B, ...), each shuffled and augmented from its own seed.
+    Args:
+        task: the images, their split and what is predicted.
+        batch_size: images per batch, at most; the batches of a part differ by one image at most.
+        augmentations: of training images.
+        seed: of shuffling and augmentation; repetition r has seed + r.
+        n_repetitions: for several, training batches are stacked, (R, B, ...), each with its own order of images.
+        latents: (N, D) latents of all images, which replace them as x; or None.
     """
-    if device.type == "cuda" and dataset.images.nbytes < FILL_GPU * torch.cuda.mem_get_info(device)[0]:
-        dataset.keep_on(device)
     loaders = {}
-    for part in ("training", "validation", "test"):
-        indices = parts.get(part)
-        if not indices:
+    for part in ("training", *HELD_OUT):
+        if not task.parts.get(part):
             continue
-        draws = [Generator().manual_seed(seed + r) for r in range(repetitions)] if part == "training" else []
-        batches = Batches(dataset, indices, objective, device, augmentations if draws else (), draws, latents)
-        sampler = EvenBatches(len(indices), batch_size, draws, batches.read_ahead if dataset.is_mapped else None)
-        loaders[part] = DataLoader(batches, batch_sampler=sampler, collate_fn=_as_it_is)
+        if part == "training":
+            generators = [Generator().manual_seed(seed + r) for r in range(n_repetitions)]
+            batches = Batches(task, task.parts[part], augmentations, generators, latents)
+        else:
+            batches = Batches(task, task.parts[part], latents=latents)
+        loaders[part] = Loader(batches, batch_size)
     return loaders
 
 
-def _as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def training_sample(task: Task, latents: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return (x, y) of the training images without augmentation, as many as fit in memory."""
+    return Batches(task, task.parts["training"], latents=latents).sample_in_memory()
+
+
+def _unchanged(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return batch

@@ -1,193 +1,244 @@
-"""The number at the end: judge the best weights beside their baselines, and write it down.
+"""The result of a run: the best weights evaluated next to their baselines, as numbers, as tables and as text."""
 
-`training` is a `wiring.Training`: all the parts of one training, wired.
-"""
-
-import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from neuro_noodle.runs.files import write_csv
+from neuro_noodle.learning.best import Patience
+from neuro_noodle.learning.evaluation import evaluate, join, predict
+from neuro_noodle.networks.base import Model
+from neuro_noodle.networks.repetitions import Repetitions
+from neuro_noodle.objectives.base import Evidence, Predictor
+from neuro_noodle.runs.files import sessions, short_path, write_csv, write_json
+from neuro_noodle.runs.loaders import HELD_OUT, Loader, training_sample
+from neuro_noodle.runs.task import Task
+from neuro_noodle.tracking.base import Spread, Tracker
 
-
-def conclude(training, flags, folder: Path, trackers: list) -> None:
-    """Judge the best weights beside the baselines, write result.json and a table per part, and say so.
-
-    Of several repetitions the best on validation is judged in full, and the metrics of all are written beside.
-    """
-    import utils
-
-    objective, dataset, progress = training.objective, training.dataset, training.progress
-    best = progress.each[progress.chosen]
-    each = judge_repetitions(training, flags) if flags.repetitions > 1 else None
-    learner = training.single(best.weights)
-    baselines = objective.baselines(*training.loaders["training"].dataset.excerpt(), training.model.encoder.latent_dim)
-    result = {"metric": objective.metric, "direction": objective.direction, "test": None}
-    for part in ("validation", "test"):
-        if part not in training.loaders:
-            continue
-        feed, images = training.feeds[part], training.loaders[part]
-        evidence, result[part] = judge(learner, objective, feed, images, baselines)
-        write_rows(folder / f"{part}.csv", dataset, training.parts[part], objective.rows(evidence, dataset.classes))
-        if part == "validation":
-            show(training, learner, flags, evidence, trackers)
-    result |= {
-        "baselines": result["validation"].pop("baselines"),
-        "leaks": training.leaks,
-        "ceiling": ((result["test"] or result["validation"])["ceiling"] or {}).get(objective.metric),
-        "best_epoch": best.epoch,
-        "seconds": round(training.seconds, 2),
-    }
-    result |= {"repetitions": each} if each else {}
-    utils.write_json(folder / "result.json", result)
-    lines = told_repetitions(result, progress.chosen) if each else []
-    lines.append(told("validation", result["metric"], result["validation"] | {"baselines": result["baselines"]}))
-    lines += [told("test", result["metric"], result["test"])] if result["test"] else []
-    lines.append(told_end(training, flags, folder))
-    print("\n".join([*lines, f"pictures: python Plotting/report.py {shown(folder)}"]))
-    sign, value = (1 if objective.direction == "max" else -1), result["validation"]["value"]
-    better = [name for name, baseline in result["baselines"].items() if sign * baseline >= sign * value]
-    if better:
-        print(f"note: {' and '.join(better)} did as well or better on the validation images", file=sys.stderr)
+FILE = "result.json"
 
 
-def judge_repetitions(training, flags) -> dict:
-    """Return the metrics of the best weights of each repetition, by part."""
-    from neuro_noodle.learning.evaluation import evaluate
-    from neuro_noodle.tracking.base import spread
+@dataclass(frozen=True)
+class Judged:
+    """A model evaluated on one part: the evidence of each image, and the numbers for result.json."""
 
-    each = training.progress.each
-    for index, best in enumerate(each):
-        training.model.put(best.weights, index)
-    told = {"seeds": [flags.seed + index for index in range(len(each))], "best_epochs": [best.epoch for best in each]}
-    for part in ("validation", "test"):
-        if part in training.feeds:
-            told[part] = evaluate(training.learner, training.feeds[part], training.judge)
-            spreads = {
-                name: zip(("median", "p10", "p90"), spread(one), strict=True) for name, one in told[part].items()
-            }
-            told[f"{part}_spread"] = {name: dict(one) for name, one in spreads.items()}
-    return told
+    evidence: Evidence
+    record: dict
 
 
-def told_repetitions(result: dict, chosen: int) -> list[str]:
-    """Return what is said of all repetitions: the median of the metric, the 10th and the 90th percentile.
+def judge_part(model: Model, task: Task, part: str, loader: Loader, baselines: Mapping[str, Predictor]) -> Judged:
+    """Evaluate a model on one part, next to its baselines.
 
     Args:
-        chosen: the repetition of which all else is told.
-    """
-    each, metric, lines = result["repetitions"], result["metric"], []
-    for part in ("validation", "test"):
-        if part in each:
-            reached = each[f"{part}_spread"][metric]
-            line = f"{len(each['seeds'])} repetitions, {part} {metric}: median {reached['median']:.4g}, "
-            line += f"10th to 90th percentile {reached['p10']:.4g} to {reached['p90']:.4g}"
-            highest = (result[part]["ceiling"] or {}).get(metric, 0)
-            shared = min(highest, reached["median"]) > 0
-            lines.append(line + (f"; {reached['median'] / highest:.1%} of the ceiling" if shared else ""))
-    return [*lines, f"the best of them on validation, of seed {each['seeds'][chosen]}:"]
-
-
-def told_end(training, flags, folder: Path) -> str:
-    """Return which epoch was the best of how many, and why there were no more."""
-    import utils
-
-    n_best = training.progress.each[training.progress.chosen].epoch + 1
-    n_epochs = int(utils.sessions(folder)[-1].name) + 1
-    why = " (more --n_epochs may do better)" if n_best == n_epochs else ""
-    if training.progress.finished:
-        why = f" (--patience {flags.patience} ran out)"
-    return f"best epoch {n_best} of {n_epochs}{why}, {training.seconds:.0f} s; written to {shown(folder)}"
-
-
-def judge(learner, objective, feed, images, baselines: dict) -> tuple[dict, dict]:
-    """Judge a model on one part beside its baselines.
-
-    Args:
-        feed: loader of what the model takes.
-        images: loader of the same images, for the baselines.
+        model: its best weights are loaded.
+        task: the images and what is predicted.
+        part: validation or test.
+        loader: of the model's inputs for that part.
         baselines: functions from images to outputs, by name.
 
     Returns:
-        The evidence; and value, 95 % interval over groups (images, where there are none), n, all metrics, what these
-        can reach where that is known, and those of the baselines.
+        The evidence; and the value of the main metric with its 95 % interval over groups (over images, if there are
+        no groups), n, all metrics, the noise ceiling where it is known, and the metrics of the baselines.
     """
-    from neuro_noodle.learning.evaluation import join, predict
-
-    _, evidence = predict(learner, feed, objective)
+    objective, dataset, indices = task.objective, task.dataset, task.parts[part]
+    _, evidence = predict(model, loader, objective)
+    images = loader.of_images()
     compared = {
         name: objective.metrics(join((objective.evidence(baseline(x), y) for x, y in images), len(images)))
         for name, baseline in baselines.items()
     }
-    dataset, indices = feed.dataset.dataset, feed.dataset.indices.tolist()
-    grouped = dataset.unit and len(set(dataset.columns[dataset.unit])) > 1
-    groups = np.asarray(dataset.columns[dataset.unit] if grouped else dataset.ids)[indices]
+    has_groups = dataset.split_unit and len(set(dataset.columns[dataset.split_unit])) > 1
+    groups = np.asarray(dataset.columns[dataset.split_unit] if has_groups else dataset.ids)[indices]
     metrics, trials = objective.metrics(evidence), dataset.trials_of(indices)
-    return evidence, {
+    record = {
         "value": metrics[objective.metric],
         "interval": objective.interval(evidence, groups),
         "n": len(indices),
-        "n_groups": len(set(groups)) if grouped else None,
+        "n_groups": len(set(groups)) if has_groups else None,
         "metrics": metrics,
         "ceiling": (trials is not None and objective.ceiling(trials)) or None,
-        "baselines": {name: one[objective.metric] for name, one in compared.items()},
+        "baselines": {name: each[objective.metric] for name, each in compared.items()},
         "baseline_metrics": compared,
     }
+    return Judged(evidence, record)
 
 
-def write_rows(path: Path, dataset, indices: list[int], rows: dict[str, list]) -> None:
-    """Write a CSV with a row for each image of a part: its id, its metadata, what was predicted."""
-    table = {"id": [dataset.ids[i] for i in indices]}
-    table |= {name: [column[i] for i in indices] for name, column in dataset.columns.items() if name not in rows}
-    write_csv(path, table | rows)
+def judge_repetitions(
+    network: Repetitions, task: Task, loaders: Mapping[str, Loader], patience: Patience, seed: int
+) -> dict:
+    """Evaluate the best weights of every repetition; returns their metrics by part, with their spread.
+
+    The best weights are loaded into the network.
+    """
+    for index, best in enumerate(patience.each):
+        network.load_weights(best.weights or {}, index)
+    record: dict = {
+        "seeds": [seed + index for index in range(len(patience.each))],
+        "best_epochs": [best.epoch for best in patience.each],
+    }
+    for part in HELD_OUT:
+        if part in loaders:
+            metrics = evaluate(network, loaders[part], task.objective)
+            record[part] = {name: values.tolist() for name, values in metrics.items()}
+            record[f"{part}_spread"] = {name: asdict(Spread.of(values)) for name, values in metrics.items()}
+    return record
 
 
-def show(training, learner, flags, evidence: dict, trackers: list) -> None:
-    """Send what can be looked at to the trackers: the confusion matrix, and reconstructions where asked for."""
-    epoch = training.progress.each[training.progress.chosen].epoch
-    if "label" in evidence:
-        counts = training.objective.confusion(evidence).tolist()
-        for tracker in trackers:
-            tracker.confusion(counts, training.dataset.classes, epoch)
-    if flags.log_images:
-        pixels = side_by_side(training, learner)
-        for tracker in trackers:
-            tracker.image("reconstructions", pixels, epoch)
+@dataclass(frozen=True)
+class Result:
+    """The result of a run.
+
+    Attributes:
+        record: for result.json.
+        judged: the evaluation of each held-out part.
+        model: the network with its best weights; of several repetitions, the best on validation.
+        best_index: of that repetition.
+        has_stopped: whether training ended because patience ran out.
+    """
+
+    record: dict
+    judged: dict[str, Judged]
+    model: Model
+    best_index: int
+    has_stopped: bool
 
 
-def side_by_side(training, learner):
+def judge_run(
+    network: Model | Repetitions,
+    task: Task,
+    loaders: Mapping[str, Loader],
+    patience: Patience,
+    *,
+    seed: int,
+) -> Result:
+    """Evaluate the best weights on the held-out parts, next to baselines fitted on the training images.
+
+    Of several repetitions, the best on validation is evaluated in full; the metrics of all are recorded with it.
+    """
+    best, each = patience.best, None
+    if isinstance(network, Repetitions):
+        each = judge_repetitions(network, task, loaders, patience, seed)
+    else:
+        network.load_weights(best.weights or {})
+    model = network.single(patience.best_index).eval()
+    baselines = task.objective.baselines(*training_sample(task), model.encoder.latent_dim)
+    judged = {part: judge_part(model, task, part, loaders[part], baselines) for part in HELD_OUT if part in loaders}
+    validation, test = dict(judged["validation"].record), judged["test"].record if "test" in judged else None
+    record = {
+        "metric": task.objective.metric,
+        "direction": task.objective.direction,
+        "test": test,
+        "validation": validation,
+        "baselines": validation.pop("baselines"),
+        "leaks": task.leaks,
+        "ceiling": ((test or validation)["ceiling"] or {}).get(task.objective.metric),
+        "best_epoch": best.epoch,
+    }
+    record |= {"repetitions": each} if each else {}
+    return Result(record, judged, model, patience.best_index, patience.has_stopped)
+
+
+def write_run(folder: Path, result: Result, task: Task, seconds: float) -> None:
+    """Write the result of a run, with its training time."""
+    write_result(folder, result.record | {"seconds": round(seconds, 2)}, result.judged, task)
+
+
+def write_result(folder: Path, record: dict, judged: Mapping[str, Judged], task: Task) -> None:
+    """Write result.json, and a table of each part with a row per image: id, metadata and prediction."""
+    for part, one in judged.items():
+        indices, columns = task.parts[part], task.objective.rows(one.evidence)
+        table = {"id": [task.dataset.ids[i] for i in indices]}
+        table |= {
+            name: [values[i] for i in indices] for name, values in task.dataset.columns.items() if name not in columns
+        }
+        write_csv(folder / f"{part}.csv", table | columns)
+    write_json(folder / FILE, record)
+
+
+def track(result: Result, task: Task, loader: Loader, trackers: Tracker, *, with_images: bool) -> None:
+    """Send the confusion matrix of the validation images to the trackers and, if asked for, reconstructions."""
+    epoch, counts = result.record["best_epoch"], task.objective.confusion(result.judged["validation"].evidence)
+    if counts is not None:
+        trackers.confusion(counts.numpy(), task.dataset.classes, epoch)
+    if with_images:
+        trackers.image("reconstructions", side_by_side(result.model, task, loader), epoch)
+
+
+def side_by_side(model: Model, task: Task, loader: Loader) -> np.ndarray:
     """Return (H, W, C) uint8: up to 8 validation images above their reconstructions."""
-    import torch
     from torchvision.utils import make_grid
 
-    images = next(iter(training.loaders["validation"]))[0][:8]
-    fed = next(iter(training.feeds["validation"]))[0][:8]
+    images = task.dataset.sample(torch.tensor(task.parts["validation"][:8]), task.device)["image"]
     with torch.no_grad():
-        output = training.objective.output(learner(fed))
+        output = task.objective.output(model(next(iter(loader))[0][:8]))
     grid = make_grid(torch.cat([images, output]).clamp(0, 1), nrow=len(images))
     return (grid * 255).byte().permute(1, 2, 0).cpu().numpy()
 
 
-def told(part: str, metric: str, judged: dict) -> str:
-    """Return the number with its interval, n and baselines; and below it the other metrics, where there are any."""
-    ends = judged["interval"]
-    reach = f"[95 %: {ends[0]:.4g} to {ends[1]:.4g}]" if ends else "[no interval: a single group]"
-    grouped = judged["n_groups"] and judged["n_groups"] < judged["n"]
-    groups = f" in {judged['n_groups']} groups" if grouped else ""
-    line = f"{part} {metric} {judged['value']:.4g}  {reach}  n = {judged['n']} images{groups}"
-    line += "".join(f"  {name} {value:.4g}" for name, value in judged["baselines"].items())
-    if judged["ceiling"]:
-        highest = judged["ceiling"][metric]
-        shared = min(highest, judged["value"]) > 0
-        line += f"  ceiling {highest:.4g}" + (f", {judged['value'] / highest:.1%} of it" if shared else "")
-    others = [f"{name} {value:.4g}" for name, value in judged["metrics"].items() if name != metric]
+# ---------------------------------------------------------------------------------------------------------- text
+
+
+def format_run(result: Result, folder: Path, seconds: float, patience: int | None) -> str:
+    """Return the result of a run as text, and what to do next."""
+    n_best, n_epochs = result.record["best_epoch"] + 1, int(sessions(folder)[-1].name) + 1
+    why = " (more --n_epochs may do better)" if n_best == n_epochs else ""
+    why = f" (--patience {patience} ran out)" if result.has_stopped else why
+    lines = [
+        format_result(result.record, result.best_index),
+        f"best epoch {n_best} of {n_epochs}{why}, {seconds:.0f} s; written to {short_path(folder)}",
+        f"pictures: python Plotting/report.py {short_path(folder)}",
+    ]
+    better = beaten_by(result.record)
+    return "\n".join([*lines, f"note: the baseline {' and '.join(better)} did as well or better"] if better else lines)
+
+
+def format_result(record: dict, best_index: int = 0) -> str:
+    """Return the result as lines of text: the spread over repetitions, if there are several, then each part.
+
+    Args:
+        record: as in result.json.
+        best_index: of the repetition that the parts describe.
+    """
+    lines = format_repetitions(record, best_index) if "repetitions" in record else []
+    lines.append(format_part("validation", record["metric"], record["validation"] | {"baselines": record["baselines"]}))
+    return "\n".join(lines + ([format_part("test", record["metric"], record["test"])] if record["test"] else []))
+
+
+def format_part(part: str, metric: str, record: dict) -> str:
+    """Return the main metric of a part with its interval, n, baselines and ceiling, and the other metrics below."""
+    ends = record["interval"]
+    interval = f"[95 %: {ends[0]:.4g} to {ends[1]:.4g}]" if ends else "[no interval: a single group]"
+    has_groups = record["n_groups"] and record["n_groups"] < record["n"]
+    groups = f" in {record['n_groups']} groups" if has_groups else ""
+    line = f"{part} {metric} {record['value']:.4g}  {interval}  n = {record['n']} images{groups}"
+    line += "".join(f"  {name} {value:.4g}" for name, value in record["baselines"].items())
+    if record["ceiling"]:
+        ceiling = record["ceiling"][metric]
+        line += f"  ceiling {ceiling:.4g}" + _format_share(record["value"], ceiling, ", {:.1%} of it")
+    others = [f"{name} {value:.4g}" for name, value in record["metrics"].items() if name != metric]
     return line + (f"\n{'':{len(part)}} {'  '.join(others)}" if others else "")
 
 
-def shown(path: Path) -> str:
-    """Return a path as short as it can be named from here."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+def format_repetitions(record: dict, best_index: int) -> list[str]:
+    """Return the median and the 10th to 90th percentile of the main metric over repetitions, a line per part."""
+    each, metric, lines = record["repetitions"], record["metric"], []
+    for part in HELD_OUT:
+        if part in each:
+            spread = each[f"{part}_spread"][metric]
+            line = f"{len(each['seeds'])} repetitions, {part} {metric}: median {spread['median']:.4g}, "
+            line += f"10th to 90th percentile {spread['p10']:.4g} to {spread['p90']:.4g}"
+            ceiling = (record[part]["ceiling"] or {}).get(metric, 0)
+            lines.append(line + _format_share(spread["median"], ceiling, "; {:.1%} of the ceiling"))
+    return [*lines, f"the best of them on validation, seed {each['seeds'][best_index]}:"]
+
+
+def _format_share(value: float, ceiling: float, text: str) -> str:
+    return text.format(value / ceiling) if min(value, ceiling) > 0 else ""
+
+
+def beaten_by(record: dict) -> list[str]:
+    """Return the names of the baselines that are as good as the network on the validation images, or better."""
+    sign, value = (1 if record["direction"] == "max" else -1), record["validation"]["value"]
+    return [name for name, baseline in record["baselines"].items() if sign * baseline >= sign * value]

@@ -1,124 +1,153 @@
-"""From a run to the latents of every image, with ids, metadata and parts; and to their two-dimensional embedding."""
+"""A trained run, opened with its model, its images and its split."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from neuro_noodle.augment import AUGMENTATIONS, augment
-from neuro_noodle.choices import UserError
+from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import StimulusSet
+from neuro_noodle.data.splits import Parts
+from neuro_noodle.networks.base import Model
 from neuro_noodle.objectives.base import Objective
-from neuro_noodle.runs.latents import FIXED_LATENTS, encode, load_latents, part_of_each, save_latents
+from neuro_noodle.runs.files import best_session
+from neuro_noodle.runs.latents import FIXED_LATENTS, encode, load_latents, save_latents
 from neuro_noodle.runs.loaders import Batches
-from neuro_noodle.runs.sessions import best_session, load_model, load_split
-from neuro_noodle.runs.task import open_task
+from neuro_noodle.runs.sessions import load_model, load_split
+from neuro_noodle.runs.task import Task, TaskSource, drop_missing_targets, part_of_each
 
 BATCH = 256
 
 
 @dataclass
 class Run:
-    """A trained run, opened for looking at it.
+    """A trained run.
 
     Attributes:
-        folder: where it lies; session is the one whose weights the model has.
-        part: (N,) training, validation or test, for each image.
-        known: (N, D) latents that are not to be computed anew, of an encoder that places each image once; or None.
+        folder: of the run.
+        session: the session whose weights the model has: best, or an epoch.
+        config: as config.json keeps it.
+        model: ready to predict.
+        dataset, objective: the images and what is predicted.
+        parts: the indices of the images in each part; `left_out` for images in none.
+        precomputed: (N, D) latents of an encoder that encodes each image only once; else None.
+        notes: what the user should know.
     """
 
     folder: Path
     session: str
     config: dict
-    model: torch.nn.Module
+    model: Model
     dataset: StimulusSet
     objective: Objective
-    part: np.ndarray
-    known: torch.Tensor | None = None
+    parts: Parts
+    precomputed: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
-    def images(self, indices: np.ndarray | None = None) -> torch.Tensor:
-        """Return (N, C, H, W) images in [0, 1], all of them unless told which."""
+    @property
+    def part(self) -> np.ndarray:
+        """The name of the part that each image belongs to, (N,)."""
+        return part_of_each(self.parts, len(self.dataset))
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """The indices of the test images, or of the validation images if there is no test part."""
+        return np.array(self.parts["test"] or self.parts["validation"], int)
+
+    def task(self, device: torch.device | None = None) -> Task:
+        """Return the task of the run, without its leaks."""
+        return Task(self.dataset, self.objective, self.parts, {}, device or torch.device("cpu"))
+
+    def images(self, indices: np.ndarray | None = None) -> Tensor:
+        """Return (N, C, H, W) images in [0, 1], all of them unless indices are given."""
         indices = np.arange(len(self.dataset)) if indices is None else indices
         return self.dataset.sample(torch.as_tensor(indices))["image"]
 
-    def augmented(self, indices: np.ndarray, *, seed: int = 0) -> torch.Tensor:
-        """Return (n, C, H, W): images as training showed them, each changed by a draw of its own."""
-        changes = [AUGMENTATIONS.build(choice) for choice in self.config["flags"]["augment"]]
-        return augment(self.images(indices), changes, torch.Generator().manual_seed(seed))[0]
+    def augmented(self, indices: np.ndarray, *, seed: int = 0) -> Tensor:
+        """Return (n, C, H, W) images, each with a random augmentation as in training."""
+        augmentations = [AUGMENTATIONS.build(choice) for choice in self.config["flags"]["augment"]]
+        return augment(self.images(indices), augmentations, torch.Generator().manual_seed(seed))[0]
+
+    def latents(self) -> np.ndarray:
+        """Return the latent of every image, (N, D) float32, in the order of `dataset.ids`."""
+        return (encode(self.model, self.dataset) if self.precomputed is None else self.precomputed).numpy()
+
+    @torch.no_grad()
+    def outputs(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return the inputs of the model for some images, and its outputs.
+
+        Returns:
+            (n, ...) images, with noise if the objective adds some, or precomputed latents; and (n, ...)
+            reconstructions, probabilities, vectors or numbers.
+        """
+        batches = Batches(self.task(), indices.tolist(), latents=self.precomputed)
+        inputs = [batches.__getitems__(positions)[0] for positions in torch.arange(len(batches)).split(BATCH)]
+        return torch.cat(inputs), self.objective.output(torch.cat([self.model(x) for x in inputs]))
+
+    def save_latents(self, values: np.ndarray) -> Path:
+        """Write latents (N, D) with ids, parts and columns to latents/best.npz, or EPOCHS.npz for a session."""
+        name = str(int(self.session) + 1) if self.session.isdigit() else self.session
+        path = self.folder / "latents" / f"{name}.npz"
+        save_latents(path, values, self.dataset, self.part)
+        return path
 
 
-def open_run(load_dir: Path, data_dir: Path | None = None, *, trust_pickle: bool = False) -> Run:
+def open_run(
+    load_dir: Path | str,
+    data_dir: Path | str | None = None,
+    *,
+    images: TaskSource | None = None,
+    trust_pickle: bool = False,
+) -> Run:
     """Open a run with the weights of one session.
 
     Args:
         load_dir: a run (its best weights), or one of its sessions.
-        data_dir: where the images are now, if they have moved since.
-        trust_pickle: also open a UMAP, which lies in a pickle that can run code.
+        data_dir: where the run's images are now, if they have moved.
+        images: open these images instead; those that are not the run's own are all in the test part.
+        trust_pickle: also open a UMAP, which is kept in a pickle that can run code.
+
+    Raises:
+        UserError: if there is no such run, or the images do not fit it.
     """
     session = best_session(Path(load_dir))
     model, config = load_model(session, trust_pickle=trust_pickle)
-    dataset, objective = open_task(config["flags"], data_dir)
+    source = images or TaskSource.of(config["flags"], Path(data_dir) if data_dir else None)
+    dataset, objective = source.open()
+    _require_same_kind(dataset, config, session)
     objective.learned = config.get("learned", {})
-    part = part_of_each(load_split(session.parent, dataset), len(dataset))
-    known = load_latents(session.parent / FIXED_LATENTS, dataset) if model.encoder.encodes_once else None
-    return Run(session.parent, session.name, config, model, dataset, objective, part, known)
+    try:
+        parts = load_split(session.parent, dataset)
+    except UserError:
+        if images is None or has_own_images(source, config):
+            raise
+        parts = {"training": [], "validation": [], "test": list(range(len(dataset)))}
+    parts, notes = drop_missing_targets(dataset, objective, parts)
+    precomputed = None
+    if parts["training"] and model.encoder.encodes_once:
+        precomputed = load_latents(session.parent / FIXED_LATENTS, dataset)
+        model.precomputed = True
+    return Run(session.parent, session.name, config, model, dataset, objective, parts, precomputed, tuple(notes))
 
 
-def latents(run: Run) -> np.ndarray:
-    """Return the latent of every image, (N, D) float32, in the order of the dataset's ids."""
-    return (encode(run.model, run.dataset) if run.known is None else run.known).numpy()
+def has_own_images(source: TaskSource, config: dict) -> bool:
+    """Return whether a source names the images that a run was trained on."""
+    flags = config["flags"]
+    return source.dataset == flags["dataset"] and str(source.data_dir.resolve()) == flags["data_dir"]
 
 
-@torch.no_grad()
-def outputs(run: Run, indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what the model was given of images, and what it makes of them.
-
-    Returns:
-        (n, ...) images, noisy where the objective adds noise, or latents that were known; and (n, ...)
-        reconstructions, probabilities, vectors or numbers.
-    """
-    model = run.model if run.known is None else run.model.after_encoding()
-    images = Batches(run.dataset, indices, run.objective, torch.device("cpu"), latents=run.known)
-    given = [images.__getitems__(positions)[0] for positions in torch.arange(len(images)).split(BATCH)]
-    return torch.cat(given), run.objective.output(torch.cat([model(x) for x in given]))
-
-
-def save(run: Run, values: np.ndarray) -> Path:
-    """Write latents (N, D) with ids, parts and columns to latents/best.npz, or latents/EPOCHS.npz for a session."""
-    name = str(int(run.session) + 1) if run.session.isdigit() else run.session
-    path = run.folder / "latents" / f"{name}.npz"
-    save_latents(path, values, run.dataset, run.part)
-    return path
-
-
-def evenly(indices: np.ndarray, most: int) -> np.ndarray:
-    """Return at most so many of some indices, evenly spaced."""
-    return indices[np.linspace(0, len(indices) - 1, min(most, len(indices))).astype(int)]
-
-
-def embed(values: np.ndarray, training: np.ndarray, *, seed: int = 42) -> np.ndarray:
-    """Place every row on a plane by a UMAP that is fitted on training images alone.
-
-    Args:
-        values: (N, D) latents or pixels.
-        training: (N,) bool.
-
-    Returns:
-        (N, 2); the same for the same seed.
-
-    Raises:
-        UserError: with fewer than 4 training images.
-
-    Source: McInnes et al. 2018, arXiv:1802.03426.
-    """
-    if training.sum() < 4:
-        raise UserError(f"a map needs at least 4 training images, not {training.sum()}")
-    from umap import UMAP
-
-    mapper = UMAP(n_neighbors=min(15, training.sum() - 1), random_state=seed, n_jobs=1)
-    placed = np.empty((len(values), 2), np.float32)
-    placed[training] = mapper.fit_transform(values[training])
-    if not training.all():
-        placed[~training] = mapper.transform(values[~training])
-    return placed
+def _require_same_kind(dataset: StimulusSet, config: dict, session: Path) -> None:
+    expected = config["model"]["image_shape"]
+    require(
+        list(dataset.image_shape) == expected and dataset.classes == config["classes"],
+        f"these images have shape {dataset.image_shape} and classes {dataset.classes or 'none'}, but those of {session} "
+        f"have shape {tuple(expected)} and classes {config['classes'] or 'none'}",
+    )
+    neurons = config.get("neurons", [])
+    require(
+        list(dataset.neurons) == neurons,
+        f"these responses are of other neurons ({len(dataset.neurons)}) than those of {session} ({len(neurons)})",
+    )

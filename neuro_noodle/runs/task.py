@@ -1,74 +1,132 @@
-"""The task of a run: its images, its objective and its split."""
+"""The task of a run: its images, its objective, and which image is in which part."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import torch
 
 from neuro_noodle.choices import require
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet
-from neuro_noodle.data.columns import merge
-from neuro_noodle.data.splits import blocks
+from neuro_noodle.data.splits import Parts
 from neuro_noodle.data.store import Store
 from neuro_noodle.objectives.base import OBJECTIVES, Objective
 
 N_BLOCKS = 20
+FILL_GPU = 0.5  # the share of its free memory that images may take
 
 
-def open_store(flags: Mapping) -> Store:
-    """Return where the images of a run lie decoded: --cache_dir, or a hidden folder beside the runs."""
-    chosen = flags.get("cache_dir")
-    return Store(Path(chosen or Path(flags["save_dir"]) / ".cache"), always=bool(chosen))
+@dataclass(frozen=True)
+class TaskSource:
+    """Where the images of a task are, and what is to be predicted; the fields are named like the flags.
 
-
-def open_dataset(flags: Mapping, data_dir: Path | None = None) -> StimulusSet:
-    """Open the images of a run.
-
-    Args:
-        flags: the values of main's flags, as config.json has them too.
-        data_dir: where the images are now, if not where the flags say.
+    Attributes:
+        data_dir: the folder of the images.
+        dataset, objective: choices, `NAME KEY=VALUE ...`.
+        save_dir: decoded images are cached in save_dir/.cache if no cache_dir is given.
+        n_blocks: cut the frames into this many blocks; 0 for a split without blocks.
     """
-    source = Source(Path(data_dir or flags["data_dir"]), open_store(flags), flags["skip_unreadable"])
-    dataset = DATASETS.build(flags["dataset"], source)
-    if flags["split"] == "block":
-        recordings = dataset.columns[dataset.group] if dataset.group else None
-        merge(dataset.columns, {"block": blocks(dataset.ids, flags["n_blocks"] or N_BLOCKS, recordings)})
-        dataset.in_blocks = True
-    return dataset
+
+    data_dir: Path
+    dataset: str
+    objective: str
+    save_dir: Path
+    cache_dir: Path | None = None
+    skip_unreadable: bool = False
+    n_blocks: int = 0
+
+    @classmethod
+    def of(cls, flags: Mapping, data_dir: Path | None = None) -> "TaskSource":
+        """Return the source that flags name, on the command line or in config.json; data_dir replaces theirs."""
+        return cls(
+            data_dir=Path(data_dir or flags["data_dir"]),
+            dataset=flags["dataset"],
+            objective=flags["objective"],
+            save_dir=Path(flags["save_dir"]),
+            cache_dir=Path(flags["cache_dir"]) if flags.get("cache_dir") else None,
+            skip_unreadable=flags["skip_unreadable"],
+            n_blocks=(flags["n_blocks"] or N_BLOCKS) if flags["split"] == "block" else 0,
+        )
+
+    @property
+    def store(self) -> Store:
+        """Where decoded images are kept: cache_dir, or a hidden folder next to the runs."""
+        return Store(self.cache_dir or self.save_dir / ".cache", always=bool(self.cache_dir))
+
+    def open_images(self) -> StimulusSet:
+        """Open the images."""
+        images = Source(self.data_dir, self.store, self.skip_unreadable)
+        dataset = DATASETS.build(self.dataset, images)
+        if self.n_blocks:
+            dataset.add_blocks(self.n_blocks)
+        return dataset
+
+    def open(self) -> tuple[StimulusSet, Objective]:
+        """Open the images, and bind the objective to them."""
+        objective, dataset = OBJECTIVES.build(self.objective), self.open_images()
+        if objective.columns:
+            dataset.set_targets(objective.columns)
+        return dataset, objective.on(dataset)
 
 
-def open_task(flags: Mapping, data_dir: Path | None = None) -> tuple[StimulusSet, Objective]:
-    """Open the images of a run, and what is to be predicted of them; arguments as of `open_dataset`."""
-    objective = OBJECTIVES.build(flags["objective"])
-    dataset = open_dataset(flags, data_dir)
-    objective.check(dataset.provides, dataset.classes, dataset.neurons)
-    if objective.columns:
-        dataset.aim_at(objective.columns)
-        objective.check_values(dataset.values)
-    if "response" in objective.needs:
-        objective.check_values(dataset.responses)
-    return dataset, objective
+@dataclass(frozen=True)
+class Task:
+    """What a network is asked to do, and on which images.
+
+    Attributes:
+        dataset: all images.
+        objective: what is predicted, bound to the dataset.
+        parts: the indices of the images in training, validation and test; `left_out` for the others.
+        leaks: what the held-out images share with training, for result.json.
+        device: where the batches are made.
+    """
+
+    dataset: StimulusSet
+    objective: Objective
+    parts: Parts
+    leaks: dict
+    device: torch.device
+
+    @property
+    def part(self) -> np.ndarray:
+        """The name of the part that each image belongs to, (N,)."""
+        return part_of_each(self.parts, len(self.dataset))
 
 
-def leave_unknown_out(
-    dataset: StimulusSet, objective: Objective, parts: dict[str, list[int]]
-) -> tuple[dict[str, list[int]], list[str]]:
-    """Leave images out of every part of which the numbers are not known that are to be predicted.
+def part_of_each(parts: Mapping[str, list[int]], n_images: int) -> np.ndarray:
+    """Return the name of the part that each image belongs to, (N,)."""
+    part = np.empty(n_images, dtype="<U10")
+    for name, indices in parts.items():
+        part[indices] = name
+    return part
+
+
+def drop_missing_targets(dataset: StimulusSet, objective: Objective, parts: Parts) -> tuple[Parts, list[str]]:
+    """Drop images whose targets are missing from every part.
 
     Returns:
-        The parts, and what the user should know.
+        The parts, and notes for the user.
 
     Raises:
-        UserError: where a part would have no image left, or a column is empty in all of a part.
+        UserError: if a part would have no image left, or a target column is empty in all of a part.
     """
-    if dataset.values is None:
+    if dataset.targets is None:
         return parts, []
-    known = objective.known(dataset.values)  # (N,)
+    is_known = objective.has_target(dataset.targets)  # (N,)
     for part in ("training", "validation", "test"):
         indices = parts.get(part, [])
-        told = bool(known[indices].any()) and bool(dataset.values[indices].isfinite().any(0).all())
-        require(told or not indices, f"a column to be predicted is empty for all {len(indices)} {part} images")
-    unknown = set((~known).nonzero()[:, 0].tolist()) - set(parts.get("left_out", []))
-    if not unknown:
+        enough = bool(is_known[indices].any()) and bool(dataset.targets[indices].isfinite().any(0).all())
+        require(enough or not indices, f"a target column is empty for all {len(indices)} {part} images")
+    missing = set((~is_known).nonzero()[:, 0].tolist()) - set(parts.get("left_out", []))
+    if not missing:
         return parts, []
-    kept = {part: [index for index in indices if index not in unknown] for part, indices in parts.items()}
-    kept["left_out"] = sorted([*parts.get("left_out", []), *unknown])
-    return kept, [f"{len(unknown)} images are left out, of which the numbers to be predicted are not known"]
+    kept = {part: [index for index in indices if index not in missing] for part, indices in parts.items()}
+    kept["left_out"] = sorted([*parts.get("left_out", []), *missing])
+    return kept, [f"{len(missing)} images whose targets are missing are left out"]
+
+
+def keep_on_gpu(dataset: StimulusSet, device: torch.device) -> None:
+    """Move all images to a GPU if they fit."""
+    if device.type == "cuda" and dataset.images.nbytes < FILL_GPU * torch.cuda.mem_get_info(device)[0]:
+        dataset.keep_on(device)

@@ -1,52 +1,159 @@
-"""Trackers: where the record of a run goes while it trains. The only file that knows Comet.
+"""What a tracker is, and the table of trackers.
 
-Every tracker is a `Tracker`, which itself records nothing. To add one: a subclass in this file, started in main.
+To add one: a subclass of `Tracker` under @TRACKERS.add("name") in a file of this folder. `--track name` starts it.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from neuro_noodle.choices import Table
+
+TRACKERS = Table("tracker")
+ALWAYS = ("console", "records")
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """What trackers need to know of a run when it starts.
+
+    Attributes:
+        folder: of the run.
+        settings: settings.json, which holds the accounts of online services.
+        start_epoch, n_epochs: the first epoch to train, and the total.
+        n_steps: steps per epoch.
+        log_every: epochs between printed lines.
+    """
+
+    folder: Path
+    settings: Path
+    start_epoch: int
+    n_epochs: int
+    n_steps: int
+    log_every: int
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, 10th and 90th percentile over repetitions."""
+
+    median: float
+    p10: float
+    p90: float
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Spread":
+        """Return the spread of (R,) values."""
+        return cls(*(float(np.quantile(values, q)) for q in (0.5, 0.1, 0.9)))
+
 
 class Tracker:
-    """Records nothing; each method may be overridden."""
+    """Record nothing; subclasses override what they record. Values of a record are (R,), one per repetition.
+
+    Args:
+        run: the run to track.
+    """
+
+    def __init__(self, run: TrackedRun) -> None:
+        self.run = run
+
+    @classmethod
+    def require_ready(cls, settings: Path) -> None:
+        """Raise UserError if the tracker cannot start, before a run's folder is made."""
 
     def parameters(self, config: dict) -> None:
-        """Take the values that make the run."""
+        """Record the config of the run."""
 
-    def log(self, record: dict) -> None:
-        """Take one epoch's record."""
+    def progress(self, epochs: float) -> None:
+        """Record how many epochs have been trained, fractions included; called after each step."""
 
-    def image(self, name: str, pixels, epoch: int) -> None:
-        """Take a picture, (H, W) or (H, W, 3) uint8."""
+    def log(self, epoch: int, metrics: dict[str, np.ndarray]) -> None:
+        """Record the metrics of an epoch, (R,) each."""
 
-    def confusion(self, counts: list[list[int]], classes: list[str], epoch: int) -> None:
-        """Take a confusion matrix: row the true class, column the predicted one."""
+    def image(self, name: str, pixels: np.ndarray, epoch: int) -> None:
+        """Record a picture, (H, W) or (H, W, 3) uint8."""
+
+    def confusion(self, counts: np.ndarray, classes: list[str], epoch: int) -> None:
+        """Record a confusion matrix (K, K): row the true class, column the predicted class."""
 
     def asset(self, path: Path) -> None:
-        """Take a file."""
+        """Record a file."""
 
     def close(self) -> None:
         """Finish; called once, also after an error."""
 
 
-def spread(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return median, 10th and 90th percentile."""
-    return tuple(float(np.quantile(values, share)) for share in (0.5, 0.1, 0.9))
+def as_json(metrics: dict[str, np.ndarray]) -> dict:
+    """Return the metrics of an epoch as JSON can hold them.
+
+    For one network each is a number. For several repetitions each is the median, NAME_p10 and NAME_p90 are the 10th and
+    90th percentile, and `repetitions` holds every value.
+    """
+    if all(len(values) == 1 for values in metrics.values()):
+        return {name: float(values[0]) for name, values in metrics.items()}
+    spreads = {name: Spread.of(values) for name, values in metrics.items()}
+    values = {name: spread.median for name, spread in spreads.items()}
+    for name, spread in spreads.items():
+        values |= {f"{name}_p10": spread.p10, f"{name}_p90": spread.p90}
+    return values | {"repetitions": {name: each.tolist() for name, each in metrics.items()}}
 
 
-def told(value: float | Sequence[float]) -> str:
-    """Return a number as text; of repetitions the median, from the 10th to the 90th percentile."""
-    if not isinstance(value, list):
-        return f"{value:.5g}"
-    median, low, high = spread(value)
-    return f"{median:.5g} ({low:.4g} to {high:.4g})"
+def require_ready(names: Sequence[str], settings: Path) -> None:
+    """Raise UserError if one of the chosen trackers cannot start."""
+    for name in names:
+        TRACKERS[TRACKERS.parse(name).name].require_ready(settings)
 
 
-def summarised(record: dict) -> dict:
-    """Return a record of repetitions with the median, 10th and 90th percentile of each value, and all of them."""
-    of_all = {key: values for key, values in record.items() if isinstance(values, list)}
-    for key, values in of_all.items():
-        record = record | dict(zip((key, f"{key}_p10", f"{key}_p90"), spread(values), strict=True))
-    return record | ({"repetitions": of_all} if of_all else {})
+class Trackers(Tracker):
+    """Several trackers as one, always with the console and metrics.jsonl; closed at the end of a `with` block.
+
+    Args:
+        names: choices of the table, `NAME KEY=VALUE ...`.
+        run: the run to track.
+    """
+
+    def __init__(self, names: Sequence[str], run: TrackedRun) -> None:
+        super().__init__(run)
+        self.each: list[Tracker] = []
+        try:
+            for name in dict.fromkeys((*ALWAYS, *names)):
+                self.each.append(TRACKERS.build(name, run))
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Trackers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def parameters(self, config: dict) -> None:
+        for tracker in self.each:
+            tracker.parameters(config)
+
+    def progress(self, epochs: float) -> None:
+        for tracker in self.each:
+            tracker.progress(epochs)
+
+    def log(self, epoch: int, metrics: dict[str, np.ndarray]) -> None:
+        for tracker in self.each:
+            tracker.log(epoch, metrics)
+
+    def image(self, name: str, pixels: np.ndarray, epoch: int) -> None:
+        for tracker in self.each:
+            tracker.image(name, pixels, epoch)
+
+    def confusion(self, counts: np.ndarray, classes: list[str], epoch: int) -> None:
+        for tracker in self.each:
+            tracker.confusion(counts, classes, epoch)
+
+    def asset(self, path: Path) -> None:
+        for tracker in self.each:
+            tracker.asset(path)
+
+    def close(self) -> None:
+        for tracker in self.each:
+            tracker.close()

@@ -5,20 +5,19 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from neuro_noodle.choices import UserError
-from neuro_noodle.tracking.base import Tracker, summarised
+from neuro_noodle.tracking.base import TRACKERS, TrackedRun, Tracker, as_json
 
 
+@TRACKERS.add("comet")
 class Comet(Tracker):
-    """An experiment at comet.com, or an archive to upload later where the network or the key fails.
+    """Log to comet.com, or to an archive for later upload if the network or the key fails."""
 
-    Args:
-        run: the folder of the run; archives go to run/comet.
-        name: of the experiment.
-        account: username, apikey and project.
-    """
-
-    def __init__(self, run: Path, name: str, account: dict[str, str]) -> None:
+    def __init__(self, run: TrackedRun) -> None:
+        super().__init__(run)
+        account = read_account(run.settings)
         for variable, value in {
             "COMET_HTTP_SESSION_RETRY_TOTAL": "0",  # or a missing network costs half a minute
             "COMET_GET_OR_ADD_EXPERIMENT_RETRY_TOTAL": "0",
@@ -29,11 +28,11 @@ class Comet(Tracker):
             os.environ.setdefault(variable, value)
         import comet_ml
 
-        archive = run / "comet"
+        archive = run.folder / "comet"
         archive.mkdir(exist_ok=True)
         config = comet_ml.ExperimentConfig(
             offline_directory=str(archive),
-            name=name,
+            name=run.folder.name,
             log_code=False,
             log_env_details=False,
             log_git_metadata=False,
@@ -55,24 +54,29 @@ class Comet(Tracker):
         if not self.experiment.alive:
             self.experiment = comet_ml.start(online=False, **start)
             print(
-                f"comet: not reachable, or the key is not valid; recording to an archive in {archive}\n"
-                f"       send it later by: comet upload {archive}/*.zip",
+                f"comet: not reachable, or the key is not valid; logging to an archive in {archive}\n"
+                f"       upload it later with: comet upload {archive}/*.zip",
                 file=sys.stderr,
             )
         key_file.write_text(self.experiment.get_key())
 
+    @classmethod
+    def require_ready(cls, settings: Path) -> None:
+        """Raise UserError if there is no key."""
+        read_account(settings)
+
     def parameters(self, config: dict) -> None:
         self.experiment.log_parameters(config)
 
-    def log(self, record: dict) -> None:
-        values = {key: value for key, value in summarised(record).items() if key not in ("epoch", "repetitions")}
-        self.experiment.log_metrics(values, step=record["epoch"], epoch=record["epoch"])
+    def log(self, epoch: int, metrics: dict[str, np.ndarray]) -> None:
+        values = {name: value for name, value in as_json(metrics).items() if name != "repetitions"}
+        self.experiment.log_metrics(values, step=epoch, epoch=epoch)
 
-    def image(self, name: str, pixels, epoch: int) -> None:
+    def image(self, name: str, pixels: np.ndarray, epoch: int) -> None:
         self.experiment.log_image(pixels, name=name, step=epoch)
 
-    def confusion(self, counts: list[list[int]], classes: list[str], epoch: int) -> None:
-        self.experiment.log_confusion_matrix(matrix=counts, labels=classes, step=epoch)
+    def confusion(self, counts: np.ndarray, classes: list[str], epoch: int) -> None:
+        self.experiment.log_confusion_matrix(matrix=counts.tolist(), labels=classes, step=epoch)
 
     def asset(self, path: Path) -> None:
         self.experiment.log_asset(str(path), file_name=f"{path.parent.name}/{path.name}", copy_to_tmp=False)
@@ -81,22 +85,22 @@ class Comet(Tracker):
         self.experiment.end()
 
 
-def comet_account(settings: Path) -> dict[str, str]:
-    """Read the account from settings.json; an empty key there leaves it to the environment.
+def read_account(settings: Path) -> dict[str, str]:
+    """Return the account in settings.json; if its key is empty, the key is read from the environment.
 
     Raises:
-        UserError: where there is no key, or the file is no JSON.
+        UserError: if there is no key, or the file is not valid JSON.
     """
     try:
         account = json.loads(settings.read_text()) if settings.exists() else {}
     except json.JSONDecodeError as error:
         raise UserError(f"{settings} is not valid JSON (line {error.lineno}, column {error.colno})") from None
     if not isinstance(account, dict):
-        raise UserError(f'{settings} holds no fields; it should look like {{"username": "", "apikey": ""}}')
+        raise UserError(f'{settings} should look like {{"username": "", "apikey": ""}}')
     key = account.get("apikey") or os.environ.get("COMET_API_KEY")
     if not key:
         raise UserError(
-            f"--comet needs a key: fill in 'apikey' in {settings.name}, or set the environment variable COMET_API_KEY; "
-            "without --comet everything is recorded in the run's own folder"
+            f"--comet needs a key: fill in 'apikey' in {settings.name} or set the environment variable COMET_API_KEY; "
+            "without --comet everything is recorded in the folder of the run"
         )
     return account | {"apikey": key}

@@ -3,22 +3,23 @@
 import json
 from pathlib import Path
 
-from neuro_noodle.tracking.base import Tracker, summarised
+import numpy as np
+
+from neuro_noodle.tracking.base import TRACKERS, TrackedRun, Tracker, as_json
+
+FILE = "metrics.jsonl"
 
 
-class JsonLines(Tracker):
-    """A line per epoch in metrics.jsonl; a resumed run goes on after the epochs it keeps."""
+@TRACKERS.add("records")
+class Records(Tracker):
+    """Append a line per epoch to metrics.jsonl."""
 
-    def __init__(self, run: Path, start_epoch: int) -> None:
-        kept = [record for record in read_records(run) if record["epoch"] < start_epoch]
-        path = run / "metrics.jsonl"
-        scratch = path.with_name(".metrics.jsonl.part")
-        scratch.write_text("".join(json.dumps(record) + "\n" for record in kept))
-        scratch.replace(path)
-        self.file = path.open("a")
+    def __init__(self, run: TrackedRun) -> None:
+        super().__init__(run)
+        self.file = (run.folder / FILE).open("a")
 
-    def log(self, record: dict) -> None:
-        self.file.write(json.dumps(summarised(record)) + "\n")
+    def log(self, epoch: int, metrics: dict[str, np.ndarray]) -> None:
+        self.file.write(json.dumps({"epoch": epoch} | as_json(metrics)) + "\n")
         self.file.flush()
 
     def close(self) -> None:
@@ -26,8 +27,8 @@ class JsonLines(Tracker):
 
 
 def read_records(run: Path) -> list[dict]:
-    """Return the records of a run's metrics.jsonl; a last line cut off by a kill is passed over."""
-    path = run / "metrics.jsonl"
+    """Return the records of a run's metrics.jsonl; a last line cut off by a kill is skipped."""
+    path = run / FILE
     records = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:

@@ -1,0 +1,94 @@
+"""Testing a trained run, on its own test part or on other images. Nothing is trained, and the run stays unchanged."""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from neuro_noodle.choices import UserError, require
+from neuro_noodle.data.base import DATASETS
+from neuro_noodle.data.leaks import MIN_SHARE, near_duplicates
+from neuro_noodle.objectives.base import Predictor
+from neuro_noodle.runs.files import short_path
+from neuro_noodle.runs.loaders import make_loaders, training_sample
+from neuro_noodle.runs.result import format_part, judge_part, write_result
+from neuro_noodle.runs.run import Run, has_own_images
+from neuro_noodle.runs.sessions import load_split
+from neuro_noodle.runs.task import Task, TaskSource
+
+
+def test_run(run: Run, source: TaskSource, device: torch.device, batch_size: int) -> Path:
+    """Judge a run on the test part of its images; write and print the result.
+
+    Args:
+        run: opened with the images of source.
+        source: where the images come from.
+        device: where the model runs.
+        batch_size: images per batch, at most.
+
+    Returns:
+        The folder with result.json and test.csv: run/test, or run/test-NAME for other images.
+    """
+    require(
+        bool(run.parts["test"]),
+        f"{run.folder} has no test part; train with --test_fraction or --fold, or test other images with --data_dir and "
+        "--dataset",
+    )
+    print("".join(f"note: {note}\n" for note in run.notes), file=sys.stderr, end="")
+    baselines, leaks = fit_baselines(run)
+    task, latents = run.task(device), None if run.precomputed is None else run.precomputed.to(device)
+    loader = make_loaders(task, batch_size=batch_size, latents=latents)["test"]
+    judged = judge_part(run.model.to(device).eval(), task, "test", loader, baselines)
+    run.model.cpu()
+    folder = run.folder / ("test" if has_own_images(source, run.config) else f"test-{name_of(source)}")
+    folder.mkdir(exist_ok=True)
+    record = {"metric": run.objective.metric, "direction": run.objective.direction, "test": judged.record}
+    record |= {"session": run.session, "leaks": leaks}
+    record |= {"data_dir": str(source.data_dir.resolve()), "dataset": source.dataset}
+    write_result(folder, record, {"test": judged}, task)
+    print(format_part("test", run.objective.metric, judged.record))
+    n_repetitions = run.config["flags"].get("repetitions", 1)
+    if n_repetitions > 1:
+        print(f"this is the best of {n_repetitions} repetitions on validation; result.json of the run has all of them")
+    print(f"written to {short_path(folder)}")
+    return folder
+
+
+def fit_baselines(run: Run) -> tuple[dict[str, Predictor], dict | None]:
+    """Fit the baselines to the images a run was trained on, and look for these among the tested images.
+
+    Returns:
+        Baselines by name, none (with a note) if the training images are gone; and for result.json how many of other
+        images have the name of a training image, and how many are near-duplicates of one.
+    """
+    try:
+        dataset, objective = TaskSource.of(run.config["flags"]).open()
+        parts = load_split(run.folder, dataset)
+    except UserError as error:
+        print(f"note: no baselines, since the training images cannot be opened: {error}", file=sys.stderr)
+        return {}, None
+    task = Task(dataset, run.objective, parts, {}, torch.device("cpu"))
+    leaks = None if run.parts["training"] else _compare(run, task)
+    sample: tuple[Tensor, Tensor] = training_sample(task)
+    return run.objective.baselines(*sample, run.model.encoder.latent_dim), leaks
+
+
+def _compare(run: Run, trained: Task) -> dict:
+    """Count tested images that have the name of a training image, or are near-duplicates of one."""
+    training, tested = trained.parts["training"], run.parts["test"]
+    n_named = len({trained.dataset.ids[i] for i in training} & {run.dataset.ids[i] for i in tested})
+    found = near_duplicates(trained.dataset, training, tested, run.dataset)
+    if n_named or found.n > MIN_SHARE * found.n_checked:
+        print(
+            f"note: {n_named} of {len(tested)} images have the name of a training image, and {found.n} of "
+            f"{found.n_checked} are near-duplicates of one; if they show the same, this result measures memory",
+            file=sys.stderr,
+        )
+    return {"called_alike": n_named, "near_duplicates": {"n": found.n, "checked": found.n_checked}}
+
+
+def name_of(source: TaskSource) -> str:
+    """Return a name for other images: that of their file, else of their folder."""
+    file = DATASETS.parse(source.dataset).options.get("file")
+    return Path(str(file or source.data_dir.resolve())).stem
