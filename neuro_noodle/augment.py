@@ -25,16 +25,16 @@ class Augmentation:
 
     moves = False
 
-    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor | None:
+    def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor | None:
         """Return (n, 3, 3) from output to input coordinates, in which the image spans -1 to 1."""
         return None
 
-    def pixels(self, images: Tensor, draw: Generator) -> Tensor:
+    def pixels(self, images: Tensor, generator: Generator) -> Tensor:
         """Return images (B, C, H, W) in [0, 1] with other pixel values."""
         return images
 
 
-def augment(images: Tensor, augmentations: Sequence[Augmentation], draw: Generator) -> tuple[Tensor, Tensor | None]:
+def augment(images: Tensor, augmentations: Sequence[Augmentation], generator: Generator) -> tuple[Tensor, Tensor | None]:
     """Apply all augmentations.
 
     Args:
@@ -47,14 +47,14 @@ def augment(images: Tensor, augmentations: Sequence[Augmentation], draw: Generat
     """
     matrix = None
     for augmentation in augmentations:
-        one = augmentation.matrices(len(images), tuple(images.shape[2:]), draw)
+        one = augmentation.matrices(len(images), tuple(images.shape[2:]), generator)
         if one is not None:
             matrix = one if matrix is None else matrix @ one
     if matrix is not None:
         grid = F.affine_grid(matrix[:, :2].to(images), list(images.shape), align_corners=False)  # (B, H, W, 2)
         images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     for augmentation in augmentations:
-        images = augmentation.pixels(images, draw)
+        images = augmentation.pixels(images, generator)
     return images, None if matrix is None else _of_vectors(matrix, images)
 
 
@@ -84,10 +84,10 @@ class Crop(Augmentation):
         self.area = area
         self.ratio = ratio
 
-    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
-        return affine(*self.boxes(n, shape, draw))
+    def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor:
+        return affine(*self.boxes(n, shape, generator))
 
-    def boxes(self, n: int, shape: tuple[int, int], draw: Generator) -> tuple[Tensor, Tensor]:
+    def boxes(self, n: int, shape: tuple[int, int], generator: Generator) -> tuple[Tensor, Tensor]:
         """Draw n boxes: ten tries each, then the largest of an allowed ratio in the centre.
 
         Returns:
@@ -95,14 +95,14 @@ class Crop(Augmentation):
         """
         height, width = shape
         low, high = self.area
-        area = (low + (high - low) * torch.rand(n, 10, generator=draw)) * height * width  # (n, 10) px
+        area = (low + (high - low) * torch.rand(n, 10, generator=generator)) * height * width  # (n, 10) px
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
-        stretch = torch.exp(low + (high - low) * torch.rand(n, 10, generator=draw))
+        stretch = torch.exp(low + (high - low) * torch.rand(n, 10, generator=generator))
         boxes = torch.stack([(area * stretch).sqrt() / width, (area / stretch).sqrt() / height], 2)  # (n, 10, 2)
         boxes = torch.cat([boxes, self._whole(shape).expand(n, 1, 2)], 1)  # (n, 11, 2)
         first = (boxes <= 1).all(2).int().argmax(1)
         size = boxes[torch.arange(n), first]
-        centre = (2 * torch.rand(n, 2, generator=draw) - 1) * (1 - size)
+        centre = (2 * torch.rand(n, 2, generator=generator) - 1) * (1 - size)
         return size, torch.where((first < 10)[:, None], centre, 0)
 
     def _whole(self, shape: tuple[int, int]) -> Tensor:
@@ -126,8 +126,8 @@ class Flip(Augmentation):
         require(0 <= p <= 1, f"flip: p={p} must be from 0 to 1")
         self.p = p
 
-    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
-        width = torch.where(torch.rand(n, generator=draw) < self.p, -1.0, 1.0)
+    def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor:
+        width = torch.where(torch.rand(n, generator=generator) < self.p, -1.0, 1.0)
         return affine(torch.stack([width, torch.ones(n)], 1), torch.zeros(n, 2))
 
 
@@ -145,10 +145,10 @@ class Shift(Augmentation):
         require(0 <= px < math.inf, f"shift: px={px} must be 0 or more")
         self.px = px
 
-    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
+    def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor:
         height, width = shape
         reach = torch.tensor([2 * self.px / width, 2 * self.px / height])
-        return affine(torch.ones(n, 2), (2 * torch.rand(n, 2, generator=draw) - 1) * reach)
+        return affine(torch.ones(n, 2), (2 * torch.rand(n, 2, generator=generator) - 1) * reach)
 
 
 @AUGMENTATIONS.add("rotate")
@@ -165,9 +165,9 @@ class Rotate(Augmentation):
         require(0 <= deg <= 180, f"rotate: deg={deg} must be from 0 to 180")
         self.deg = deg
 
-    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
+    def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor:
         height, width = shape
-        angle = (2 * torch.rand(n, generator=draw) - 1) * math.radians(self.deg)
+        angle = (2 * torch.rand(n, generator=generator) - 1) * math.radians(self.deg)
         matrix = affine(angle.cos()[:, None].expand(n, 2), torch.zeros(n, 2))
         matrix[:, 0, 1] = -angle.sin() * height / width  # a turn in px, though both axes span -1 to 1
         matrix[:, 1, 0] = angle.sin() * width / height
@@ -188,8 +188,8 @@ class Zoom(Augmentation):
         require(0 <= by < 1, f"zoom: by={by} must be from 0 to below 1")
         self.by = by
 
-    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
-        scale = 1 + (2 * torch.rand(n, 1, generator=draw) - 1) * self.by
+    def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor:
+        scale = 1 + (2 * torch.rand(n, 1, generator=generator) - 1) * self.by
         return affine(scale.expand(n, 2), torch.zeros(n, 2))
 
 
@@ -208,8 +208,8 @@ class Brightness(Augmentation):
         self.add = add
         self.contrast = contrast
 
-    def pixels(self, images: Tensor, draw: Generator) -> Tensor:
-        add, gain = ((2 * torch.rand(2, len(images), 1, 1, 1, generator=draw) - 1).to(images)).unbind()
+    def pixels(self, images: Tensor, generator: Generator) -> Tensor:
+        add, gain = ((2 * torch.rand(2, len(images), 1, 1, 1, generator=generator) - 1).to(images)).unbind()
         mean = images.mean((1, 2, 3), keepdim=True)
         return (mean + (1 + gain * self.contrast) * (images - mean) + add * self.add).clamp(0, 1)
 
@@ -226,8 +226,8 @@ class Noise(Augmentation):
         require(0 <= sd < math.inf, f"noise: sd={sd} must be 0 or more")
         self.sd = sd
 
-    def pixels(self, images: Tensor, draw: Generator) -> Tensor:
-        noise = torch.randn(images.shape, generator=beside(images, draw), device=images.device, dtype=images.dtype)
+    def pixels(self, images: Tensor, generator: Generator) -> Tensor:
+        noise = torch.randn(images.shape, generator=device_generator(images, generator), device=images.device, dtype=images.dtype)
         return (images + self.sd * noise).clamp(0, 1)
 
 
@@ -243,15 +243,15 @@ class SaltPepper(Augmentation):
         require(0 <= share <= 1, f"salt_pepper: share={share} must be from 0 to 1")
         self.share = share
 
-    def pixels(self, images: Tensor, draw: Generator) -> Tensor:
-        chance = torch.rand((len(images), 1, *images.shape[2:]), generator=beside(images, draw), device=images.device)
+    def pixels(self, images: Tensor, generator: Generator) -> Tensor:
+        chance = torch.rand((len(images), 1, *images.shape[2:]), generator=device_generator(images, generator), device=images.device)
         images = torch.where(chance < self.share / 2, 0.0, images)
         return torch.where(chance >= 1 - self.share / 2, 1.0, images)
 
 
-def beside(images: Tensor, draw: Generator) -> Generator:
+def device_generator(images: Tensor, generator: Generator) -> Generator:
     """Return a generator on the device of the images, which goes on from a draw."""
-    seed = int(torch.randint(2**62, (), generator=draw))
+    seed = int(torch.randint(2**62, (), generator=generator))
     return Generator(images.device).manual_seed(seed)
 
 

@@ -50,11 +50,11 @@ class StimulusSet:
         ids: N names, unique; each names its image in every output.
         columns: metadata by name, N texts or numbers each; `part`, where there is one, is for --split given.
         label, group: the columns that hold the class and the person (animal, recording) or None.
-        in_blocks: whether frames were cut into blocks, the column `block`.
+        has_blocks: whether frames were cut into blocks, the column `block`.
         responses: (N, n_neurons) float32, NaN where a neuron was not recorded, or None.
         neurons: the name of each column of responses, region/number.
         repeated: (n,) indices of images that were shown repeatedly.
-        values: (N, K) float32, the columns that are to be predicted, or None; see `aim_at`.
+        targets: (N, K) float32, the columns that are to be predicted, or None; see `set_targets`.
         digest: of the pixels, where ids are mere numbers and so tell nothing of the images; else None.
         skipped: files left out because they could not be read.
         notes: what the user should know.
@@ -81,12 +81,12 @@ class StimulusSet:
         self.columns = columns
         self.label = label
         self.group = group
-        self.in_blocks = False
+        self.has_blocks = False
         self.digest: str | None = None
         self.responses = responses
         self.neurons = list(neurons)
         self.repeated = torch.zeros(0, dtype=torch.int64)
-        self.values: Tensor | None = None
+        self.targets: Tensor | None = None
         self.skipped = list(skipped)
         self.notes = list(notes)
         for option, column in (("label", label), ("group", group)):
@@ -111,9 +111,9 @@ class StimulusSet:
         return ["image", *self._targets()]
 
     @property
-    def unit(self) -> str | None:
+    def split_unit(self) -> str | None:
         """The column of what a split deals out whole, and an interval counts: the block, else the group."""
-        return "block" if self.in_blocks else self.group
+        return "block" if self.has_blocks else self.group
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -129,7 +129,7 @@ class StimulusSet:
         """Return the samples at (B,) indices as a batch on a device.
 
         Returns:
-            image (B, C, H, W) float32, 1 for white; label (B,) int64, response (B, n_neurons) and values (B, K) where
+            image (B, C, H, W) float32, 1 for white; label (B,) int64, response (B, n_neurons) and targets (B, K) where
             there are any.
         """
         device = torch.device(device)
@@ -141,8 +141,8 @@ class StimulusSet:
         """Return (T, n, n_neurons) responses to each presentation of images; None where one was not repeated."""
         return None
 
-    def aim_at(self, names: Sequence[str]) -> None:
-        """Give every sample `values` (B, K), the numbers of these columns; NaN where one is empty.
+    def set_targets(self, names: Sequence[str]) -> None:
+        """Give every sample `targets` (B, K), the numbers of these columns; NaN where one is empty.
 
         Raises:
             UserError: for a column that does not exist, or holds something else than numbers.
@@ -153,7 +153,7 @@ class StimulusSet:
             f"there is no column {' or '.join(missing)} to be predicted; there are {', '.join(self.columns) or 'none'}",
         )
         numbers = np.stack([as_numbers(self.columns[name], name) for name in names], 1)  # (N, K)
-        self.values = torch.from_numpy(np.where(np.isfinite(numbers), numbers, np.nan).astype(np.float32))
+        self.targets = torch.from_numpy(np.where(np.isfinite(numbers), numbers, np.nan).astype(np.float32))
 
     def keep_on(self, device: torch.device) -> None:
         """Move all images, and what is to be predicted of them, to a device."""
@@ -162,14 +162,14 @@ class StimulusSet:
         self.images, self._mapped = self.images.to(device), None
         self.labels = None if self.labels is None else self.labels.to(device)
         self.responses = None if self.responses is None else self.responses.to(device)
-        self.values = None if self.values is None else self.values.to(device)
+        self.targets = None if self.targets is None else self.targets.to(device)
 
     def read_ahead(self, indices: Tensor) -> None:
         """Have the images at these indices of a mapped set fetched from the disk meanwhile."""
         self._mapped.read_ahead(indices.tolist())
 
     def _targets(self) -> dict[str, Tensor]:
-        targets = {"label": self.labels, "response": self.responses, "values": self.values}
+        targets = {"label": self.labels, "response": self.responses, "targets": self.targets}
         return {name: values for name, values in targets.items() if values is not None}
 
 

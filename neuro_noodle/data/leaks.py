@@ -59,7 +59,7 @@ def leaks(dataset: StimulusSet, parts: Parts) -> tuple[dict, list[str]]:
             n_found, n_checked = near_duplicates(dataset, parts["training"], parts[part])
             duplicates[part] = {"n": n_found, "checked": n_checked}
             if n_found > WORTH_SAYING * n_checked:
-                if dataset.in_blocks:
+                if dataset.has_blocks:
                     remedy = "--gap leaves out the frames beside a block, though not those of a place returned to"
                 else:
                     remedy = "--split group or block keeps together what belongs together"

@@ -51,7 +51,7 @@ def split(
     require(gap == 0 or how == "block", f"--gap leaves out frames beside held-out blocks; --split {how} makes none")
     if how == "given":
         return _given(dataset, val_fraction, seed)
-    if how == "group" and dataset.unit is None:
+    if how == "group" and dataset.split_unit is None:
         raise UserError(
             "--split group needs to know which images belong together: name a column by --dataset NAME group=COLUMN; "
             f"there are {', '.join(dataset.columns) or 'none'}"
@@ -59,8 +59,8 @@ def split(
     if how == "random":
         names, codes, what = dataset.ids, np.arange(len(dataset)), f"{len(dataset)} images"
     else:
-        names, codes = np.unique(as_texts(dataset.columns[dataset.unit]), return_inverse=True)
-        what = f"{len(names)} different {dataset.unit}"
+        names, codes = np.unique(as_texts(dataset.columns[dataset.split_unit]), return_inverse=True)
+        what = f"{len(names)} different {dataset.split_unit}"
     order = _balanced_order(codes, dataset.labels, seed)
     if fold:
         slices = np.array_split(order, fold[1])
