@@ -52,10 +52,7 @@ def split(
     _refuse_contradictions(how, test_fraction, fold, gap)
     if how == "given":
         return _given_parts(dataset, val_fraction, seed)
-    if how == "random":
-        unit_index, units = np.arange(len(dataset)), f"{len(dataset)} images"
-    else:
-        unit_index, units = _unit_index(dataset, how)
+    unit_index, units = _unit_index(dataset, how)
     labels = None if dataset.labels is None else dataset.labels.numpy()
     sizes = {"val_fraction": val_fraction, "test_fraction": test_fraction, "fold": fold}
     parts = split_units(unit_index, labels, units, **sizes, seed=seed)
@@ -116,7 +113,9 @@ def _refuse_contradictions(how: str, test_fraction: float, fold: tuple[int, int]
 
 
 def _unit_index(dataset: StimulusSet, how: str) -> tuple[np.ndarray, str]:
-    """Return the (N,) group or block of each image as a number, and how many there are, in words."""
+    """Return the (N,) index of the image, group or block that each image belongs to, and their number in words."""
+    if how == "random":
+        return np.arange(len(dataset)), f"{len(dataset)} images"
     if how == "group" and dataset.split_unit is None:
         raise UserError(
             "--split group needs to know which images belong together: name a column by --dataset NAME group=COLUMN; "
