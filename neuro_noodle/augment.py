@@ -1,7 +1,7 @@
-"""Augmentations: how a training image is changed, each image by a draw of its own, a whole batch at once.
+"""Augmentations: random changes of training images, different for each image, computed for a whole batch at once.
 
-A geometric augmentation returns one matrix per image; all of them are multiplied, so that the batch is resampled
-once. To add one: a class under @AUGMENTATIONS.add("name") in this file. Nothing else changes.
+A geometric augmentation returns one matrix per image. The matrices of all augmentations are multiplied, so the batch is
+resampled only once. To add one: a class under @AUGMENTATIONS.add("name") in this file.
 """
 
 import math
@@ -17,92 +17,100 @@ AUGMENTATIONS = Table("augmentation")
 
 
 class Augmentation:
-    """Changes nothing; an entry of the table overrides one of the two.
+    """Base class, which changes nothing; subclasses override `matrices` or `pixels`.
 
     Attributes:
-        moves: whether it changes the places of things.
+        moves: whether it moves things within the image.
     """
 
     moves = False
 
-    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor | None:
+    def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor | None:
         """Return (n, 3, 3) from output to input coordinates, in which the image spans -1 to 1."""
         return None
 
-    def pixels(self, images: Tensor, draw: Generator) -> Tensor:
+    def pixels(self, images: Tensor, generator: Generator) -> Tensor:
         """Return images (B, C, H, W) in [0, 1] with other pixel values."""
         return images
 
 
-def augment(images: Tensor, augmentations: Sequence[Augmentation], draw: Generator) -> tuple[Tensor, Tensor | None]:
-    """Apply all augmentations.
+def augment(
+    images: Tensor, augmentations: Sequence[Augmentation], generator: Generator
+) -> tuple[Tensor, Tensor | None]:
+    """Apply all augmentations: first the geometric ones in the given order, then those of pixel values.
 
     Args:
         images: (B, C, H, W) in [0, 1].
-        draw: the source of every random number, on the CPU whatever the device of the images; what is drawn for each
-            pixel is drawn on their device, from a seed that this gives.
+        augmentations: changes to apply.
+        generator: the source of all random numbers, on the CPU. Numbers for each pixel are drawn on the device of the
+            images, by a generator that is seeded from this one.
 
     Returns:
-        The changed images; and (B, 2, 2) what each does to a vector x, y in px, or None where nothing moves.
+        The changed images (B, C, H, W); and the matrices (B, 2, 2) that transform a vector x, y in px in the same way,
+        or None if no augmentation moves anything.
     """
     matrix = None
     for augmentation in augmentations:
-        one = augmentation.matrices(len(images), tuple(images.shape[2:]), draw)
+        one = augmentation.matrices(len(images), tuple(images.shape[2:]), generator)
         if one is not None:
             matrix = one if matrix is None else matrix @ one
     if matrix is not None:
         grid = F.affine_grid(matrix[:, :2].to(images), list(images.shape), align_corners=False)  # (B, H, W, 2)
         images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     for augmentation in augmentations:
-        images = augmentation.pixels(images, draw)
-    return images, None if matrix is None else _of_vectors(matrix, images)
+        images = augmentation.pixels(images, generator)
+    return images, None if matrix is None else _vector_transform(matrix, images)
 
 
-def _of_vectors(matrix: Tensor, images: Tensor) -> Tensor:
-    """Return (B, 2, 2) from vectors in px of the input to those of the output, of (B, 3, 3) from output to input."""
+def _vector_transform(matrix: Tensor, images: Tensor) -> Tensor:
+    """Return (B, 2, 2) from input to output vectors in px, given (B, 3, 3) from output to input coordinates."""
     height, width = images.shape[2:]
-    px = torch.tensor([width / 2, height / 2])  # of a unit of the coordinates that span -1 to 1
+    px = torch.tensor([width / 2, height / 2])  # per unit of the coordinates, which span -1 to 1
     return torch.linalg.inv(px[:, None] * matrix[:, :2, :2] / px).to(images)
 
 
 @AUGMENTATIONS.add("crop")
 class Crop(Augmentation):
-    """Cut out a random box and bring it to the size of the image.
+    """Cut out a random box and resize it to the size of the image.
 
     Args:
-        area: least and greatest area of the box, as a share of the image.
-        ratio: least and greatest width of the box over its height, in px.
+        area: smallest and largest area of the box, as a share of the image.
+        ratio: smallest and largest ratio of the box's width to its height, both in px.
 
-    Source: the sampling of Szegedy et al. 2015, doi:10.1109/CVPR.2015.7298594, as torchvision's RandomResizedCrop.
+    Source: Szegedy et al. 2015, doi:10.1109/CVPR.2015.7298594; sampled as in torchvision's RandomResizedCrop.
     """
 
     moves = True
 
     def __init__(self, *, area: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)) -> None:
-        require(0 < area[0] <= area[1] <= 1, f"crop: area={area[0]},{area[1]} must rise within 0 (not itself) to 1")
-        require(0 < ratio[0] <= ratio[1] < math.inf, f"crop: ratio={ratio[0]},{ratio[1]} must rise from above 0")
+        first = "the smaller one first"
+        require(
+            0 < area[0] <= area[1] <= 1,
+            f"crop: area={area[0]},{area[1]} must be two numbers above 0 and at most 1, {first}",
+        )
+        require(0 < ratio[0] <= ratio[1] < math.inf, f"crop: ratio={ratio[0]},{ratio[1]} must be above 0, {first}")
         self.area = area
         self.ratio = ratio
 
-    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
-        return affine(*self.boxes(n, shape, draw))
+    def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor:
+        return affine(*self.boxes(n, shape, generator))
 
-    def boxes(self, n: int, shape: tuple[int, int], draw: Generator) -> tuple[Tensor, Tensor]:
-        """Draw n boxes: ten tries each, then the largest of an allowed ratio in the centre.
+    def boxes(self, n: int, shape: tuple[int, int], generator: Generator) -> tuple[Tensor, Tensor]:
+        """Return n random boxes; after ten that do not fit, the largest box of an allowed ratio, centred.
 
         Returns:
-            (n, 2) width and height as a share of the image's, and (n, 2) x and y of the centre from -1 to 1.
+            (n, 2) width and height as a share of those of the image; and (n, 2) x and y of the centre, from -1 to 1.
         """
         height, width = shape
         low, high = self.area
-        area = (low + (high - low) * torch.rand(n, 10, generator=draw)) * height * width  # (n, 10) px
+        area = (low + (high - low) * torch.rand(n, 10, generator=generator)) * height * width  # (n, 10) px
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
-        stretch = torch.exp(low + (high - low) * torch.rand(n, 10, generator=draw))
+        stretch = torch.exp(low + (high - low) * torch.rand(n, 10, generator=generator))
         boxes = torch.stack([(area * stretch).sqrt() / width, (area / stretch).sqrt() / height], 2)  # (n, 10, 2)
         boxes = torch.cat([boxes, self._whole(shape).expand(n, 1, 2)], 1)  # (n, 11, 2)
         first = (boxes <= 1).all(2).int().argmax(1)
         size = boxes[torch.arange(n), first]
-        centre = (2 * torch.rand(n, 2, generator=draw) - 1) * (1 - size)
+        centre = (2 * torch.rand(n, 2, generator=generator) - 1) * (1 - size)
         return size, torch.where((first < 10)[:, None], centre, 0)
 
     def _whole(self, shape: tuple[int, int]) -> Tensor:
@@ -114,10 +122,10 @@ class Crop(Augmentation):
 
 @AUGMENTATIONS.add("flip")
 class Flip(Augmentation):
-    """Mirror left and right.
+    """Mirror images left to right.
 
     Args:
-        p: the share of images mirrored.
+        p: probability with which an image is mirrored.
     """
 
     moves = True
@@ -126,17 +134,17 @@ class Flip(Augmentation):
         require(0 <= p <= 1, f"flip: p={p} must be from 0 to 1")
         self.p = p
 
-    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
-        width = torch.where(torch.rand(n, generator=draw) < self.p, -1.0, 1.0)
+    def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor:
+        width = torch.where(torch.rand(n, generator=generator) < self.p, -1.0, 1.0)
         return affine(torch.stack([width, torch.ones(n)], 1), torch.zeros(n, 2))
 
 
 @AUGMENTATIONS.add("shift")
 class Shift(Augmentation):
-    """Move the image; what comes in from outside repeats the border.
+    """Shift the image; the border is repeated outside it.
 
     Args:
-        px: the greatest shift along each axis, px.
+        px: maximum shift along each axis, px.
     """
 
     moves = True
@@ -145,18 +153,18 @@ class Shift(Augmentation):
         require(0 <= px < math.inf, f"shift: px={px} must be 0 or more")
         self.px = px
 
-    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
+    def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor:
         height, width = shape
         reach = torch.tensor([2 * self.px / width, 2 * self.px / height])
-        return affine(torch.ones(n, 2), (2 * torch.rand(n, 2, generator=draw) - 1) * reach)
+        return affine(torch.ones(n, 2), (2 * torch.rand(n, 2, generator=generator) - 1) * reach)
 
 
 @AUGMENTATIONS.add("rotate")
 class Rotate(Augmentation):
-    """Turn the image about its centre; what comes in from outside repeats the border.
+    """Rotate the image about its centre; the border is repeated outside it.
 
     Args:
-        deg: the greatest turn to either side, degrees.
+        deg: maximum rotation to either side, degrees.
     """
 
     moves = True
@@ -165,21 +173,21 @@ class Rotate(Augmentation):
         require(0 <= deg <= 180, f"rotate: deg={deg} must be from 0 to 180")
         self.deg = deg
 
-    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
+    def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor:
         height, width = shape
-        angle = (2 * torch.rand(n, generator=draw) - 1) * math.radians(self.deg)
+        angle = (2 * torch.rand(n, generator=generator) - 1) * math.radians(self.deg)
         matrix = affine(angle.cos()[:, None].expand(n, 2), torch.zeros(n, 2))
-        matrix[:, 0, 1] = -angle.sin() * height / width  # a turn in px, though both axes span -1 to 1
+        matrix[:, 0, 1] = -angle.sin() * height / width  # a rotation in px, although both axes span -1 to 1
         matrix[:, 1, 0] = angle.sin() * width / height
         return matrix
 
 
 @AUGMENTATIONS.add("zoom")
 class Zoom(Augmentation):
-    """Make the image larger or smaller about its centre.
+    """Enlarge or shrink the image about its centre.
 
     Args:
-        by: the greatest relative change of size.
+        by: maximum relative change of size.
     """
 
     moves = True
@@ -188,8 +196,8 @@ class Zoom(Augmentation):
         require(0 <= by < 1, f"zoom: by={by} must be from 0 to below 1")
         self.by = by
 
-    def matrices(self, n: int, shape: tuple[int, int], draw: Generator) -> Tensor:
-        scale = 1 + (2 * torch.rand(n, 1, generator=draw) - 1) * self.by
+    def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor:
+        scale = 1 + (2 * torch.rand(n, 1, generator=generator) - 1) * self.by
         return affine(scale.expand(n, 2), torch.zeros(n, 2))
 
 
@@ -198,8 +206,8 @@ class Brightness(Augmentation):
     """Change brightness and contrast.
 
     Args:
-        add: greatest change of brightness.
-        contrast: greatest relative change of contrast about the mean of the image.
+        add: maximum change of brightness.
+        contrast: maximum relative change of contrast about the mean of the image.
     """
 
     def __init__(self, *, add: float = 0.1, contrast: float = 0.1) -> None:
@@ -208,55 +216,59 @@ class Brightness(Augmentation):
         self.add = add
         self.contrast = contrast
 
-    def pixels(self, images: Tensor, draw: Generator) -> Tensor:
-        add, gain = ((2 * torch.rand(2, len(images), 1, 1, 1, generator=draw) - 1).to(images)).unbind()
+    def pixels(self, images: Tensor, generator: Generator) -> Tensor:
+        add, gain = ((2 * torch.rand(2, len(images), 1, 1, 1, generator=generator) - 1).to(images)).unbind()
         mean = images.mean((1, 2, 3), keepdim=True)
         return (mean + (1 + gain * self.contrast) * (images - mean) + add * self.add).clamp(0, 1)
 
 
 @AUGMENTATIONS.add("noise")
 class Noise(Augmentation):
-    """Add Gaussian noise, of each pixel and channel its own, as a camera does.
+    """Add Gaussian noise, independent for each pixel and channel, as a camera does.
 
     Args:
-        sd: its standard deviation, where white is 1.
+        sd: standard deviation of the noise; white is 1.
     """
 
     def __init__(self, *, sd: float = 0.05) -> None:
         require(0 <= sd < math.inf, f"noise: sd={sd} must be 0 or more")
         self.sd = sd
 
-    def pixels(self, images: Tensor, draw: Generator) -> Tensor:
-        noise = torch.randn(images.shape, generator=beside(images, draw), device=images.device, dtype=images.dtype)
+    def pixels(self, images: Tensor, generator: Generator) -> Tensor:
+        noise = torch.randn(
+            images.shape, generator=device_generator(images, generator), device=images.device, dtype=images.dtype
+        )
         return (images + self.sd * noise).clamp(0, 1)
 
 
 @AUGMENTATIONS.add("salt_pepper")
 class SaltPepper(Augmentation):
-    """Turn some pixels white and as many black, in all channels.
+    """Set random pixels to white and equally many to black, in all channels.
 
     Args:
-        share: of the pixels, black and white together.
+        share: share of the pixels that are set, black and white together.
     """
 
     def __init__(self, *, share: float = 0.02) -> None:
         require(0 <= share <= 1, f"salt_pepper: share={share} must be from 0 to 1")
         self.share = share
 
-    def pixels(self, images: Tensor, draw: Generator) -> Tensor:
-        chance = torch.rand((len(images), 1, *images.shape[2:]), generator=beside(images, draw), device=images.device)
+    def pixels(self, images: Tensor, generator: Generator) -> Tensor:
+        chance = torch.rand(
+            (len(images), 1, *images.shape[2:]), generator=device_generator(images, generator), device=images.device
+        )
         images = torch.where(chance < self.share / 2, 0.0, images)
         return torch.where(chance >= 1 - self.share / 2, 1.0, images)
 
 
-def beside(images: Tensor, draw: Generator) -> Generator:
-    """Return a generator on the device of the images, which goes on from a draw."""
-    seed = int(torch.randint(2**62, (), generator=draw))
+def device_generator(images: Tensor, generator: Generator) -> Generator:
+    """Return a generator on the device of the images, seeded from another one."""
+    seed = int(torch.randint(2**62, (), generator=generator))
     return Generator(images.device).manual_seed(seed)
 
 
 def affine(scale: Tensor, centre: Tensor) -> Tensor:
-    """Return (n, 3, 3) matrices that scale by (n, 2) and then move by (n, 2), each in x, y."""
+    """Return (n, 3, 3) matrices that scale by (n, 2) and then translate by (n, 2), both in the order x, y."""
     matrix = torch.zeros(len(scale), 3, 3)
     matrix[:, 0, 0], matrix[:, 1, 1], matrix[:, 2, 2] = scale[:, 0], scale[:, 1], 1
     matrix[:, :2, 2] = centre

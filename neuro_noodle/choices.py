@@ -1,7 +1,7 @@
-"""The grammar of choices: `NAME KEY=VALUE ...` picks an entry of a table and sets its options.
+"""The grammar of choices: `NAME KEY=VALUE ...` selects an entry of a table and sets its options.
 
-The keyword-only arguments of a registered class or function are its options; their annotations and defaults
-give the types. To add an entry: put @TABLE.add("name") above a class or function. Nothing else changes.
+The keyword-only arguments of a registered class or function are its options, with their annotations as types and their
+defaults. To add an entry: put @TABLE.add("name") above a class or function.
 """
 
 import difflib
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend: shown as one message without a traceback, exit status 2."""
+    """An error that the user can correct: shown as a message without a traceback, with exit status 2."""
 
 
 class Size(typing.NamedTuple):
@@ -27,7 +27,7 @@ class Size(typing.NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Size":
-        """Read '130x101' as 130 high and 101 wide."""
+        """Return the size that a text such as 130x101 (height x width) denotes."""
         height, width = (int(part) for part in text.lower().split("x"))
         if min(height, width) < 1:
             raise ValueError("a size is at least 1x1")
@@ -45,7 +45,7 @@ def require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class Choice:
-    """An entry of a table with a value for every one of its options; str() gives the words that make it."""
+    """An entry of a table with a value for each of its options; str() returns it as NAME KEY=VALUE ..."""
 
     name: str
     options: dict[str, object]
@@ -55,7 +55,7 @@ class Choice:
 
 
 class Table:
-    """Named classes or functions of one kind, chosen on the command line."""
+    """Named classes or functions of one kind, selected on the command line."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -84,14 +84,14 @@ class Table:
         return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
     def parse(self, words: str | Sequence[str], base: str | None = None) -> Choice:
-        """Read a choice.
+        """Return the choice that words denote.
 
         Args:
             words: `NAME KEY=VALUE ...`, as one text or already split.
-            base: another choice; its options stand where it names the same entry and `words` does not set them.
+            base: another choice; if it has the same name, its options replace the defaults.
 
         Raises:
-            UserError: for an unknown name or key, or a value of the wrong type; names the nearest match.
+            UserError: if a name or key is unknown (suggests the nearest match), or a value has the wrong type.
         """
         name, settings = self._split(words)
         options = self.defaults(name)
@@ -112,12 +112,12 @@ class Table:
         return Choice(name, options)
 
     def build(self, choice: str | Choice, *arguments: object) -> typing.Any:
-        """Call the chosen entry with these arguments and its options."""
+        """Call the selected entry with these arguments and its options, and return the result."""
         choice = self.parse(choice) if isinstance(choice, str) else choice
         return self[choice.name](*arguments, **choice.options)
 
     def describe(self) -> str:
-        """Return a paragraph per entry: its first docstring line and its options with types and defaults."""
+        """Return a paragraph per entry: the first line of its docstring, and its options with defaults and types."""
         lines = []
         for name, entry in self.entries.items():
             lines.append(f"  {name:<14}{(inspect.getdoc(entry) or '').splitlines()[0]}")
@@ -130,7 +130,7 @@ class Table:
         try:
             name, *settings = shlex.split(words) if isinstance(words, str) else words
         except ValueError as error:
-            raise UserError(f"--{self.kind} takes NAME KEY=VALUE ..., not '{words}': {error}") from None
+            raise UserError(f"--{self.kind} needs NAME KEY=VALUE ..., not '{words}': {error}") from None
         return name, settings
 
     def _annotations(self, name: str) -> dict[str, object]:
@@ -145,7 +145,7 @@ def import_all(package: str, folders: Iterable[str]) -> None:
 
 
 def suggest(word: str, allowed: Iterable[str]) -> str:
-    """Return the nearest allowed word, if one is near, and all of them."""
+    """Return a text with the nearest allowed word, if one is similar, and all allowed words."""
     allowed = list(allowed)
     near = difflib.get_close_matches(word, allowed, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
@@ -153,7 +153,7 @@ def suggest(word: str, allowed: Iterable[str]) -> str:
 
 
 def read(text: str, annotation: object) -> object:
-    """Turn the text of an option into a value of the annotated type, or raise ValueError."""
+    """Return the text of an option as a value of the annotated type; raises ValueError if it is not one."""
     arguments = typing.get_args(annotation)
     if _is_union(annotation):
         if text == "none":
@@ -178,7 +178,7 @@ def read(text: str, annotation: object) -> object:
 
 
 def write(value: object) -> str:
-    """Turn the value of an option back into the text that `read` takes."""
+    """Return the value of an option as text, which `read` turns back into the value."""
     if value is None or value == ():
         return "none"
     if isinstance(value, bool):
@@ -189,7 +189,7 @@ def write(value: object) -> str:
 
 
 def describe_type(annotation: object) -> str:
-    """Return what an option takes, in words."""
+    """Return a description of the values that an option allows."""
     arguments = typing.get_args(annotation)
     if _is_union(annotation):
         return f"{describe_type(next(a for a in arguments if a is not type(None)))} or none"

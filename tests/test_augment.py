@@ -1,4 +1,4 @@
-"""Augmentations: a promise of every entry, and the geometry of each held against what it should be."""
+"""Augmentations: properties of every entry, and the geometry of each."""
 
 import math
 
@@ -9,7 +9,7 @@ from torchvision.transforms import RandomResizedCrop
 from neuro_noodle.augment import AUGMENTATIONS, augment
 from neuro_noodle.choices import UserError
 
-NONE = {  # options at which an augmentation does nothing
+NONE = {  # options with which an augmentation does nothing
     "crop": "crop area=1,1 ratio=0.75,0.75",  # the ratio of the 16 x 12 images below
     "flip": "flip p=0",
     "shift": "shift px=0",
@@ -22,34 +22,34 @@ NONE = {  # options at which an augmentation does nothing
 every = pytest.mark.parametrize("name", list(AUGMENTATIONS))
 
 
-def draw(seed=0):
+def seeded_generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def apply(images, *choices, seed=0):
-    return augment(images, [AUGMENTATIONS.build(choice) for choice in choices], draw(seed))[0]
+def augment_images(images, *choices, seed=0):
+    return augment(images, [AUGMENTATIONS.build(choice) for choice in choices], seeded_generator(seed))[0]
 
 
-def extreme(images, choice, value, monkeypatch):
-    """Apply a choice whose every draw is this value: 0 the least, 1 the greatest of what it allows."""
+def augment_with_constant(images, choice, value, monkeypatch):
+    """Apply a choice with this value in place of all random numbers: 0 the minimum, 1 the maximum."""
     with monkeypatch.context() as patch:
         patch.setattr(torch, "rand", lambda *size, generator: torch.full(size, value))
-        return apply(images, choice)
+        return augment_images(images, choice)
 
 
-def dot(height, width, y, x):
+def image_with_dot(height, width, y, x):
     images = torch.zeros(1, 1, height, width)
     images[0, 0, y, x] = 1
     return images
 
 
 def centroid(image):
-    """(y, x) of the mass of an (H, W) image, px."""
+    """Return (y, x) of the centre of mass of an (H, W) image, px."""
     y, x = torch.meshgrid(*(torch.arange(float(n)) for n in image.shape), indexing="ij")
     return ((image * y).sum() / image.sum()).item(), ((image * x).sum() / image.sum()).item()
 
 
-# ------------------------------------------------------------------------------------- promises of every entry
+# ------------------------------------------------------------------------------------- every entry
 
 
 @every
@@ -60,7 +60,7 @@ def test_every_augmentation_keeps_shape_type_range_and_its_input(name, shape):
     images[-1, :, -3:] = 0.0
     before = images.clone()
     for seed in range(5):
-        out = apply(images, name, seed=seed)
+        out = augment_images(images, name, seed=seed)
         assert out.shape == images.shape
         assert out.dtype == images.dtype
         assert out.min() >= 0
@@ -69,62 +69,62 @@ def test_every_augmentation_keeps_shape_type_range_and_its_input(name, shape):
 
 
 @every
-def test_the_same_seed_gives_the_same_images_and_another_seed_others(name):
+def test_the_seed_determines_the_augmented_images(name):
     images = torch.rand(8, 1, 16, 12)
-    assert torch.equal(apply(images, name, seed=3), apply(images, name, seed=3))
-    assert not torch.equal(apply(images, name, seed=3), apply(images, name, seed=4))
+    assert torch.equal(augment_images(images, name, seed=3), augment_images(images, name, seed=3))
+    assert not torch.equal(augment_images(images, name, seed=3), augment_images(images, name, seed=4))
 
 
 @every
-def test_every_image_of_a_batch_has_a_draw_of_its_own(name):
+def test_every_image_of_a_batch_is_changed_differently(name):
     same = torch.rand(1, 1, 16, 12).expand(64, -1, -1, -1)
-    out = apply(same, name).flatten(1)
+    out = augment_images(same, name).flatten(1)
     n_different = len(out.unique(dim=0))
     assert 8 <= (out == out[0]).all(1).sum() <= 56 if name == "flip" else n_different > 60
 
 
 @every
-def test_no_augmentation_draws_from_anywhere_but_its_generator(name):
+def test_augmentations_use_no_random_numbers_but_their_own(name):
     before = torch.get_rng_state()
-    apply(torch.rand(4, 1, 16, 12, generator=draw()), name)
+    augment_images(torch.rand(4, 1, 16, 12, generator=seeded_generator()), name)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @every
 def test_strength_zero_changes_nothing(name):
     images = torch.rand(6, 2, 16, 12)
-    assert torch.allclose(apply(images, NONE[name]), images, atol=1e-5)
+    assert torch.allclose(augment_images(images, NONE[name]), images, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(set(AUGMENTATIONS) - {"noise", "salt_pepper"}))
 def test_a_uniform_image_stays_uniform(name):
-    out = apply(torch.full((4, 1, 16, 12), 0.4), name)
+    out = augment_images(torch.full((4, 1, 16, 12), 0.4), name)
     assert torch.allclose(out, out[:, :, :1, :1].expand_as(out), atol=1e-6)
 
 
-def test_without_augmentations_an_image_is_itself():
+def test_without_augmentations_images_are_returned_unchanged():
     images = torch.rand(2, 1, 5, 4)
-    assert augment(images, [], draw())[0] is images
+    assert augment(images, [], seeded_generator())[0] is images
 
 
 # --------------------------------------------------------------------------------------------------- geometry
 
 
-def test_a_sure_flip_is_the_mirror_image():
+def test_a_flip_with_probability_1_is_the_mirror_image():
     images = torch.rand(5, 3, 9, 14)
-    assert torch.allclose(apply(images, "flip p=1"), images.flip(3), atol=1e-5)
+    assert torch.allclose(augment_images(images, "flip p=1"), images.flip(3), atol=1e-5)
 
 
 def test_a_flip_mirrors_its_share_of_the_images():
     images = torch.rand(1, 1, 4, 6).expand(4000, -1, -1, -1)
-    mirrored = torch.isclose(apply(images, "flip p=0.2"), images.flip(3), atol=1e-5).flatten(1).all(1)
+    mirrored = torch.isclose(augment_images(images, "flip p=0.2"), images.flip(3), atol=1e-5).flatten(1).all(1)
     assert mirrored.float().mean().item() == pytest.approx(0.2, abs=4 * math.sqrt(0.2 * 0.8 / 4000))
 
 
 @pytest.mark.parametrize(("value", "px"), [(1.0, 3), (0.0, -3)])
 def test_a_shift_of_whole_px_is_a_roll_that_repeats_the_border(value, px, monkeypatch):
     images = torch.rand(2, 1, 12, 17)
-    out = extreme(images, "shift px=3", value, monkeypatch)
+    out = augment_with_constant(images, "shift px=3", value, monkeypatch)
     rows, columns = ((torch.arange(n) + px).clamp(0, n - 1) for n in (12, 17))
     assert torch.allclose(out, images[:, :, rows][..., columns], atol=1e-5)
     inside = (slice(None), slice(None), slice(3, -3), slice(3, -3))
@@ -133,44 +133,46 @@ def test_a_shift_of_whole_px_is_a_roll_that_repeats_the_border(value, px, monkey
 
 @pytest.mark.parametrize("shape", [(41, 41), (41, 61), (61, 41)])
 @pytest.mark.parametrize("deg", [10, 37, 90])
-def test_a_turn_moves_a_dot_to_where_trigonometry_says(shape, deg, monkeypatch):
+def test_a_rotation_moves_a_dot_as_trigonometry_predicts(shape, deg, monkeypatch):
     height, width = shape
     y, x = (height - 1) / 2, (width - 1) / 2
-    out = extreme(dot(height, width, int(y) - 6, int(x) + 13), f"rotate deg={deg}", 1.0, monkeypatch)
-    angle = math.radians(deg)  # the grid turns by it, so what it shows turns the other way
+    out = augment_with_constant(
+        image_with_dot(height, width, int(y) - 6, int(x) + 13), f"rotate deg={deg}", 1.0, monkeypatch
+    )
+    angle = math.radians(deg)  # the grid is rotated by it, so the image is rotated the other way
     dy, dx = -6, 13
     expected = (y + dy * math.cos(angle) - dx * math.sin(angle), x + dx * math.cos(angle) + dy * math.sin(angle))
-    assert centroid(out[0, 0]) == pytest.approx(expected, abs=0.3)  # a dot of one px is resampled on a grid of px
+    assert centroid(out[0, 0]) == pytest.approx(expected, abs=0.3)  # resampling a dot of one px shifts its centre
 
 
-def test_two_turns_of_the_least_and_the_greatest_angle_are_mirror_images(monkeypatch):
+def test_rotations_to_both_sides_are_mirror_images(monkeypatch):
     images = torch.rand(1, 1, 15, 22)
-    right = extreme(images, "rotate deg=20", 1.0, monkeypatch)
-    left = extreme(images.flip(3), "rotate deg=20", 0.0, monkeypatch)
+    right = augment_with_constant(images, "rotate deg=20", 1.0, monkeypatch)
+    left = augment_with_constant(images.flip(3), "rotate deg=20", 0.0, monkeypatch)
     assert torch.allclose(right, left.flip(3), atol=1e-5)
 
 
 @pytest.mark.parametrize(("value", "scale"), [(1.0, 1.2), (0.0, 0.8)])
 def test_a_zoom_moves_a_dot_along_its_line_to_the_centre(value, scale, monkeypatch):
-    out = extreme(dot(41, 61, 20 - 12, 30 + 12), "zoom by=0.2", value, monkeypatch)
+    out = augment_with_constant(image_with_dot(41, 61, 20 - 12, 30 + 12), "zoom by=0.2", value, monkeypatch)
     assert centroid(out[0, 0]) == pytest.approx((20 - 12 / scale, 30 + 12 / scale), abs=0.3)
 
 
 def test_brightness_adds_and_contrast_keeps_the_mean():
     images = 0.4 + 0.2 * torch.rand(2000, 1, 4, 4)
-    added = (apply(images, "brightness add=0.1 contrast=0") - images).flatten(1)
+    added = (augment_images(images, "brightness add=0.1 contrast=0") - images).flatten(1)
     assert torch.allclose(added, added[:, :1].expand_as(added), atol=1e-6)
     assert added.abs().max().item() == pytest.approx(0.1, abs=0.001)
     assert abs(added.mean().item()) < 4 * 0.1 / math.sqrt(3 * 2000)
-    stretched = apply(images, "brightness add=0 contrast=0.5")
+    stretched = augment_images(images, "brightness add=0 contrast=0.5")
     assert torch.allclose(stretched.mean((1, 2, 3)), images.mean((1, 2, 3)), atol=1e-6)
     gain = stretched.std((1, 2, 3)) / images.std((1, 2, 3))
     assert (gain.min().item(), gain.max().item()) == pytest.approx((0.5, 1.5), abs=0.01)
 
 
-def test_noise_has_the_spread_it_says_and_is_of_each_pixel_its_own():
+def test_noise_has_its_sd_and_is_independent_between_pixels():
     images = torch.full((50, 2, 40, 40), 0.5)
-    noise = apply(images, "noise sd=0.1") - images
+    noise = augment_images(images, "noise sd=0.1") - images
     n = noise.numel()
     assert noise.std().item() == pytest.approx(0.1, abs=4 * 0.1 / math.sqrt(2 * n))
     assert abs(noise.mean().item()) < 4 * 0.1 / math.sqrt(n)
@@ -179,9 +181,10 @@ def test_noise_has_the_spread_it_says_and_is_of_each_pixel_its_own():
     assert max(abs(neighbours), abs(channels)) < 4 / math.sqrt(n / 2)
 
 
-def test_salt_and_pepper_turns_the_share_it_says_half_white_half_black_in_all_channels():
+def test_salt_and_pepper_sets_equal_shares_white_and_black():
+    """In all channels alike."""
     images = torch.full((50, 2, 40, 40), 0.5)
-    out = apply(images, "salt_pepper share=0.1")
+    out = augment_images(images, "salt_pepper share=0.1")
     assert torch.equal(out[:, 0], out[:, 1])
     for value in (0.0, 1.0):
         share = (out[:, 0] == value).float().mean().item()
@@ -194,9 +197,11 @@ def test_salt_and_pepper_turns_the_share_it_says_half_white_half_black_in_all_ch
 
 @pytest.fixture(scope="module")
 def boxes():
-    """20,000 crops of a 300 x 400 image, ours and torchvision's: area and log aspect ratio, as in px."""
+    """20,000 crops of a 300 x 400 image, ours and torchvision's: area in share of the image and log aspect ratio in px."""
     height, width, n = 300, 400, 20_000
-    ours = AUGMENTATIONS.build("crop").boxes(n, (height, width), draw())[0] * torch.tensor([width, height])  # w, h
+    ours = AUGMENTATIONS.build("crop").boxes(n, (height, width), seeded_generator())[0] * torch.tensor(
+        [width, height]
+    )  # w, h
     torch.manual_seed(0)
     image = torch.empty(1, height, width)
     theirs = [RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3])[2:] for _ in range(n)]  # h, w
@@ -216,9 +221,9 @@ def test_crops_are_distributed_as_torchvisions(boxes, which, spread):
     assert ours.std().item() == pytest.approx(theirs.std().item(), abs=tolerance)
 
 
-def test_a_crop_lies_inside_the_image_anywhere_it_fits():
+def test_a_crop_is_anywhere_inside_the_image():
     n, shape = 20_000, (30, 50)
-    matrices = AUGMENTATIONS.build("crop").matrices(n, shape, draw())
+    matrices = AUGMENTATIONS.build("crop").matrices(n, shape, seeded_generator())
     size, centre = matrices[:, [0, 1], [0, 1]], matrices[:, :2, 2]
     assert (centre.abs() + size <= 1 + 1e-6).all()
     room = 1 - size
@@ -233,9 +238,9 @@ def test_a_crop_lies_inside_the_image_anywhere_it_fits():
 
 
 @pytest.mark.parametrize("shape", [(10, 100), (100, 10), (20, 20)])
-def test_where_no_box_fits_the_crop_is_the_largest_of_an_allowed_shape(shape):
+def test_if_no_box_fits_the_crop_is_the_largest_allowed(shape):
     height, width = shape
-    size, centre = AUGMENTATIONS.build("crop area=1,1 ratio=0.8,1.25").boxes(50, shape, draw())
+    size, centre = AUGMENTATIONS.build("crop area=1,1 ratio=0.8,1.25").boxes(50, shape, seeded_generator())
     box = size * torch.tensor([width, height])
     ratio = box[:, 0] / box[:, 1]
     assert (ratio >= 0.8 - 1e-4).all()
@@ -249,16 +254,18 @@ def test_augmentations_compose_in_the_order_given(monkeypatch):
     monkeypatch.setattr(torch, "rand", lambda *size, generator: torch.full(size, 0.9))
     crop, mirror = "crop area=0.25,0.25 ratio=1,1", "flip p=1"
     for first, second in ((crop, mirror), (mirror, crop)):
-        assert torch.allclose(apply(images, first, second), apply(apply(images, first), second), atol=1e-5)
-    assert not torch.allclose(apply(images, crop, mirror), apply(images, mirror, crop), atol=0.1)
+        assert torch.allclose(
+            augment_images(images, first, second), augment_images(augment_images(images, first), second), atol=1e-5
+        )
+    assert not torch.allclose(augment_images(images, crop, mirror), augment_images(images, mirror, crop), atol=0.1)
 
 
-def test_pixel_values_change_after_the_geometry_whatever_the_order():
+def test_pixel_values_change_after_the_geometry_in_any_order():
     images = torch.rand(4, 1, 16, 12)
     shift, brightness = AUGMENTATIONS.build("shift px=3"), AUGMENTATIONS.build("brightness")
-    generator = draw(7)
+    generator = seeded_generator(7)
     changed = augment(augment(images, [shift], generator)[0], [brightness], generator)[0]
-    assert torch.allclose(augment(images, [brightness, shift], draw(7))[0], changed, atol=1e-6)
+    assert torch.allclose(augment(images, [brightness, shift], seeded_generator(7))[0], changed, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +273,7 @@ def test_pixel_values_change_after_the_geometry_whatever_the_order():
 )
 def test_an_option_out_of_its_range_is_refused(choice):
     with pytest.raises(UserError, match=choice.split()[0]):
-        apply(torch.rand(2, 1, 8, 8), choice)
+        augment_images(torch.rand(2, 1, 8, 8), choice)
 
 
 # --------------------------------------------------------------------------------------------------- directions
@@ -274,13 +281,13 @@ def test_an_option_out_of_its_range_is_refused(choice):
 
 @pytest.mark.parametrize("choice", ["rotate deg=180", "flip", "crop", "zoom by=0.3", "shift px=4"])
 @pytest.mark.parametrize("shape", [(41, 41), (41, 61)])
-def test_what_is_told_of_vectors_is_what_happened_to_a_dot_beside_another(choice, shape):
+def test_vectors_are_transformed_as_the_images_are(choice, shape):
     height, width = shape
     images = torch.zeros(1, 2, height, width)
     images[0, 0, height // 2 - 3 : height // 2 + 2, width // 2 - 3 : width // 2 + 2] = 1
     images[0, 1, height // 2 - 1 : height // 2 + 4, width // 2 + 2 : width // 2 + 7] = 1  # 5 right and 2 down
     for seed in range(5):
-        changed, turn = augment(images, [AUGMENTATIONS.build(choice)], draw(seed))
+        changed, turn = augment(images, [AUGMENTATIONS.build(choice)], seeded_generator(seed))
         y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         weight = changed[0] / changed[0].sum((1, 2), keepdim=True).clamp(min=1e-6)
         places = torch.stack([(weight * x).sum((1, 2)), (weight * y).sum((1, 2))], 1)  # (2, 2)
@@ -290,5 +297,5 @@ def test_what_is_told_of_vectors_is_what_happened_to_a_dot_beside_another(choice
         assert torch.allclose(places[1] - places[0], turn[0] @ torch.tensor([5.0, 2.0]), atol=0.15)
 
 
-def test_where_nothing_moves_vectors_stay():
-    assert augment(torch.rand(2, 1, 8, 8), [AUGMENTATIONS.build("brightness")], draw())[1] is None
+def test_without_movement_there_is_no_vector_transform():
+    assert augment(torch.rand(2, 1, 8, 8), [AUGMENTATIONS.build("brightness")], seeded_generator())[1] is None

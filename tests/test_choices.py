@@ -1,4 +1,4 @@
-"""The grammar: what is written is read back, what is wrong is named with what is allowed, over every table."""
+"""The grammar of choices: text is read back the same, and errors list what is allowed, for every table."""
 
 import inspect
 import types
@@ -47,29 +47,29 @@ def ball(*, tails: int = 0) -> int:
     return tails
 
 
-def annotations(table: Table, name: str) -> dict:
+def option_types(table: Table, name: str) -> dict:
     entry = table[name]
     return typing.get_type_hints(entry.__init__ if inspect.isclass(entry) else entry)
 
 
-def another(annotation: object) -> object:
-    """Return a value of this type that is hardly the default of anything."""
+def unusual_value(annotation: object) -> object:
+    """Return a value of this type that is unlikely to be a default."""
     arguments = typing.get_args(annotation)
     origin = typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):
-        return another(next(a for a in arguments if a is not type(None)))
+        return unusual_value(next(a for a in arguments if a is not type(None)))
     if origin is Literal:
         return arguments[-1]
     if origin is tuple:
-        return (another(arguments[0]),) * (3 if arguments[-1] is Ellipsis else len(arguments))
+        return (unusual_value(arguments[0]),) * (3 if arguments[-1] is Ellipsis else len(arguments))
     return {int: 7, float: 1 / 3, bool: True, str: "it's {a}_b = c", Size: Size(13, 8)}[annotation]
 
 
-# ------------------------------------------------------------------------------------- promises of every table
+# ------------------------------------------------------------------------------------- every table
 
 
 @pytest.mark.parametrize(("table", "name"), ENTRIES)
-def test_every_entry_says_in_one_sentence_what_it_is(table, name):
+def test_every_entry_has_a_docstring_of_one_sentence_first(table, name):
     first = (table[name].__doc__ or "").strip().splitlines()[:1]
     assert first, "no docstring of its own"
     assert first[0][0].isupper()
@@ -77,11 +77,11 @@ def test_every_entry_says_in_one_sentence_what_it_is(table, name):
 
 
 @pytest.mark.parametrize(("table", "name"), ENTRIES)
-def test_every_option_has_a_type_that_describe_puts_in_words(table, name):
-    types_of = annotations(table, name)
-    told = table.describe()
+def test_every_option_is_described_with_its_type(table, name):
+    types_of = option_types(table, name)
+    message = table.describe()
     for key, default in table.defaults(name).items():
-        assert f"{key}={write(default)}  ({describe_type(types_of[key])})" in told
+        assert f"{key}={write(default)}  ({describe_type(types_of[key])})" in message
 
 
 @pytest.mark.parametrize(("table", "name"), ENTRIES)
@@ -90,12 +90,12 @@ def test_every_option_has_a_default(table, name):
 
 
 @pytest.mark.parametrize(("table", "name"), ENTRIES)
-def test_a_choice_written_out_is_read_back_as_the_same(table, name):
+def test_a_choice_written_as_text_is_read_back_the_same(table, name):
     default = table.parse(name)
     assert table.parse(str(default)) == default
-    types_of = annotations(table, name)
-    changed = table.parse([name, *(f"{key}={write(another(types_of[key]))}" for key in default.options)])
-    assert changed.options == {key: another(types_of[key]) for key in default.options}
+    types_of = option_types(table, name)
+    changed = table.parse([name, *(f"{key}={write(unusual_value(types_of[key]))}" for key in default.options)])
+    assert changed.options == {key: unusual_value(types_of[key]) for key in default.options}
     assert table.parse(str(changed)) == changed
 
 
@@ -151,15 +151,15 @@ def test_an_option_is_read_as_its_type(setting, value):
         ("size=0x5", "HEIGHTxWIDTH or none"),
     ],
 )
-def test_a_value_of_the_wrong_type_is_named_with_the_type(setting, allowed):
-    with pytest.raises(UserError) as told:
+def test_a_value_of_the_wrong_type_is_refused_with_the_type(setting, allowed):
+    with pytest.raises(UserError) as caught:
         TOYS.parse(["kite", setting])
-    assert f"toy 'kite': {setting} is not " in str(told.value)
-    assert all(word in str(told.value) for word in allowed.split(" ... "))
+    assert f"toy 'kite': {setting} is not " in str(caught.value)
+    assert all(word in str(caught.value) for word in allowed.split(" ... "))
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("kit", "unknown toy 'kit'; did you mean 'kite'? allowed: kite, ball"),
         ("xyz", "unknown toy 'xyz'; allowed: kite, ball"),
@@ -168,19 +168,20 @@ def test_a_value_of_the_wrong_type_is_named_with_the_type(setting, allowed):
         ("ball tails", "toy 'ball': 'tails' is not of the form KEY=VALUE"),
     ],
 )
-def test_a_wrong_name_or_key_is_named_with_the_nearest_and_all_that_are_allowed(words, told):
+def test_a_wrong_name_or_key_is_refused_with_the_nearest(words, message):
+    """The message lists all that are allowed."""
     with pytest.raises(UserError) as error:
         TOYS.parse(words)
-    assert str(error.value) == told
+    assert str(error.value) == message
 
 
-def test_positional_arguments_are_no_options():
+def test_positional_arguments_are_not_options():
     with pytest.raises(UserError, match="no option 'maker'"):
         TOYS.parse("kite maker=me")
 
 
 @pytest.mark.parametrize("words", ["", "kite name='open"])
-def test_words_that_are_no_choice_are_a_user_error(words):
+def test_words_that_are_not_a_choice_are_a_user_error(words):
     with pytest.raises(UserError, match="toy"):
         TOYS.parse(words)
 
@@ -198,6 +199,6 @@ def test_a_choice_never_changes_the_defaults():
     assert TOYS.parse("kite").options["tails"] == 3
 
 
-def test_build_hands_over_arguments_and_options():
+def test_build_passes_arguments_and_options_to_the_entry():
     assert TOYS.build("kite tails=9 area=0,1", "me").made == ("me", 9, (0.0, 1.0))
     assert TOYS.build(TOYS.parse("ball tails=2")) == 2

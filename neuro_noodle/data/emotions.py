@@ -1,4 +1,4 @@
-"""Arrange images by emotion as folders train and val, and leave the originals as they are."""
+"""Arrange images by emotion in folders train and val without changing the originals."""
 
 import csv
 import os
@@ -7,57 +7,38 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import torch
+import numpy as np
 
-from neuro_noodle.choices import UserError
-from neuro_noodle.data.base import StimulusSet
+from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.folder import find_images
-from neuro_noodle.data.splits import split
+from neuro_noodle.data.splits import split_units
 
 EMOTIONS = {"_Ha_": "happy", "_Sa_": "sad"}
+LEFT_OUT = "left out"
 
 
 def make_classification_dataset(data_dir: Path, out: Path, *, apart: bool, val_fraction: float, seed: int) -> dict:
-    """Arrange `_Ha_` and `_Sa_` images as out/{train,val}/{happy,sad}; the originals stay as they are.
+    """Arrange `_Ha_` and `_Sa_` images as out/{train,val}/{happy,sad} without changing the originals.
 
     Args:
         data_dir: searched at any depth.
-        out: made anew; an earlier one of ours is replaced, a folder with anything else in it is refused.
-        apart: keep whole people apart; the person is what stands before the first _ of a file name.
+        out: created; a folder from an earlier call is replaced, one that holds anything else is refused.
+        apart: keep all images of a person in one part; the person is the text before the first _ of a file name.
         val_fraction: share of the images (people) of each emotion for val.
 
     Returns:
-        Counts, by (part, emotion), and of what was left out. `out/rejig.csv` has a row for every file.
+        The number of images by part/emotion, and the number left out. `out/rejig.csv` has a row for every file.
     """
-    _refuse_foreign(out)
+    _refuse_other_files(out)
     for stale in out.parent.glob(f".{out.name}.*"):
         shutil.rmtree(stale)
     paths = find_images(data_dir)
-    emotions = [next((emotion for key, emotion in EMOTIONS.items() if key in path.name), "left out") for path in paths]
-    kept = [i for i, emotion in enumerate(emotions) if emotion != "left out"]
-    if len({emotions[i] for i in kept}) < 2:
-        raise UserError(f"--rejig_data needs both {' and '.join(EMOTIONS)} in the file names below {data_dir}")
-    columns = {"emotion": [emotions[i] for i in kept], "person": [paths[i].name.split("_")[0] for i in kept]}
-    ids = [paths[i].relative_to(data_dir).as_posix() for i in kept]
-    known = StimulusSet(torch.empty(0), ids, max_value=1, columns=columns, label="emotion", group="person")
-    how = "group" if apart else "random"
-    parts = split(known, how, val_fraction=val_fraction, test_fraction=0, fold=None, gap=0, seed=seed)
-    validation = {kept[i] for i in parts["validation"]}
-    repeated = {name for name, count in Counter(path.name for path in paths).items() if count > 1}
-
+    folders = _choose_folders(paths, data_dir, apart=apart, val_fraction=val_fraction, seed=seed)
     try:
         scratch = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}") from error
-    rows = []
-    for i, path in enumerate(paths):
-        source = path.relative_to(data_dir)
-        if emotions[i] == "left out":
-            rows.append({"file": source.as_posix(), "to": "", "how": "left out"})
-            continue
-        name = "_".join(source.parts) if path.name in repeated else path.name
-        to = Path("val" if i in validation else "train", emotions[i], name)
-        rows.append({"file": source.as_posix(), "to": to.as_posix(), "how": _link_or_copy(path, scratch / to)})
+    rows = _copy_all(paths, folders, data_dir, scratch)
     with (scratch / "rejig.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["file", "to", "how"])
         writer.writeheader()
@@ -67,21 +48,60 @@ def make_classification_dataset(data_dir: Path, out: Path, *, apart: bool, val_f
         out.rename(scratch.with_suffix(".old"))
     scratch.rename(out)
     shutil.rmtree(scratch.with_suffix(".old"), ignore_errors=True)
-    return Counter("/".join(row["to"].split("/")[:2]) or "left out" for row in rows)
+    return Counter("/".join(row["to"].split("/")[:2]) or LEFT_OUT for row in rows)
 
 
-def _refuse_foreign(out: Path) -> None:
-    """Raise UserError if a folder holds a file that is not in its own rejig.csv."""
+def _choose_folders(
+    paths: list[Path], data_dir: Path, *, apart: bool, val_fraction: float, seed: int
+) -> dict[Path, Path]:
+    """Return the folder, such as train/happy, of every image whose name holds an emotion."""
+    emotion_of = {path: _emotion(path) for path in paths if _emotion(path)}
+    emotions = list(emotion_of.values())
+    require(
+        len(set(emotions)) == len(EMOTIONS),
+        f"--rejig_data needs both {' and '.join(EMOTIONS)} in the file names below {data_dir}",
+    )
+    people, person_index = np.unique([path.name.split("_")[0] for path in emotion_of], return_inverse=True)
+    units = f"{len(people)} different person" if apart else f"{len(emotions)} images"
+    unit_index = person_index if apart else np.arange(len(emotions))
+    labels = np.unique(emotions, return_inverse=True)[1]
+    validation = set(split_units(unit_index, labels, units, val_fraction=val_fraction, seed=seed)["validation"])
+    return {
+        path: Path("val" if index in validation else "train", emotion)
+        for index, (path, emotion) in enumerate(emotion_of.items())
+    }
+
+
+def _emotion(path: Path) -> str | None:
+    return next((emotion for key, emotion in EMOTIONS.items() if key in path.name), None)
+
+
+def _copy_all(paths: list[Path], folders: dict[Path, Path], data_dir: Path, scratch: Path) -> list[dict[str, str]]:
+    """Link or copy images into their folders below scratch; returns a row of rejig.csv for each file."""
+    counts = Counter(path.name for path in paths)
+    rows = []
+    for path in paths:
+        source = path.relative_to(data_dir)
+        if path not in folders:
+            rows.append({"file": source.as_posix(), "to": "", "how": LEFT_OUT})
+            continue
+        to = folders[path] / (path.name if counts[path.name] == 1 else "_".join(source.parts))
+        rows.append({"file": source.as_posix(), "to": to.as_posix(), "how": _link_or_copy(path, scratch / to)})
+    return rows
+
+
+def _refuse_other_files(out: Path) -> None:
+    """Raise UserError if a folder holds a file that is not listed in its own rejig.csv."""
     if not out.exists():
         return
-    known = {"rejig.csv"}
+    listed = {"rejig.csv"}
     if (out / "rejig.csv").is_file():
         with (out / "rejig.csv").open(newline="") as file:
-            known |= {row["to"] for row in csv.DictReader(file)}
-    foreign = [path for path in out.rglob("*") if path.is_file() and path.relative_to(out).as_posix() not in known]
-    if foreign or not out.is_dir() or out.is_symlink():
+            listed |= {row["to"] for row in csv.DictReader(file)}
+    others = [path for path in out.rglob("*") if path.is_file() and path.relative_to(out).as_posix() not in listed]
+    if others or not out.is_dir() or out.is_symlink():
         raise UserError(
-            f"{out} holds files that --rejig_data did not put there, such as {foreign[:1] or out}; move them away"
+            f"{out} holds files that --rejig_data did not write, such as {others[:1] or out}; move them elsewhere"
         )
 
 

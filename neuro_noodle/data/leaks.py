@@ -1,8 +1,9 @@
-"""Leaks: what the held-out images share with training, counted and reported."""
+"""Leaks: what the held-out images share with the training images, counted and reported."""
 
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,101 +14,139 @@ from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.columns import as_texts
 from neuro_noodle.data.splits import Parts
 
-SAME = 1e-5  # the spread of thumbnails below which all images are one
-
-
-ALIKE = 0.99  # the correlation from which on two images are near-duplicates
-
-
-THUMBNAIL = 16  # px
-
-
-PIECE = 2**24  # pixels made small at a time
-
-
-WORTH_SAYING = 0.02  # the share of near-duplicates that is
-
-
-MOST_CHECKED = 1000  # held-out images of a part ...
-
-
-MOST_COMPARED = 50_000  # ... beside so many training images
-
-
-MOST_VALUES = 2**31  # ... of so many pixels
-
+THUMBNAIL_PX = 16
+MIN_SPREAD = 1e-5  # sd between thumbnails below which all images are considered the same
+MIN_CORRELATION = 0.99  # of two thumbnails that count as near-duplicates
+NOTED_SHARE = 0.02  # a larger share of near-duplicates is reported to the user
+CHUNK_VALUES = 2**24  # pixels that are reduced to thumbnails at a time
+MAX_CHECKED = 1000  # held-out images of a part that are compared ...
+MAX_COMPARED = 50_000  # ... with at most this many training images ...
+MAX_VALUES = 2**31  # ... and at most this many pixels of them
 
 INDIVIDUALS = "person people face identity subject participant observer individual animal mouse rat monkey fish bird"
-
-
 RECORDINGS = "session recording video clip movie day block experiment"
+GROUPING_WORDS = {*INDIVIDUALS.split(), *RECORDINGS.split()}
 
 
-GROUPING = {*INDIVIDUALS.split(), *RECORDINGS.split()}
+@dataclass(frozen=True)
+class Duplicates:
+    """The number of near-duplicates among held-out images.
+
+    Attributes:
+        n: held-out images that have a near-duplicate in training.
+        n_checked: held-out images that were compared.
+    """
+
+    n: int
+    n_checked: int
+
+    @property
+    def is_worth_noting(self) -> bool:
+        """Whether there are so many that the user should know."""
+        return self.n > NOTED_SHARE * self.n_checked
+
+
+@dataclass(frozen=True)
+class SuggestedGroups:
+    """Groups of images guessed from the names of columns or files.
+
+    Attributes:
+        name: what the groups are, for messages.
+        remedy: the option that would declare these groups, for messages; ends with " and ".
+        groups: the group of each image, N texts.
+    """
+
+    name: str
+    remedy: str
+    groups: list[str]
 
 
 def leaks(dataset: StimulusSet, parts: Parts) -> tuple[dict, list[str]]:
-    """Look for what training images give away of held-out ones.
+    """Look for groups and near-duplicates that training shares with the held-out parts.
 
     Returns:
-        For the record: `groups` that are in two parts, and `near_duplicates` by held-out part; and what to say of it.
+        A record for result.json: `groups` that are in two parts, and `near_duplicates` by held-out part; and notes for
+        the user.
     """
     groups, notes = _mixed_groups(dataset, parts)
-    duplicates = {}
+    record = {}
     for part in ("validation", "test"):
         if parts[part]:
-            n_found, n_checked = near_duplicates(dataset, parts["training"], parts[part])
-            duplicates[part] = {"n": n_found, "checked": n_checked}
-            if n_found > WORTH_SAYING * n_checked:
-                if dataset.in_blocks:
-                    remedy = "--gap leaves out the frames beside a block, though not those of a place returned to"
-                else:
-                    remedy = "--split group or block keeps together what belongs together"
-                notes.append(
-                    f"{n_found} of {n_checked} {part} images have a near-duplicate in training, so the result may tell "
-                    f"of memory; {remedy}"
-                )
+            duplicates = near_duplicates(dataset, parts["training"], parts[part])
+            record[part] = {"n": duplicates.n, "checked": duplicates.n_checked}
+            notes += [_duplicates_note(dataset, part, duplicates)] if duplicates.is_worth_noting else []
     if not set(dataset.repeated.tolist()) <= set(parts.get("test", [])):
-        notes.append("images shown repeatedly are not all for the test, so no noise ceiling is told; see --split given")
-    return {"groups": groups, "near_duplicates": duplicates}, notes
+        notes.append(
+            "some images with repeated presentations are not in the test part, so no noise ceiling is reported; "
+            "see --split given"
+        )
+    return {"groups": groups, "near_duplicates": record}, notes
 
 
 def seen_before(dataset: StimulusSet, parts: Parts, seen: set[str]) -> tuple[dict, list[str]]:
-    """Tell of held-out images that a loaded encoder was trained on.
+    """Count the held-out images on which a loaded encoder was trained.
 
     Args:
-        seen: ids of all images that it was trained on.
+        seen: ids of all images in the encoder's training.
 
     Returns:
-        For the record, their number by part; and what to say of it.
+        The number of such images by part, for result.json; and notes for the user.
     """
     counts = {part: sum(dataset.ids[i] in seen for i in parts[part]) for part in ("validation", "test")}
-    told = " and ".join(f"{n} of {len(parts[part])} {part} images" for part, n in counts.items() if n)
-    note = f"the loaded encoder was trained on {told}; train both with the same --split, --seed and fractions"
-    return counts, [note] if told else []
+    images = " and ".join(f"{n} of {len(parts[part])} {part} images" for part, n in counts.items() if n)
+    note = f"the loaded encoder was trained on {images}; train both with the same --split, --seed and fractions"
+    return counts, [note] if images else []
 
 
-def _mixed_groups(dataset: StimulusSet, parts: Parts) -> tuple[dict | None, list[str]]:
-    """Return how many groups, told or only suggested, are in two parts."""
-    if dataset.group:
-        what, remedy, groups = f"'{dataset.group}'", "", as_texts(dataset.columns[dataset.group])
-    else:
-        what, remedy, groups = suggested_groups(dataset) or ("", "", [])
-    n_groups = len(set(groups))
-    n_shared = shared_groups(parts, groups) if n_groups > 1 else 0
-    if not n_shared:
-        return None, []
-    return {"what": what, "n": n_groups, "in_two_parts": n_shared}, [
-        f"{n_shared} of {n_groups} different {what} are both in training and in another part, so the result tells how "
-        f"well known ones are known; {remedy}--split group tells of new ones"
-    ]
+def near_duplicates(
+    dataset: StimulusSet, training: list[int], held_out: list[int], other: StimulusSet | None = None
+) -> Duplicates:
+    """Count the held-out images that are nearly identical to a training image.
+
+    Two images are near-duplicates if their thumbnails, less the mean training image, correlate by 0.99 or more,
+    whatever their brightness and contrast: frames of a film 1/30 s apart do, two photographs of one person do not.
+    At most 1,000 held-out images are compared with a limited number of training images, which include the neighbours
+    of each held-out image in the order of the dataset.
+
+    Args:
+        training, held_out: indices of images.
+        other: the dataset of the held-out images, if it is not the same.
+    """
+    checked = _every_kth(held_out, MAX_CHECKED)
+    compared = _every_kth(training, min(MAX_COMPARED, MAX_VALUES // math.prod(dataset.image_shape)))
+    if len(compared) < len(training) and other is None:
+        neighbours = (checked[:, None] + np.array([-2, -1, 1, 2])).ravel()
+        compared = np.union1d(compared, neighbours[np.isin(neighbours, training)])
+
+    trained, new = (
+        F.normalize(small - small.mean(1, keepdim=True))  # removes brightness and contrast
+        for small in (thumbnails(dataset, compared), thumbnails(other or dataset, checked))
+    )
+    is_varied = trained.std(0, correction=0).max() > MIN_SPREAD
+    mean = trained.mean(0) if is_varied else 0  # what all images share would make any two correlate
+    correlation = F.normalize(new - mean) @ F.normalize(trained - mean).T  # (n_checked, n_compared)
+    return Duplicates(int((correlation.max(1).values >= MIN_CORRELATION).sum()), len(checked))
 
 
-def suggested_groups(dataset: StimulusSet) -> tuple[str, str, list[str]] | None:
-    """Guess by the names of columns and files which images belong to one person, animal or recording.
+def thumbnails(dataset: StimulusSet, indices: np.ndarray) -> Tensor:
+    """Return (n, 256): grey 16x16 versions of images, in which every pixel is the mean of its area."""
+    height, width = (_area_weights(length) for length in dataset.image_shape[1:])
+    small = torch.empty(len(indices), THUMBNAIL_PX**2)
+    size = max(1, CHUNK_VALUES // math.prod(dataset.image_shape))
+    for start in range(0, len(indices), size):
+        chunk = torch.as_tensor(indices[start : start + size])
+        if dataset.is_mapped:
+            dataset.read_ahead(chunk)
+        grey = dataset.sample(chunk)["image"].mean(1)  # (B, H, W)
+        small[start : start + size] = (height @ grey @ width.T).flatten(1)  # (B, 256)
+    return small
+
+
+def suggested_groups(dataset: StimulusSet) -> SuggestedGroups | None:
+    """Guess from the names of columns and files which images show one person, animal or recording.
 
     Returns:
-        What the groups are, how to tell the program so, and the group of each image; None where nothing suggests any.
+        The groups, or None if nothing suggests any.
     """
     for name, column in dataset.columns.items():
         words = set(re.findall(r"[a-z]+", name.lower()))
@@ -115,86 +154,70 @@ def suggested_groups(dataset: StimulusSet) -> tuple[str, str, list[str]] | None:
             words = set(re.findall(r"[a-z]+", column[0].lower()))  # subject01
         elif name in (dataset.label, "part"):
             continue
-        if words & GROUPING and _repeats(as_texts(column)):
-            return f"'{name}'", f"--dataset NAME group={name} and ", as_texts(column)
-    beginnings = _beginnings(dataset.ids)
-    n_different = len(set(beginnings))
-    if not _repeats(beginnings) or n_different == 2:  # two are conditions rather than people
+        if words & GROUPING_WORDS and _repeats(as_texts(column)):
+            return SuggestedGroups(f"'{name}'", f"--dataset NAME group={name} and ", as_texts(column))
+    first_words = _first_words(dataset.ids)
+    n_different = len(set(first_words))
+    if not _repeats(first_words) or n_different == 2:  # two are more likely to be conditions than people
         return None
-    if dataset.label and len(set(zip(beginnings, dataset.columns[dataset.label], strict=True))) == n_different:
-        return None  # they are, or tell, the class
+    if dataset.label and len(set(zip(first_words, dataset.columns[dataset.label], strict=True))) == n_different:
+        return None  # they follow from the class
     remedy = "if these are people, animals or recordings, --dataset folder pattern={person}_{} group=person and "
-    return f"beginnings of file names, such as {beginnings[0]},", remedy, beginnings
+    return SuggestedGroups(f"beginnings of file names, such as {first_words[0]},", remedy, first_words)
 
 
-def _beginnings(ids: list[str]) -> list[str]:
-    """Return the first word of each file name, leaving out words that all have in common."""
+def shared_groups(parts: Parts, groups: Sequence[str]) -> int:
+    """Return how many groups are both in training and in another part."""
+    trained = {groups[i] for i in parts["training"]}
+    return len(trained & {groups[i] for part in ("validation", "test") for i in parts[part]})
+
+
+def _mixed_groups(dataset: StimulusSet, parts: Parts) -> tuple[dict | None, list[str]]:
+    """Return a record of the groups, declared or only suggested, that are in two parts; and notes for the user."""
+    if dataset.group:
+        found = SuggestedGroups(f"'{dataset.group}'", "", as_texts(dataset.columns[dataset.group]))
+    else:
+        found = suggested_groups(dataset) or SuggestedGroups("", "", [])
+    n_groups = len(set(found.groups))
+    n_shared = shared_groups(parts, found.groups) if n_groups > 1 else 0
+    if not n_shared:
+        return None, []
+    return {"what": found.name, "n": n_groups, "in_two_parts": n_shared}, [
+        f"{n_shared} of {n_groups} different {found.name} are both in training and in another part, so the result "
+        f"holds only for groups seen in training; to test new ones, use {found.remedy}--split group"
+    ]
+
+
+def _duplicates_note(dataset: StimulusSet, part: str, duplicates: Duplicates) -> str:
+    if dataset.has_blocks:
+        remedy = "--gap leaves out the frames next to a block, but not later frames of the same scene"
+    else:
+        remedy = "--split group or block keeps images together that belong together"
+    return (
+        f"{duplicates.n} of {duplicates.n_checked} {part} images have a near-duplicate in training, so the result may "
+        f"reflect memory; {remedy}"
+    )
+
+
+def _first_words(ids: list[str]) -> list[str]:
+    """Return the first word of each file name, after words that all file names share."""
     words = [re.split(r"[_\W]+", name.rsplit("/", 1)[-1].rsplit(".", 1)[0]) for name in ids]
     return next((list(column) for column in zip(*words, strict=False) if len(set(column)) > 1), [])
 
 
 def _repeats(groups: Sequence[str]) -> bool:
-    """Return whether these are several, of two images or more on average."""
+    """Return whether there are at least two groups, with two images or more on average."""
     return 1 < len(set(groups)) <= len(groups) / 2
 
 
-def shared_groups(parts: Parts, groups: Sequence[str]) -> int:
-    """Return how many groups stand both in training and in another part."""
-    trained = {groups[i] for i in parts["training"]}
-    return len(trained & {groups[i] for part in ("validation", "test") for i in parts[part]})
-
-
-def near_duplicates(
-    dataset: StimulusSet, training: list[int], held_out: list[int], other: StimulusSet | None = None
-) -> tuple[int, int]:
-    """Count held-out images that are nearly a training image, whatever their brightness and contrast.
-
-    Two images are nearly the same where small versions of them, less the mean training image, correlate by 0.99 or
-    more: frames of a film 1/30 s apart do, two photographs of one person do not.
-
-    Args:
-        other: the dataset that the held-out images are of, where it is another one.
-
-    Returns:
-        How many were found, and how many were looked at: a thousand at most, beside a limited number of training
-        images, among them those next to them in order.
-    """
-    checked = _evenly(held_out, MOST_CHECKED)
-    compared = _evenly(training, min(MOST_COMPARED, MOST_VALUES // math.prod(dataset.image_shape)))
-    if len(compared) < len(training) and other is None:
-        beside = (checked[:, None] + np.array([-2, -1, 1, 2])).ravel()
-        compared = np.union1d(compared, beside[np.isin(beside, training)])
-
-    known, new = (
-        F.normalize(small - small.mean(1, keepdim=True))  # whatever the brightness and contrast
-        for small in (thumbnails(dataset, compared), thumbnails(other or dataset, checked))
-    )
-    mean = known.mean(0) if known.std(0, correction=0).max() > SAME else 0  # what all images share tells nothing
-    alike = F.normalize(new - mean) @ F.normalize(known - mean).T  # (checked, compared)
-    return int((alike.max(1).values >= ALIKE).sum()), len(checked)
-
-
-def thumbnails(dataset: StimulusSet, indices: np.ndarray) -> Tensor:
-    """Return (n, 256): grey 16x16 versions of images, every pixel the mean of its area."""
-    height, width = (_areas(length) for length in dataset.image_shape[1:])
-    small = torch.empty(len(indices), THUMBNAIL**2)
-    size = max(1, PIECE // math.prod(dataset.image_shape))
-    for start in range(0, len(indices), size):
-        chunk = torch.as_tensor(indices[start : start + size])
-        if dataset.is_mapped:
-            dataset.read_ahead(chunk)
-        grey = dataset.sample(chunk)["image"].mean(1)  # (B, H, W)
-        small[start : start + size] = (height @ grey @ width.T).flatten(1)
-    return small
-
-
-def _areas(length: int) -> Tensor:
-    """Return (16, length): how much each pixel counts in each of 16 means."""
-    edges = torch.linspace(0, length, THUMBNAIL + 1)
+def _area_weights(length: int) -> Tensor:
+    """Return (16, length): the weight of each pixel in each of 16 means."""
+    edges = torch.linspace(0, length, THUMBNAIL_PX + 1)
     pixel = torch.arange(length)
     overlap = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
-    return overlap.clamp(min=0) * THUMBNAIL / length
+    return overlap.clamp(min=0) * THUMBNAIL_PX / length
 
 
-def _evenly(indices: list[int], most: int) -> np.ndarray:
-    return np.array(indices)[:: -(-len(indices) // max(1, most))]
+def _every_kth(indices: list[int], n_max: int) -> np.ndarray:
+    """Return every k-th index, with the smallest k that gives at most n_max."""
+    return np.array(indices)[:: -(-len(indices) // max(1, n_max))]

@@ -1,17 +1,22 @@
-"""Splits: which image is for training, validation or test, and what leaks from one part into another."""
+"""Splits: which images are used for training, validation and test."""
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor
 
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import StimulusSet
+from neuro_noodle.data.blocks import natural_order
 from neuro_noodle.data.columns import as_texts
 
-PARTS = {"train": "training", "training": "training", "val": "validation", "validation": "validation"}
-PARTS |= {"valid": "validation", "test": "test"}
+PART_OF_NAME = {
+    "train": "training",
+    "training": "training",
+    "val": "validation",
+    "validation": "validation",
+    "valid": "validation",
+    "test": "test",
+}
 
 Parts = dict[str, list[int]]
 
@@ -26,42 +31,62 @@ def split(
     gap: int,
     seed: int,
 ) -> Parts:
-    """Deal the images out to training, validation and test.
+    """Split the images into training, validation and test.
 
     Args:
-        dataset: its ids, labels, columns and groups are used, never its images.
-        how: random (balanced by class), group (no person in two parts), block (the same with stretches of frames), or
-            given (by the column `part`, else by the top folders train, val, test).
-        test_fraction: share of the images, or of the groups.
-        val_fraction: share of what is not test.
-        fold: (k, K): the k-th of K equal parts, from 1, is the test part.
-        gap: training images within so many of a held-out one are left out of every part.
-        seed: of the dealing alone.
+        dataset: its ids, labels, columns and groups are used, but not its images.
+        how: random (classes balanced), group (no person in two parts), block (no block of frames in two parts) or
+            given (by the column `part`, or else by the top folders train, val and test).
+        val_fraction: share of the images (groups, blocks) that remain after the test part.
+        test_fraction: share of the images (groups, blocks).
+        fold: (k, K): the test part is the k-th of K equal parts, counted from 1.
+        gap: training frames at most this many frames from a held-out one are left out of every part.
+        seed: of the split only.
 
     Returns:
-        The (sorted) indices of each part; test is empty unless asked for.
+        The sorted indices of each part. The part test is empty unless requested; `left_out` exists only with a gap.
 
     Raises:
-        UserError: where a part that was asked for would be empty, or wishes contradict each other.
+        UserError: if a requested part would be empty, or if options contradict each other.
     """
-    if test_fraction and (fold or how == "given"):
-        raise UserError(f"--test_fraction makes a test part, as {'--fold' if fold else '--split given'} does; give one")
-    if fold and how == "given":
-        raise UserError("--fold deals images out, and --split given takes them as they are; give one")
-    require(gap == 0 or how == "block", f"--gap leaves out frames beside held-out blocks; --split {how} makes none")
+    _refuse_contradictions(how, test_fraction, fold, gap)
     if how == "given":
-        return _given(dataset, val_fraction, seed)
-    if how == "group" and dataset.unit is None:
-        raise UserError(
-            "--split group needs to know which images belong together: name a column by --dataset NAME group=COLUMN; "
-            f"there are {', '.join(dataset.columns) or 'none'}"
-        )
-    if how == "random":
-        names, codes, what = dataset.ids, np.arange(len(dataset)), f"{len(dataset)} images"
-    else:
-        names, codes = np.unique(as_texts(dataset.columns[dataset.unit]), return_inverse=True)
-        what = f"{len(names)} different {dataset.unit}"
-    order = _balanced_order(codes, dataset.labels, seed)
+        return _given_parts(dataset, val_fraction, seed)
+    unit_index, units = _unit_index(dataset, how)
+    labels = None if dataset.labels is None else dataset.labels.numpy()
+    sizes = {"val_fraction": val_fraction, "test_fraction": test_fraction, "fold": fold}
+    parts = split_units(unit_index, labels, units, **sizes, seed=seed)
+    if gap:
+        parts = _leave_gap(parts, natural_order(dataset.ids), gap)
+        _require_images(parts, ["training"], units)
+    return parts
+
+
+def split_units(
+    unit_index: np.ndarray,
+    labels: np.ndarray | None,
+    units: str,
+    *,
+    val_fraction: float,
+    test_fraction: float = 0.0,
+    fold: tuple[int, int] | None = None,
+    seed: int,
+) -> Parts:
+    """Split images into parts such that no unit is in two parts and classes are balanced.
+
+    Args:
+        unit_index: (N,) the unit (image, group or block) of each image, from 0.
+        labels: (N,) the class of each image, or None.
+        units: the number and kind of units, for the error message.
+        val_fraction, test_fraction, fold, seed: as for `split`.
+
+    Returns:
+        The sorted indices of training, validation and test.
+
+    Raises:
+        UserError: if a requested part would be empty.
+    """
+    order = _balanced_order(unit_index, labels, seed)
     if fold:
         slices = np.array_split(order, fold[1])
         test = slices[fold[0] - 1]
@@ -70,112 +95,109 @@ def split(
         n_test = max(1, round(test_fraction * len(order))) if test_fraction else 0
         test, order = order[:n_test], order[n_test:]
     n_validation = max(1, round(val_fraction * len(order)))
-    chosen = {"training": order[n_validation:], "validation": order[:n_validation], "test": test}
-    parts = {part: np.flatnonzero(np.isin(codes, dealt)).tolist() for part, dealt in chosen.items()}
-    if gap:
-        parts = _leave_gap(parts, natural_order(dataset.ids), gap)
-    wanted = ["training", "validation"] + (["test"] if fold or test_fraction else [])
-    empty = [part for part in wanted if not parts[part]]
-    require(not empty, f"{what} are too few to deal out: nothing is left for {' and '.join(empty)}")
+    units_of = {"training": order[n_validation:], "validation": order[:n_validation], "test": test}
+    parts = {part: np.flatnonzero(np.isin(unit_index, chosen)).tolist() for part, chosen in units_of.items()}
+    _require_images(parts, ["training", "validation"] + (["test"] if fold or test_fraction else []), units)
     return parts
 
 
-def blocks(ids: list[str], n_blocks: int, recordings: Sequence | None) -> list[str]:
-    """Cut frames into contiguous blocks of nearly equal length, none across two recordings.
-
-    Args:
-        ids: N names, whose numbers tell the order.
-        n_blocks: how many, about, in all; each recording has one at least.
-        recordings: of each frame, or None for a single one.
-
-    Returns:
-        The block of each frame, N texts.
-    """
-    order = natural_order(ids)
-    recording = (
-        np.unique(as_texts(recordings), return_inverse=True)[1] if recordings is not None else np.zeros(len(ids))
-    )
-    names = [""] * len(ids)
-    number = 0
-    for one in np.unique(recording):
-        frames = order[recording[order] == one]
-        for block in np.array_split(frames, min(len(frames), max(1, round(n_blocks * len(frames) / len(ids))))):
-            for frame in block:
-                names[frame] = f"{number:03}"
-            number += 1
-    return names
+def _refuse_contradictions(how: str, test_fraction: float, fold: tuple[int, int] | None, gap: int) -> None:
+    """Raise UserError if the options of a split contradict each other."""
+    if test_fraction and (fold or how == "given"):
+        raise UserError(
+            f"--test_fraction and {'--fold' if fold else '--split given'} both define the test part; give only one"
+        )
+    if fold and how == "given":
+        raise UserError("--fold chooses the parts, but --split given uses existing ones; give only one")
+    require(gap == 0 or how == "block", f"--gap leaves out frames next to held-out blocks; --split {how} has no blocks")
 
 
-def natural_order(ids: list[str]) -> np.ndarray:
-    """Return the (N,) indices that sort names by the numbers in them: frame9 before frame10."""
+def _unit_index(dataset: StimulusSet, how: str) -> tuple[np.ndarray, str]:
+    """Return the (N,) index of the image, group or block that each image belongs to, and their number in words."""
+    if how == "random":
+        return np.arange(len(dataset)), f"{len(dataset)} images"
+    if how == "group" and dataset.split_unit is None:
+        raise UserError(
+            "--split group needs to know which images belong together: name a column by --dataset NAME group=COLUMN; "
+            f"there are {', '.join(dataset.columns) or 'none'}"
+        )
+    names, unit_index = np.unique(as_texts(dataset.columns[dataset.split_unit]), return_inverse=True)
+    return unit_index, f"{len(names)} different {dataset.split_unit}"
 
-    def parts(index: int) -> list:
-        return [(int(text), "") if text.isdecimal() else (-1, text) for text in re.split(r"(\d+)", ids[index])]
 
-    return np.array(sorted(range(len(ids)), key=parts))
+def _require_images(parts: Parts, wanted: Sequence[str], units: str) -> None:
+    empty = [part for part in wanted if not parts[part]]
+    require(not empty, f"{units} are too few to split: nothing is left for {' and '.join(empty)}")
 
 
 def _leave_gap(parts: Parts, order: np.ndarray, gap: int) -> Parts:
-    held_out = np.zeros(len(order), bool)
-    held_out[parts["validation"] + parts["test"]] = True
-    n_before = np.cumsum([0, *held_out[order]])  # held-out ones before each place in order
-    place = np.arange(len(order))
-    near = n_before[np.minimum(place + gap + 1, len(order))] > n_before[np.maximum(place - gap, 0)]
-    left_out = set(order[near & ~held_out[order]].tolist())
+    """Move training frames that are near a held-out frame to the part `left_out`."""
+    is_held_out = np.zeros(len(order), bool)
+    is_held_out[parts["validation"] + parts["test"]] = True
+    n_before = np.cumsum([0, *is_held_out[order]])  # number of held-out frames before each position in time
+    position = np.arange(len(order))
+    is_near = n_before[np.minimum(position + gap + 1, len(order))] > n_before[np.maximum(position - gap, 0)]
+    left_out = set(order[is_near & ~is_held_out[order]].tolist())
     training = [index for index in parts["training"] if index not in left_out]
     return parts | {"training": training, "left_out": sorted(left_out)}
 
 
-def _balanced_order(codes: np.ndarray, labels: Tensor | None, seed: int) -> np.ndarray:
-    """Return the units in random order, such that every stretch of it holds the classes in their proportion.
+def _balanced_order(unit_index: np.ndarray, labels: np.ndarray | None, seed: int) -> np.ndarray:
+    """Return the units in random order, such that every stretch of it has the classes in proportion.
 
     Args:
-        codes: (N,) the unit (image or group) of each image, 0 to the number of units.
-        labels: (N,) the class of each image.
+        unit_index: (N,) the unit of each image, from 0.
+        labels: (N,) the class of each image, or None.
     """
-    draw = np.random.default_rng(seed)
-    first = np.unique(codes, return_index=True)[1]
-    shuffled = draw.permutation(len(first))
+    generator = np.random.default_rng(seed)
+    first_image = np.unique(unit_index, return_index=True)[1]
+    shuffled = generator.permutation(len(first_image))
     if labels is None:
         return shuffled
-    labels = labels.numpy()[first][shuffled]  # a unit of several classes counts as that of its first image
-    place = np.empty(len(first))
+    labels = labels[first_image][shuffled]  # a unit with several classes counts as the class of its first image
+    position = np.empty(len(first_image))
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        place[members] = (np.arange(len(members)) + draw.random()) / len(members)
-    return shuffled[np.argsort(place, kind="stable")]
+        position[members] = (np.arange(len(members)) + generator.random()) / len(members)
+    return shuffled[np.argsort(position, kind="stable")]
 
 
-def _given(dataset: StimulusSet, val_fraction: float, seed: int) -> Parts:
-    """Take the parts as they are told; where none is for validation, deal some of training out to it."""
-    column = dataset.columns.get("part")
-    names = [name.split("/")[0] for name in dataset.ids] if column is None else as_texts(column)
+def _given_parts(dataset: StimulusSet, val_fraction: float, seed: int) -> Parts:
+    """Return the existing parts; if none is for validation, use some of the training images for it."""
     parts = {"training": [], "validation": [], "test": []}
-    for index, name in enumerate(names):
-        part = PARTS.get(name.lower())
-        if part is None:
-            where = (
-                f"has the part '{name}'"
-                if column is not None
-                else "has no column `part`, and lies in no folder train, val or test of --data_dir"
-            )
-            raise UserError(f"--split given: {dataset.ids[index]} {where}; the parts are {', '.join(PARTS)}")
+    for index, part in enumerate(_part_of_each(dataset)):
         parts[part].append(index)
     if parts["training"] and not parts["validation"]:
         training = np.array(parts["training"])
-        labels = None if dataset.labels is None else dataset.labels[training]
+        labels = None if dataset.labels is None else dataset.labels.numpy()[training]
         order = training[_balanced_order(np.arange(len(training)), labels, seed)]
         n_validation = min(len(order) - 1, max(1, round(val_fraction * len(order))))
-        parts |= {
-            "training": sorted(order[n_validation:].tolist()),
-            "validation": sorted(order[:n_validation].tolist()),
-        }
+        parts["training"] = sorted(order[n_validation:].tolist())
+        parts["validation"] = sorted(order[:n_validation].tolist())
     empty = [part for part in ("training", "validation") if not parts[part]]
-    why = "".join(f"{note}; " for note in dataset.notes)
+    notes = "".join(f"{note}; " for note in dataset.notes)
     require(
-        not empty, f"{why}--split given: no image for {' and '.join(empty)}; it needs a part train, and at best val"
+        not empty,
+        f"{notes}--split given: no image for {' and '.join(empty)}; it needs a part train, and preferably a part val",
     )
     return parts
 
 
-# ----------------------------------------------------------------------------------------------------- leaks
+def _part_of_each(dataset: StimulusSet) -> list[str]:
+    """Return the part of each image, from the column `part` or else from its top folder.
+
+    Raises:
+        UserError: if the name of a part is unknown.
+    """
+    column = dataset.columns.get("part")
+    names = [name.split("/")[0] for name in dataset.ids] if column is None else as_texts(column)
+    for image, name in zip(dataset.ids, names, strict=True):
+        where = (
+            f"has the part '{name}'"
+            if column is not None
+            else "has no column `part`, and is in no folder train, val or test of --data_dir"
+        )
+        require(
+            name.lower() in PART_OF_NAME, f"--split given: {image} {where}; the parts are {', '.join(PART_OF_NAME)}"
+        )
+    return [PART_OF_NAME[name.lower()] for name in names]

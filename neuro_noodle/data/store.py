@@ -1,7 +1,7 @@
-"""The store: an array in memory, or, where it is large, in a file that is mapped into memory and used again.
+"""The store: keeps small arrays in memory and caches large ones in memory-mapped files, which later runs reuse.
 
-A stored array lies in a folder of its own, named after the content it was made from: array.npy, and told.json with
-what there is to say of it.
+Each stored array has its own folder, named by a hash of the content it was made from. The folder holds array.npy, and
+about.json with information about the array.
 """
 
 import contextlib
@@ -13,36 +13,39 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from tokenize import TokenError
+from typing import BinaryIO
 
 import numpy as np
 
 from neuro_noodle.choices import UserError
 
-IN_MEMORY = 2 * 2**30  # bytes; a larger array is stored in a file
-CHUNK = 2**24
+IN_MEMORY = 2 * 2**30  # bytes; larger arrays are stored in files
+CHUNK = 2**24  # bytes read at a time
 
 Fill = Callable[[np.ndarray], dict]
 
 
 class Mapped(np.ndarray):
-    """An array file that is read where and when it is needed; its pages are the system's to keep or to drop.
+    """A read-only array backed by a memory-mapped .npy file; the system loads and drops its pages as needed.
 
-    Read-only. A view of it (a slice, other axes) is mapped too.
+    A view of it (a slice, or with other axes) is mapped too.
     """
 
     def __new__(cls, path: Path) -> "Mapped":
         with path.open("rb") as file:
-            shape, columns_first, dtype = read_header(file)
+            header = read_header(file)
             offset = file.tell()
-            expected = offset + math.prod(shape) * dtype.itemsize
+            expected = offset + header.n_bytes
             if os.fstat(file.fileno()).st_size < expected:
-                raise ValueError(f"it is cut off: {expected} bytes are announced")
+                raise ValueError(f"it is truncated: its header announces {expected} bytes")
             pages = mmap.mmap(file.fileno(), expected, access=mmap.ACCESS_READ)
-        pages.madvise(mmap.MADV_RANDOM)  # else each image read would bring in its neighbours on the disk
-        array = super().__new__(cls, shape, dtype, pages, offset, order="F" if columns_first else "C")
+        pages.madvise(mmap.MADV_RANDOM)  # otherwise reading an image would also read its neighbours on the disk
+        order = "F" if header.is_fortran else "C"
+        array = super().__new__(cls, header.shape, header.dtype, pages, offset, order=order)
         array._pages, array._first_byte = pages, array.ctypes.data - offset
         return array
 
@@ -51,7 +54,7 @@ class Mapped(np.ndarray):
         self._first_byte = getattr(parent, "_first_byte", 0)
 
     def read_ahead(self, rows: Iterable[int]) -> None:
-        """Let the system fetch these rows while something else is done."""
+        """Ask the system to read these rows in the background."""
         offset, row = self.ctypes.data - self._first_byte, self.strides[0]
         for index in rows:
             start = offset + index * row
@@ -60,11 +63,11 @@ class Mapped(np.ndarray):
 
 
 class Store:
-    """Where arrays lie.
+    """A place for arrays: memory, or files in a folder.
 
     Args:
-        folder: for the files; made when the first is.
-        always: store small arrays too, which makes the next start quick.
+        folder: for the files; created with the first of them.
+        always: store small arrays in files too, which makes the next start faster.
     """
 
     def __init__(self, folder: Path, *, always: bool = False) -> None:
@@ -75,53 +78,63 @@ class Store:
         """Return the array that `fill` writes, in memory or `Mapped`, and the dictionary that it returns.
 
         Args:
-            key: called where a file is needed; a name for the content that the array is made from.
+            key: returns a hash of the content that the array is made from; called only if a file is needed.
             shape, dtype: of the array.
-            fill: writes all of the array; not called where the file is there already.
+            fill: writes the whole array; not called if the file exists already.
 
         Raises:
-            UserError: where neither memory nor disk has room.
+            UserError: if there is not enough memory or disk space, or if the stored file is damaged.
         """
         n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
         if n_bytes <= IN_MEMORY and not self.always:
             try:
                 array = np.empty(shape, dtype)
             except MemoryError as error:
-                raise UserError(f"{told_bytes(n_bytes)} of images do not fit in memory") from error
+                raise UserError(f"{format_bytes(n_bytes)} of images do not fit in memory") from error
             return array, fill(array)
         entry = self.folder / key()
         if not entry.exists():
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                with entry.with_suffix(".lock").open("w") as lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX)  # free again as soon as a process that held it has died
-                    if not entry.exists():
-                        self._make(entry, shape, dtype, fill)
-            except OSError as error:
-                raise UserError(
-                    f"cannot keep {told_bytes(n_bytes)} of decoded images in {self.folder}: {error.strerror or error}; "
-                    "name another place by --cache_dir, or choose a smaller size="
-                ) from error
+            self._make_once(entry, shape, dtype, fill)
         try:
-            return Mapped(entry / "array.npy"), json.loads((entry / "told.json").read_text())
+            return Mapped(entry / "array.npy"), json.loads((entry / "about.json").read_text())
         except (OSError, ValueError) as error:
-            raise UserError(f"{entry} is damaged: {error}; remove what is stored by --clear_cache") from error
+            raise UserError(
+                f"{entry} is damaged, or was written by an earlier version: {error}; remove the stored images with "
+                "--clear_cache"
+            ) from error
+
+    def _make_once(self, entry: Path, shape: tuple[int, ...], dtype: type, fill: Fill) -> None:
+        """Make a stored array unless another process has just done so."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with entry.with_suffix(".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # released when the process that holds it ends
+                if not entry.exists():
+                    self._make(entry, shape, dtype, fill)
+        except OSError as error:
+            n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+            raise UserError(
+                f"cannot store {format_bytes(n_bytes)} of decoded images in {self.folder}: {error.strerror or error}; "
+                "name another folder by --cache_dir, or choose a smaller size="
+            ) from error
 
     def _make(self, entry: Path, shape: tuple[int, ...], dtype: type, fill: Fill) -> None:
         scratch = entry.with_suffix(".part")
-        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed; the lock is ours
+        shutil.rmtree(scratch, ignore_errors=True)  # left by a run that was killed: we hold the lock
         scratch.mkdir()
         try:
-            with (scratch / "array.npy").open("w+b") as file, (scratch / "told.json").open("w") as told:
+            with (scratch / "array.npy").open("w+b") as file, (scratch / "about.json").open("w") as about:
                 header = {"shape": shape, "fortran_order": False, "descr": np.dtype(dtype).str}
                 np.lib.format.write_array_header_2_0(file, header)
                 file.flush()
                 n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-                os.posix_fallocate(file.fileno(), 0, file.tell() + n_bytes)  # while writing, a full disk would kill us
+                os.posix_fallocate(
+                    file.fileno(), 0, file.tell() + n_bytes
+                )  # writing to a mapped file on a full disk would kill us
                 array = np.load(scratch / "array.npy", mmap_mode="r+")
-                json.dump(fill(array), told)
+                json.dump(fill(array), about)
                 array.flush()
-                for written in (file, told):
+                for written in (file, about):
                     written.flush()
                     os.fsync(written.fileno())
             scratch.rename(entry)
@@ -130,7 +143,7 @@ class Store:
             raise
 
     def clear(self) -> int:
-        """Remove every stored array that is not being made, and nothing else; returns the bytes that this sets free."""
+        """Remove every stored array that no process is writing, and nothing else; returns the number of bytes freed."""
         freed = 0
         for path in self.folder.glob("*.lock") if self.folder.is_dir() else ():
             if not re.fullmatch(r"[0-9a-f]{32}", path.stem) or not path.is_file():
@@ -144,27 +157,46 @@ class Store:
         return freed
 
 
-def read_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Return shape, order (whether Fortran's) and type of an open .npy file, which is then at its first value.
+@dataclass(frozen=True)
+class ArrayHeader:
+    """The header of a .npy file.
+
+    Attributes:
+        shape, dtype: of the array.
+        is_fortran: whether its first axis varies fastest.
+    """
+
+    shape: tuple[int, ...]
+    is_fortran: bool
+    dtype: np.dtype
+
+    @property
+    def n_bytes(self) -> int:
+        """The size of the values."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_header(file: BinaryIO) -> ArrayHeader:
+    """Read the header of an open .npy file, and leave the file at its first value.
 
     Raises:
-        ValueError: where it is none, or holds objects.
+        ValueError: if it is not a .npy file, or holds objects.
     """
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
-        shape, columns_first, dtype = read(file)
-    except (SyntaxError, TokenError) as error:  # which numpy lets through
+        shape, is_fortran, dtype = read(file)
+    except (SyntaxError, TokenError) as error:  # numpy does not catch these
         raise ValueError("its header is damaged") from error
     if min(shape, default=0) < 0:
-        raise ValueError("it announces a negative size")
+        raise ValueError("its header announces a negative size")
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are never opened; save plain numbers")
-    return shape, columns_first, dtype
+    return ArrayHeader(shape, is_fortran, dtype)
 
 
 def fingerprint(parts: Iterable[str | Path]) -> str:
-    """Return a name for texts and the content of files: another one as soon as a byte changes."""
+    """Return a hash of texts and of the content of files (paths), which changes with every byte."""
     whole = blake2b(digest_size=16)
     for part in parts:
         one = blake2b(digest_size=16)
@@ -174,13 +206,13 @@ def fingerprint(parts: Iterable[str | Path]) -> str:
     return whole.hexdigest()
 
 
-def told_bytes(n_bytes: float) -> str:
-    """Return a number of bytes as a person would say it."""
+def format_bytes(n_bytes: float) -> str:
+    """Return a number of bytes as text, such as 1.5 GiB."""
     return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
 
 
-def told_shape(shape: tuple[int, ...]) -> str:
-    """Return the shape of an array as a person would say it."""
+def format_shape(shape: tuple[int, ...]) -> str:
+    """Return the shape of an array as text, such as 3 x 6 x 9."""
     return " x ".join(map(str, shape)) or "a single value"
 
 

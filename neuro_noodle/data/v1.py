@@ -1,4 +1,4 @@
-"""Recordings of visual cortex: from the published folders region1, region2, ... to images, responses and trials."""
+"""Recordings of visual cortex: images, responses and single trials from the published folders region1, region2, ..."""
 
 import math
 from collections import Counter
@@ -9,22 +9,77 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from neuro_noodle.choices import Size, UserError, require
-from neuro_noodle.data import v1
+from neuro_noodle.choices import Size, require
 from neuro_noodle.data.arrays import as_images, choose_white, read_table_array, require_white
-from neuro_noodle.data.base import DATASETS, Source, StimulusSet, digest
+from neuro_noodle.data.base import DATASETS, Source, StimulusSet, pixel_digest
+from neuro_noodle.data.columns import Columns
 
-PARTS = {"train": "training", "test": "validation"}  # the publisher's validation images are what we call the test
+FILE_PREFIX = {"train": "training", "test": "validation"}  # the images published as validation are our test part
 WHITE = 255e-6  # the published images are grey values times 1e-6
 
 
-@dataclass
-class Region:
-    """What was recorded at one place.
+@DATASETS.add("v1")
+class V1(StimulusSet):
+    """Natural images with the responses of neurons in visual cortex, from folders region1, region2, ...
+
+    Args:
+        source: the folder that holds the regions, or the folder of one region.
+        regions: the numbers of the regions to read; none reads all.
+        max_value: the image value of white.
+
+    The neurons of all regions are the columns of one array of responses, NaN where a neuron was not recorded. The
+    metadata columns are `region`, `part` (train: presented once; test: presented repeatedly) and `image`, which is the
+    same for identical images.
 
     Attributes:
-        shown: by part, images (n, P) and responses (n, K).
-        trials: (T, n, K) each presentation of the test images, or None.
+        trials: (T, n, n_neurons) single-trial responses to the n repeated images, NaN where not recorded.
+
+    Raises:
+        UserError: if files are missing, damaged or do not belong together.
+
+    Source: Antolik et al. 2016, doi:10.1371/journal.pcbi.1004927, supporting data S1.
+    """
+
+    def __init__(self, source: Source, *, regions: tuple[int, ...] = (), max_value: float = WHITE) -> None:
+        require_white(max_value)
+        recorded = [read_region(folder) for folder in find_regions(source.folder, regions)]
+        whole = concatenate_regions(recorded)
+        side = math.isqrt(whole.images.shape[1])
+        require(
+            side**2 == whole.images.shape[1], f"{source.folder}: images of {whole.images.shape[1]} px are not square"
+        )
+        images = as_images(whole.images.astype(np.float32), Size(side, side), source.folder)  # (N, 1, side, side)
+        white, _ = choose_white(images, max_value, str(source.folder))
+        parts = whole.columns["part"]
+        super().__init__(
+            images,
+            _number_images(whole.columns["region"], parts),
+            max_value=white,
+            columns=whole.columns,
+            group="image",
+            responses=torch.from_numpy(whole.responses),
+            neurons=[f"{region.name}/{i}" for region in recorded for i in range(region.n_neurons)],
+            repeated=[index for index, part in enumerate(parts) if part == "test"],
+            digest=pixel_digest(images),
+            notes=[note for region in recorded for note in region.notes],
+        )
+        self.trials = torch.from_numpy(whole.trials)[:, self.repeated]  # (T, n, n_neurons)
+
+    def trials_of(self, indices: Sequence[int]) -> np.ndarray | None:
+        row = {index: i for i, index in enumerate(self.repeated.tolist())}
+        has_trials = len(self.trials) > 1 and set(indices) <= row.keys()
+        return self.trials[:, [row[index] for index in indices]].numpy() if has_trials else None
+
+
+@dataclass(frozen=True)
+class Region:
+    """The recordings of one region.
+
+    Attributes:
+        name: of its folder.
+        shown: images (n, P) and responses (n, K) by part.
+        trials: (T, n, K) responses to each presentation of the test images, or None.
+        notes: what the user should know.
     """
 
     name: str
@@ -38,72 +93,79 @@ class Region:
         return next(iter(self.shown.values()))[1].shape[1]
 
 
+@dataclass(frozen=True)
+class Recordings:
+    """The recordings of all regions in one set of arrays.
+
+    Attributes:
+        images: (N, P).
+        responses: (N, n_neurons), NaN where a neuron was not recorded.
+        trials: (T, N, n_neurons), NaN where a neuron was not recorded.
+        columns: `region`, `part` and `image`; the last is the same for identical images.
+    """
+
+    images: np.ndarray
+    responses: np.ndarray
+    trials: np.ndarray
+    columns: Columns
+
+
 def find_regions(folder: Path, numbers: tuple[int, ...]) -> list[Path]:
-    """Return the region folders of these numbers, all of them for none, or the folder itself if it is one."""
+    """Return the region folders with these numbers (all without numbers), or the folder itself if it is a region.
+
+    Raises:
+        UserError: if a folder is missing; lists those that exist.
+    """
     if not numbers and (folder / "validation_set.npy").is_file():
         return [folder]
-    there = sorted(path for path in folder.glob("region*") if path.is_dir())
-    chosen = [folder / f"region{number}" for number in dict.fromkeys(numbers)] or there
-    missing = [path.name for path in chosen if path not in there]
-    if missing or not chosen:
-        raise UserError(
-            f"no folder {' or '.join(missing) or 'region1'} in {folder}; there are "
-            f"{', '.join(path.name for path in there) or 'no regions at all'}; --data_dir names the folder above them; "
-            "python Resources/simulate.py v1 draws the built-in ones"
-        )
+    existing = sorted(path for path in folder.glob("region*") if path.is_dir())
+    chosen = [folder / f"region{number}" for number in dict.fromkeys(numbers)] or existing
+    missing = [path.name for path in chosen if path not in existing]
+    require(
+        bool(chosen) and not missing,
+        f"no folder {' or '.join(missing) or 'region1'} in {folder}; there are "
+        f"{', '.join(path.name for path in existing) or 'no regions at all'}; --data_dir must name the folder that "
+        "holds the regions; python Resources/simulate.py v1 creates the built-in ones",
+    )
     return chosen
 
 
 def read_region(folder: Path) -> Region:
-    """Read the five files of a region; images or responses may be missing, which is noted.
+    """Read the five files of a region; a part whose images or responses are missing is left out with a note.
 
     Raises:
-        UserError: where files are damaged or do not belong together.
+        UserError: if files are damaged or do not belong together.
     """
     files = {path.stem: path for path in folder.glob("*.npy")}
     shown, notes = {}, []
-    for part, name in PARTS.items():
-        needed = (f"{name}_inputs", f"{name}_set")
-        absent = [f"{file}.npy" for file in needed if file not in files]
+    for part, prefix in FILE_PREFIX.items():
+        absent = [f"{name}.npy" for name in (f"{prefix}_inputs", f"{prefix}_set") if name not in files]
         if absent:
             notes.append(f"{folder.name}: no {' and '.join(absent)}, so it has no {part} images")
-            continue
-        images, responses = (_read_numbers(files[file]) for file in needed)
-        require(
-            images.ndim == responses.ndim == 2 and len(images) == len(responses) > 0,
-            f"{folder}: {needed[0]} is {images.shape} and {needed[1]} {responses.shape}; both need a row per image",
-        )
-        shown[part] = images, responses
+        else:
+            shown[part] = _read_part(folder, files, prefix)
     require(bool(shown), f"{folder} holds neither training nor validation images with their responses")
-    region = Region(folder.name, shown, None, notes)
     require(
-        all(values.shape[1] == region.n_neurons for _, values in shown.values()),
+        len({responses.shape[1] for _, responses in shown.values()}) == 1,
         f"{folder}: training_set and validation_set have different numbers of neurons",
     )
+    trials = None
     if "raw_validation_set" in files and "test" in shown:
-        region.trials = _read_numbers(files["raw_validation_set"])
+        trials = _read_numbers(files["raw_validation_set"])
         require(
-            region.trials.ndim == 3 and region.trials.shape[1:] == shown["test"][1].shape,
-            f"{folder}: raw_validation_set is {region.trials.shape}, but needs presentations x images x neurons",
+            trials.ndim == 3 and trials.shape[1:] == shown["test"][1].shape,
+            f"{folder}: raw_validation_set is {trials.shape}, but must be presentations x images x neurons",
         )
-    recorded = [responses for _, responses in shown.values()] + ([] if region.trials is None else [region.trials])
+    recorded = [responses for _, responses in shown.values()] + ([] if trials is None else [trials])
     require(not any(np.isinf(values).any() for values in recorded), f"{folder}: a response is infinite")
-    return region
+    return Region(folder.name, shown, trials, notes)
 
 
-def _read_numbers(path: Path) -> np.ndarray:
-    values = read_table_array(path)
-    require(values.dtype.kind in "biuf", f"{path} holds {values.dtype}, but needs plain numbers")
-    with np.errstate(over="ignore"):  # what becomes infinite is refused
-        return values.astype(np.float32)
+def concatenate_regions(regions: list[Region]) -> Recordings:
+    """Concatenate the images of regions along the first axis, and their neurons along the last.
 
-
-def pool(regions: list[Region]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, list[str]]]:
-    """Put regions below each other, and their neurons side by side.
-
-    Returns:
-        Images (N, P); responses (N, all neurons), NaN where a neuron was not recorded; trials (T, N, all neurons),
-        likewise; and the columns `region`, `part` and `image`, the last the same for the same picture.
+    Raises:
+        UserError: if the regions have images of different sizes.
     """
     ends = np.cumsum([0, *(region.n_neurons for region in regions)])
     neurons = [slice(*pair) for pair in zip(ends, ends[1:], strict=False)]
@@ -112,12 +174,12 @@ def pool(regions: list[Region]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dic
         for region, columns in zip(regions, neurons, strict=True)
         for part, pair in region.shown.items()
     ]
-    sides = {images.shape[1] for *_, images, _ in shown}
-    require(len(sides) == 1, f"the regions have images of different sizes: {sorted(sides)} px")
-    images = np.concatenate([images for *_, images, _ in shown])
+    n_pixels = {images.shape[1] for *_, images, _ in shown}
+    require(len(n_pixels) == 1, f"the regions have images of different sizes: {sorted(n_pixels)} px")
+    images = np.concatenate([images for *_, images, _ in shown])  # (N, P)
     n_trials = max((len(region.trials) for region in regions if region.trials is not None), default=0)
-    responses = np.full((len(images), ends[-1]), np.nan, np.float32)
-    trials = np.full((n_trials, len(images), ends[-1]), np.nan, np.float32)
+    responses = np.full((len(images), ends[-1]), np.nan, np.float32)  # (N, n_neurons)
+    trials = np.full((n_trials, len(images), ends[-1]), np.nan, np.float32)  # (T, N, n_neurons)
     row = 0
     for region, columns, part, pictures, values in shown:
         rows = slice(row, row + len(pictures))
@@ -125,63 +187,36 @@ def pool(regions: list[Region]) -> tuple[np.ndarray, np.ndarray, np.ndarray, dic
         if part == "test" and region.trials is not None:
             trials[: len(region.trials), rows, columns] = region.trials
         row = rows.stop
-    known = {
+    metadata = {
         "region": [region.name for region, _, _, pictures, _ in shown for _ in pictures],
         "part": [part for _, _, part, pictures, _ in shown for _ in pictures],
         "image": [str(code) for code in np.unique(images, axis=0, return_inverse=True)[1].ravel()],
     }
-    return images, responses, trials, known
+    return Recordings(images, responses, trials, metadata)
 
 
-@DATASETS.add("v1")
-class V1(StimulusSet):
-    """Natural images with the responses of neurons in visual cortex, from folders region1, region2, ...
+def _read_part(folder: Path, files: dict[str, Path], prefix: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images (n, P) and responses (n, K) of one part of a region."""
+    images, responses = (_read_numbers(files[f"{prefix}_{name}"]) for name in ("inputs", "set"))
+    require(
+        images.ndim == responses.ndim == 2 and len(images) == len(responses) > 0,
+        f"{folder}: {prefix}_inputs is {images.shape} and {prefix}_set {responses.shape}; both need a row per image",
+    )
+    return images, responses
 
-    Args:
-        source: the folder of the regions, or one of them.
-        regions: their numbers; none takes all there are.
-        max_value: the value that stands for white.
 
-    The neurons of all regions stand beside each other; a response is NaN where a neuron was not recorded. The columns
-    are `region`, `part` (train: shown once; test: shown repeatedly) and `image`, the same for the same picture.
+def _read_numbers(path: Path) -> np.ndarray:
+    values = read_table_array(path)
+    require(values.dtype.kind in "biuf", f"{path} holds {values.dtype}, but must hold plain numbers")
+    with np.errstate(over="ignore"):  # values that become infinite are refused later
+        return values.astype(np.float32)
 
-    Attributes:
-        trials: (T, n, n_neurons) responses to the repeated images in each presentation, NaN where there was none.
 
-    Raises:
-        UserError: where files are missing, damaged or do not belong together.
-
-    Source: Antolik et al. 2016, doi:10.1371/journal.pcbi.1004927, supporting data S1.
-    """
-
-    def __init__(self, source: Source, *, regions: tuple[int, ...] = (), max_value: float = v1.WHITE) -> None:
-        require_white(max_value)
-        recorded = [v1.read_region(folder) for folder in v1.find_regions(source.folder, regions)]
-        images, responses, trials, columns = v1.pool(recorded)
-        side = math.isqrt(images.shape[1])
-        require(side**2 == images.shape[1], f"{source.folder}: images of {images.shape[1]} px are not square")
-        images = as_images(images.astype(np.float32), Size(side, side), source.folder)
-        white, _ = choose_white(images, max_value, str(source.folder))
-        number = Counter()
-        ids = []
-        for region, part in zip(columns["region"], columns["part"], strict=True):
-            ids.append(f"{region}/{part}/{number[region, part]:04}")
-            number[region, part] += 1
-        super().__init__(
-            images,
-            ids,
-            max_value=white,
-            columns=columns,
-            group="image",
-            responses=torch.from_numpy(responses),
-            neurons=[f"{region.name}/{i}" for region in recorded for i in range(region.n_neurons)],
-            notes=[note for region in recorded for note in region.notes],
-        )
-        self.digest = digest(self.images)
-        self.repeated = torch.tensor([i for i, part in enumerate(columns["part"]) if part == "test"], dtype=torch.int64)
-        self.trials = torch.from_numpy(trials)[:, self.repeated]
-
-    def trials_of(self, indices: Sequence[int]) -> np.ndarray | None:
-        row = {index: i for i, index in enumerate(self.repeated.tolist())}
-        known = len(self.trials) > 1 and set(indices) <= row.keys()
-        return self.trials[:, [row[index] for index in indices]].numpy() if known else None
+def _number_images(regions: Sequence[str], parts: Sequence[str]) -> list[str]:
+    """Return an id for each image, region/part/number."""
+    counts = Counter()
+    ids = []
+    for region, part in zip(regions, parts, strict=True):
+        ids.append(f"{region}/{part}/{counts[region, part]:04}")
+        counts[region, part] += 1
+    return ids

@@ -58,7 +58,7 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize(("stored", "words", "images"), LAYOUTS)
-def test_every_layout_comes_out_as_images_by_channels_by_height_by_width(tmp_path, stored, words, images):
+def test_every_layout_becomes_images_channels_height_width(tmp_path, stored, words, images):
     dataset = open_at(saved(tmp_path, stored), f"arrays {words}")
     assert np.array_equal(dataset.images.numpy(), images)
     assert dataset.image_shape == images.shape[1:]
@@ -67,7 +67,7 @@ def test_every_layout_comes_out_as_images_by_channels_by_height_by_width(tmp_pat
 
 @pytest.mark.parametrize("kind", ["npy", "npz"])
 @pytest.mark.parametrize(("stored", "words", "images"), LAYOUTS)
-def test_a_large_array_is_mapped_and_equal_to_one_in_memory(tmp_path, small_memory, kind, stored, words, images):
+def test_a_large_array_is_mapped_with_equal_values(tmp_path, small_memory, kind, stored, words, images):
     stored = np.ascontiguousarray(stored)
     (saved if kind == "npy" else zipped)(tmp_path, stored)
     path = tmp_path / f"a.{kind}"
@@ -79,7 +79,7 @@ def test_a_large_array_is_mapped_and_equal_to_one_in_memory(tmp_path, small_memo
     assert len(list((path.parent / "cache").glob("*/array.npy"))) == (kind == "npz")
 
 
-def test_a_large_npz_file_is_unpacked_once_and_again_when_it_changes(tmp_path, small_memory):
+def test_a_large_npz_file_is_unpacked_again_only_after_a_change(tmp_path, small_memory):
     file = tmp_path / "a.npz"
     for stored, n_stored in ((GREY, 1), (GREY, 1), (255 - GREY, 2)):
         np.savez_compressed(file, images=stored)
@@ -88,7 +88,7 @@ def test_a_large_npz_file_is_unpacked_once_and_again_when_it_changes(tmp_path, s
 
 
 @pytest.mark.parametrize(
-    ("stored", "words", "told"),
+    ("stored", "words", "message"),
     [
         (np.zeros((3, 54)), "", "is 3 x 54, but images are N x H x W or N x C x H x W; rows of pixels need size="),
         (np.zeros((3, 54)), "size=5x9", "is 3 x 54, but images are"),
@@ -104,9 +104,9 @@ def test_a_large_npz_file_is_unpacked_once_and_again_when_it_changes(tmp_path, s
     ],
 )
 @pytest.mark.parametrize("kind", ["npy", "npz"])
-def test_what_is_no_array_of_images_is_refused(tmp_path, kind, stored, words, told):
+def test_an_array_that_cannot_be_images_is_refused(tmp_path, kind, stored, words, message):
     path = saved(tmp_path, stored) if kind == "npy" else zipped(tmp_path, x=stored)
-    with raises_user_error(told):
+    with raises_user_error(message):
         open_at(path, f"arrays {words} array={'x' if kind == 'npz' else 'none'}")
 
 
@@ -136,15 +136,15 @@ def test_16_bit_images_stay_16_bit(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    ("stored", "told"),
+    ("stored", "message"),
     [
         (np.asfortranarray(GREY), "is large, and in Fortran"),
         (GREY.astype(">u2"), "is large"),
         (GREY.astype("u4"), "large"),
     ],
 )
-def test_a_large_array_that_torch_cannot_read_in_place_is_refused(tmp_path, small_memory, stored, told):
-    with raises_user_error(told):
+def test_a_large_array_that_torch_cannot_map_is_refused(tmp_path, small_memory, stored, message):
+    with raises_user_error(message):
         open_at(saved(tmp_path, stored), "arrays max_value=255")
 
 
@@ -164,7 +164,7 @@ def test_a_large_array_that_torch_cannot_read_in_place_is_refused(tmp_path, smal
         ("f2", 0.3, "max_value=0.3", 0.3),
     ],
 )
-def test_white_is_the_most_that_the_type_holds_or_1_unless_named(tmp_path, kind, top, words, white):
+def test_white_is_the_maximum_of_the_type_or_1_by_default(tmp_path, kind, top, words, white):
     dataset = open_at(saved(tmp_path, np.full((2, 3, 3), top, kind)), f"arrays {words}")
     assert dataset.max_value == pytest.approx(white, rel=1e-3 if kind == "f2" else 1e-7)
     assert dataset.notes == []
@@ -172,32 +172,39 @@ def test_white_is_the_most_that_the_type_holds_or_1_unless_named(tmp_path, kind,
 
 
 @pytest.mark.parametrize("top", [0, 1, 4000, 32767])
-def test_16_bit_images_that_use_few_of_their_values_are_told_how_to_be_brighter(tmp_path, top):
+def test_dark_16_bit_images_are_noted_with_a_better_max_value(tmp_path, top):
     notes = open_at(saved(tmp_path, np.full((2, 3, 3), top, np.uint16))).notes
-    expected = f"the brightest of all values is {top} of 65535; max_value={top} would make it white"
+    expected = f"the brightest image value is {top} of 65535; max_value={top} would make it white"
     assert notes == ([expected] if top else [])
 
 
 @pytest.mark.parametrize(
-    ("stored", "words", "told"),
+    ("stored", "words", "message"),
     [
-        ([0, 200], "max_value=199", "holds values from 0 to 200, outside 0 to 199; say which is white by max_value="),
-        ([0.0, 1.001], "", "holds values from 0 to 1.001, outside 0 to 1; say which is white"),
-        ([-1, 1], "", "holds values from -1 to 1, outside 0 to 1; images cannot be negative, so shift them first"),
+        (
+            [0, 200],
+            "max_value=199",
+            "holds values from 0 to 200, outside 0 to 199; set the value of white by max_value=",
+        ),
+        ([0.0, 1.001], "", "holds values from 0 to 1.001, outside 0 to 1; set the value of white"),
+        ([-1, 1], "", "holds values from -1 to 1, outside 0 to 1; images cannot be negative; add a constant first"),
         ([-1, 300], "max_value=300", "images cannot be negative"),
         ([0, np.nan], "", "holds values that are not finite (NaN or infinite)"),
         ([0, np.inf], "", "not finite"),
         ([0, -np.inf], "", "not finite"),
         ([0, 1e300], "max_value=1e300", "not finite"),
-        *(([0, 1], f"max_value={white}", "must be above 0: it is the value") for white in ("0", "-1", "nan", "inf")),
+        *(
+            ([0, 1], f"max_value={white}", "must be above 0 and finite: it is the image value")
+            for white in ("0", "-1", "nan", "inf")
+        ),
     ],
 )
-def test_values_outside_0_to_white_are_refused_with_their_range(tmp_path, stored, words, told):
-    with raises_user_error(told):
+def test_values_outside_0_to_white_are_refused_with_their_range(tmp_path, stored, words, message):
+    with raises_user_error(message):
         open_at(saved(tmp_path, np.array(stored).reshape(2, 1, 1)), f"arrays {words}")
 
 
-def test_bounds_are_the_same_read_in_pieces(monkeypatch):
+def test_bounds_are_the_same_when_read_in_pieces(monkeypatch):
     stored = DRAW.normal(size=(7, 2, 3))
     assert bounds(stored) == (stored.min(), stored.max())
     monkeypatch.setattr(arrays, "CHUNK", 13)
@@ -209,26 +216,29 @@ def test_bounds_are_the_same_read_in_pieces(monkeypatch):
 # ---------------------------------------------------------------------------------------------------------- files
 
 
-def test_the_file_is_the_one_named_by_path_by_file_or_the_only_one(tmp_path):
+def test_the_file_is_found_by_path_by_name_or_if_it_is_the_only(tmp_path):
     saved(tmp_path, GREY)
     for path, words in ((tmp_path, "arrays"), (tmp_path / "a.npy", "arrays"), (tmp_path, "arrays file=a.npy")):
         assert np.array_equal(open_at(path, words).images[:, 0].numpy(), GREY)
     saved(tmp_path, 255 - GREY, "b.npy")
     assert np.array_equal(open_at(tmp_path, "arrays file=b.npy").images[:, 0].numpy(), 255 - GREY)
-    with raises_user_error(f"{tmp_path} holds a.npy, b.npy; say which are the images: --dataset arrays file=NAME"):
+    with raises_user_error(
+        f"{tmp_path} holds a.npy, b.npy; choose the one with the images: --dataset arrays file=NAME"
+    ):
         open_at(tmp_path)
     with raises_user_error("no file c.npy"):
         open_at(tmp_path, "arrays file=c.npy")
 
 
-def test_a_folder_without_an_array_file_is_named(tmp_path):
+def test_a_folder_without_array_files_is_refused_by_name(tmp_path):
     with raises_user_error(f"no .npy or .npz file in {tmp_path}; name it, or its folder, by --data_dir"):
         open_at(tmp_path)
     with raises_user_error(f"no folder {tmp_path / 'nowhere'}; name one by --data_dir, or draw the built-in film"):
         open_at(tmp_path / "nowhere")
 
 
-def test_the_images_of_an_npz_file_are_its_only_array_of_images_and_1_d_arrays_are_columns(tmp_path):
+def test_1_d_arrays_of_an_npz_file_become_columns(tmp_path):
+    """The images are the only array with the shape of images."""
     age, who = np.array([3, 4, 5]), np.array(["x", "y", "z"])
     zipped(tmp_path, age=age, images=GREY, who=who, other=np.zeros(2), matrix=np.eye(3))
     dataset = open_at(tmp_path, "arrays label=who group=age")
@@ -243,7 +253,7 @@ def test_the_images_of_an_npz_file_are_its_only_array_of_images_and_1_d_arrays_a
 def test_array_chooses_among_several_arrays_of_an_npz_file(tmp_path):
     zipped(tmp_path, small=GREY[:2], large=COLOUR)
     with raises_user_error(
-        "holds small (2 x 6 x 9), large (3 x 3 x 6 x 9); say which are the images: --dataset arrays array=NAME"
+        "holds small (2 x 6 x 9), large (3 x 3 x 6 x 9); choose the array with the images: --dataset arrays array=NAME"
     ):
         open_at(tmp_path)
     with raises_user_error("has no array 'medium'; there are small, large"):
@@ -252,12 +262,12 @@ def test_array_chooses_among_several_arrays_of_an_npz_file(tmp_path):
     assert np.array_equal(open_at(tmp_path, "arrays array=large").images.numpy(), COLOUR)
 
 
-def test_rows_of_pixels_are_the_images_of_an_npz_file_that_has_no_others(tmp_path):
+def test_rows_of_pixels_are_images_if_an_npz_has_no_others(tmp_path):
     zipped(tmp_path, pixels=GREY.reshape(3, -1), label=np.arange(3))
     assert np.array_equal(open_at(tmp_path, "arrays size=6x9").images[:, 0].numpy(), GREY)
 
 
-def test_an_array_beside_the_images_that_is_neither_number_nor_text_is_no_column(tmp_path):
+def test_an_array_of_neither_numbers_nor_text_is_not_a_column(tmp_path):
     zipped(tmp_path, images=GREY, when=np.zeros(3, "M8[s]"), age=np.arange(3))
     assert list(open_at(tmp_path, "arrays").columns) == ["age"]
 
@@ -270,9 +280,9 @@ def spoil_npy(path, how):
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "message"),
     [
-        ("cut", "it is cut off: 290 bytes"),
+        ("cut", "it is truncated: its header announces 290 bytes"),
         ("objects", "it holds Python objects"),
         ("header", ""),
         ("words", ""),
@@ -280,10 +290,10 @@ def spoil_npy(path, how):
     ],
 )
 @pytest.mark.parametrize("large", [False, True])
-def test_a_npy_file_that_is_damaged_is_named_with_the_reason(tmp_path, monkeypatch, how, told, large):
+def test_a_damaged_npy_file_is_named_with_the_reason(tmp_path, monkeypatch, how, message, large):
     monkeypatch.setattr(arrays, "IN_MEMORY", 0 if large else 2**30)
     spoil_npy(tmp_path, how)
-    with raises_user_error(f"{tmp_path / 'a.npy'} cannot be read: {told}"):
+    with raises_user_error(f"{tmp_path / 'a.npy'} cannot be read: {message}"):
         open_at(tmp_path)
 
 
@@ -311,20 +321,20 @@ def npz_of(path, how):
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "message"),
     [
         ("fortran", "its images are in Fortran order; save numpy.ascontiguousarray of them"),
         ("objects", "it holds Python objects, which are never opened"),
-        ("bomb", "its array 'images' announces more than it can hold"),
-        ("short", "its array 'images' is cut off"),
-        ("cut", "it is no npz file, or only a part of one"),
+        ("bomb", "the header of its array 'images' announces more than it can hold"),
+        ("short", "its array 'images' is truncated"),
+        ("cut", "it is not an npz file, or is truncated"),
         ("bit", "Bad CRC-32"),
     ],
 )
 @pytest.mark.parametrize("always", [False, True])
-def test_a_npz_file_that_is_damaged_is_named_with_the_reason_and_never_stored(tmp_path, how, told, always):
+def test_a_damaged_npz_file_is_named_and_never_stored(tmp_path, how, message, always):
     npz_of(tmp_path, how)
-    with raises_user_error(f"{tmp_path / 'a.npz'} cannot be read: {told}"):
+    with raises_user_error(f"{tmp_path / 'a.npz'} cannot be read: {message}"):
         open_at(tmp_path / "a.npz", always=always)
     assert not list((tmp_path / "cache").glob("*/array.npy"))
 
@@ -350,7 +360,7 @@ def with_table(path, name="t.csv", content="who,age\nx,3\ny,4\nx,5\n"):
         ("t.npy", np.array([7, 8, 9]), "columns=age", {"age": [7, 8, 9]}),
     ],
 )
-def test_a_table_gives_each_image_its_row(tmp_path, name, content, words, columns):
+def test_each_image_has_its_row_of_the_table(tmp_path, name, content, words, columns):
     dataset = open_at(with_table(tmp_path, name, content), f"arrays file=a.npy metadata={name} {words}")
     assert {key: list(column) for key, column in dataset.columns.items()} == columns
 
@@ -364,37 +374,37 @@ def test_a_column_of_a_table_can_be_label_and_group(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "words", "told"),
+    ("name", "content", "words", "message"),
     [
         ("t.csv", "a\n1\n2\n", "metadata=t.csv", "t.csv has 2 rows, but there are 3 images"),
         ("t.npy", np.eye(4), "metadata=t.npy", "t.npy has 4 rows, but there are 3 images"),
         ("t.npy", np.zeros((0, 2)), "metadata=t.npy", "t.npy has 0 rows, but there are 3 images"),
         ("t.npy", np.eye(3), "metadata=t.npy columns=a,b", "t.npy has 3 columns, but columns= names 2: a, b"),
         ("t.npy", np.zeros((3, 1, 1)), "metadata=t.npy", "t.npy is 3 x 1 x 1, but a table is N rows by K columns"),
-        ("t.csv", "a\n1\n2\n3\n", "metadata=t.csv columns=a", "columns= names those of a .npy table, but"),
+        ("t.csv", "a\n1\n2\n3\n", "metadata=t.csv columns=a", "columns= names the columns of a .npy table, but"),
         ("t.csv", "a\n1\n2\n3\n", "metadata=u.csv", "no file u.csv"),
-        ("t.csv", "a\n1\n2\n3\n", "columns=a", "columns= names those of a table; add metadata=FILE"),
+        ("t.csv", "a\n1\n2\n3\n", "columns=a", "columns= names the columns of a table; add metadata=FILE"),
     ],
 )
-def test_a_table_that_does_not_fit_the_images_is_refused(tmp_path, name, content, words, told):
-    with raises_user_error(told):
+def test_a_table_that_does_not_fit_the_images_is_refused(tmp_path, name, content, words, message):
+    with raises_user_error(message):
         open_at(with_table(tmp_path, name, content), f"arrays file=a.npy {words}")
 
 
-def test_a_column_in_the_table_and_in_the_npz_file_is_refused(tmp_path):
+def test_a_column_in_both_table_and_npz_file_is_refused(tmp_path):
     zipped(tmp_path, images=GREY, who=np.arange(3))
     (tmp_path / "t.csv").write_text("who\n1\n2\n3\n")
-    with raises_user_error("two sources give a column who"):
+    with raises_user_error("two sources provide a column who"):
         open_at(tmp_path, "arrays metadata=t.csv")
 
 
-def test_a_table_is_never_larger_than_memory(tmp_path, small_memory):
+def test_a_table_larger_than_memory_is_refused(tmp_path, small_memory):
     np.save(tmp_path / "t.npy", np.zeros(100))
-    with raises_user_error(f"{tmp_path / 't.npy'} holds over 0.0 MiB, too much for a table"):
+    with raises_user_error(f"{tmp_path / 't.npy'} holds more than 0.0 MiB, too much for a table"):
         read_table_array(tmp_path / "t.npy")
 
 
-def test_a_table_array_has_its_exact_values(tmp_path):
+def test_a_table_array_is_read_exactly(tmp_path):
     np.save(tmp_path / "t.npy", np.linspace(0, 1, 7))
     assert np.array_equal(read_table_array(tmp_path / "t.npy"), np.linspace(0, 1, 7))
     assert open_array(tmp_path / "t.npy", None, Store(tmp_path))[1] == {}
@@ -413,7 +423,7 @@ MAKE = {
 
 
 @pytest.mark.parametrize("name", list(DATASETS))
-def test_every_dataset_gives_what_it_promises(tmp_path, name):
+def test_every_dataset_provides_what_it_declares(tmp_path, name):
     MAKE[name](tmp_path)
     dataset = open_at(tmp_path, "arrays label=label" if name == "arrays" else name)
     n = len(dataset)

@@ -35,9 +35,9 @@ def only(path, words=""):
 
 
 def error(path, words="", **settings) -> str:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         folder(path, words, **settings)
-    return str(told.value)
+    return str(caught.value)
 
 
 def disc(height, width, radius):
@@ -78,7 +78,7 @@ def test_lossless_colour_keeps_its_exact_values(tmp_path, ending):
 
 
 @pytest.mark.parametrize("ending", ["jpg", "jpeg", "JPG"])
-def test_jpeg_comes_out_nearly_as_it_went_in(tmp_path, ending):
+def test_jpeg_keeps_values_approximately(tmp_path, ending):
     smooth = np.linspace(20, 220, 32 * 24).reshape(32, 24).astype(np.uint8)
     save(tmp_path / f"a.{ending}", smooth, quality=95)
     assert np.abs(only(tmp_path).astype(int) - smooth).max() <= 6
@@ -100,7 +100,7 @@ def test_every_ending_is_one_of_those_tested():
     ],
     ids=lambda value: getattr(value, "mode", None),
 )
-def test_every_mode_comes_out_as_8_bit_grey_or_colour(tmp_path, picture, channels, values):
+def test_every_mode_becomes_8_bit_grey_or_colour(tmp_path, picture, channels, values):
     save(tmp_path / "a.tif", picture)
     dataset = folder(tmp_path)
     assert dataset.images.dtype == torch.uint8
@@ -108,7 +108,7 @@ def test_every_mode_comes_out_as_8_bit_grey_or_colour(tmp_path, picture, channel
     assert dataset.images[0, :, 1, 1].tolist() == values
 
 
-def test_a_16_bit_image_beside_an_8_bit_one_keeps_both_exact(tmp_path):
+def test_16_bit_and_8_bit_images_together_are_both_exact(tmp_path):
     save(tmp_path / "deep.png", DEEP)
     save(tmp_path / "flat.png", GREY)
     images = folder(tmp_path).images[:, 0].numpy()
@@ -116,7 +116,7 @@ def test_a_16_bit_image_beside_an_8_bit_one_keeps_both_exact(tmp_path):
     assert np.array_equal(images[1], GREY.astype(np.uint16) * 257)
 
 
-def test_a_16_bit_image_beside_a_colour_one_is_grey_in_colour(tmp_path):
+def test_a_16_bit_grey_image_among_colour_ones_has_3_channels(tmp_path):
     save(tmp_path / "colour.png", COLOUR)
     save(tmp_path / "deep.png", DEEP)
     images = folder(tmp_path).images.numpy()
@@ -125,7 +125,7 @@ def test_a_16_bit_image_beside_a_colour_one_is_grey_in_colour(tmp_path):
 
 
 @pytest.mark.parametrize(("colour", "channels"), [("auto", 3), ("grey", 1), ("rgb", 3)])
-def test_one_coloured_image_makes_all_colour_unless_told_otherwise(tmp_path, colour, channels):
+def test_one_colour_image_gives_all_3_channels_by_default(tmp_path, colour, channels):
     save(tmp_path / "a.png", GREY)
     save(tmp_path / "b.png", COLOUR)
     images = folder(tmp_path, f"colour={colour}").images
@@ -135,7 +135,7 @@ def test_one_coloured_image_makes_all_colour_unless_told_otherwise(tmp_path, col
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("ending", ["png", "tif"])
-def test_an_image_stored_turned_or_mirrored_comes_out_upright_or_is_refused(tmp_path, ending, orientation):
+def test_a_rotated_or_mirrored_image_is_upright_or_refused(tmp_path, ending, orientation):
     stored = {
         1: GREY,
         2: GREY[:, ::-1],
@@ -156,12 +156,12 @@ def test_an_image_stored_turned_or_mirrored_comes_out_upright_or_is_refused(tmp_
         assert np.array_equal(only(tmp_path), GREY)
 
 
-def test_a_float_image_is_kept_or_refused_but_never_flattened(tmp_path):
+def test_a_float_image_is_exact_or_refused_but_never_rounded(tmp_path):
     save(tmp_path / "a.tif", np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4))
     try:
         dataset = folder(tmp_path)
-    except UserError as told:
-        assert "a.tif" in str(told)
+    except UserError as caught:
+        assert "a.tif" in str(caught)
     else:
         assert len(dataset.images.unique()) == 12
 
@@ -177,7 +177,7 @@ def test_16_bit_colour_is_read_with_8_bits(tmp_path):
 # ---------------------------------------------------------------------------------------------- finding files
 
 
-def test_images_are_found_at_any_depth_in_the_order_of_their_names(tmp_path):
+def test_images_are_found_at_any_depth_and_sorted_by_name(tmp_path):
     for name in ("b.png", "a/c.png", "a/d/e/f.PNG"):
         save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not looked at")
@@ -186,7 +186,7 @@ def test_images_are_found_at_any_depth_in_the_order_of_their_names(tmp_path):
     assert dataset.columns["folder"] == ["a", "e", tmp_path.name]
 
 
-def test_hidden_files_and_folders_are_passed_over(tmp_path):
+def test_hidden_files_and_folders_are_ignored(tmp_path):
     save(tmp_path / "a.png")
     (tmp_path / "._a.png").write_bytes(b"as a Mac leaves them")
     save(tmp_path / ".thumbnails" / "a.png")
@@ -204,22 +204,22 @@ def test_a_folder_named_like_an_image_is_a_folder(tmp_path):
 
 
 def test_a_missing_folder_is_named_with_what_to_do(tmp_path):
-    told = error(tmp_path / "nowhere")
-    assert f"no folder {tmp_path / 'nowhere'}" in told
-    assert "--data_dir" in told
+    message = error(tmp_path / "nowhere")
+    assert f"no folder {tmp_path / 'nowhere'}" in message
+    assert "--data_dir" in message
 
 
-def test_a_folder_without_images_is_named_with_the_endings_looked_for(tmp_path):
-    told = error(tmp_path)
-    assert f"no images in {tmp_path}" in told
-    assert all(suffix in told for suffix in SUFFIXES)
+def test_a_folder_without_images_is_named_with_the_endings(tmp_path):
+    message = error(tmp_path)
+    assert f"no images in {tmp_path}" in message
+    assert all(suffix in message for suffix in SUFFIXES)
 
 
-def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     save(tmp_path / "a.png")
-    told = error(tmp_path / "a.png")
-    assert f"{tmp_path / 'a.png'} is a file" in told
-    assert "--data_dir takes a folder" in told
+    message = error(tmp_path / "a.png")
+    assert f"{tmp_path / 'a.png'} is a file" in message
+    assert "--data_dir needs a folder" in message
 
 
 # ------------------------------------------------------------------------------------------- unreadable files
@@ -234,13 +234,14 @@ def spoil(path, how):
 
 
 @pytest.mark.parametrize("how", ["truncated", "empty", "text", "corrupt"])
-def test_a_file_that_cannot_be_read_is_named_or_when_asked_skipped_and_recorded(tmp_path, how):
+def test_an_unreadable_file_is_named_or_skipped_on_request(tmp_path, how):
+    """A skipped file is recorded."""
     save(tmp_path / "good.png", np.zeros((64, 64), np.uint8))
     spoil(tmp_path / "sub" / "bad.png", how)
-    told = error(tmp_path)
-    assert "1 of 2 images cannot be read" in told
-    assert f"{tmp_path / 'sub' / 'bad.png'}: " in told
-    assert "--skip_unreadable" in told
+    message = error(tmp_path)
+    assert "1 of 2 images cannot be read" in message
+    assert f"{tmp_path / 'sub' / 'bad.png'}: " in message
+    assert "--skip_unreadable" in message
     dataset = folder(tmp_path, skip_unreadable=True)
     assert dataset.ids == ["good.png"]
     assert dataset.skipped == ["sub/bad.png"]
@@ -249,7 +250,8 @@ def test_a_file_that_cannot_be_read_is_named_or_when_asked_skipped_and_recorded(
 
 
 @pytest.mark.parametrize("how", ["truncated", "text"])
-def test_a_folder_of_nothing_but_unreadable_files_is_an_error_even_when_skipping(tmp_path, how):
+def test_a_folder_of_only_unreadable_files_is_an_error(tmp_path, how):
+    """Also with --skip_unreadable."""
     spoil(tmp_path / "a.png", how)
     assert f"none of the 1 images in {tmp_path} can be read" in error(tmp_path, skip_unreadable=True)
 
@@ -257,27 +259,28 @@ def test_a_folder_of_nothing_but_unreadable_files_is_an_error_even_when_skipping
 def test_only_the_first_of_many_unreadable_files_are_listed(tmp_path):
     for i in range(9):
         (tmp_path / f"{i}.png").write_text("words")
-    told = error(tmp_path)
-    assert "9 of 9 images" in told
-    assert "4.png" in told
-    assert "5.png" not in told
-    assert "and 4 more" in told
+    message = error(tmp_path)
+    assert "9 of 9 images" in message
+    assert "4.png" in message
+    assert "5.png" not in message
+    assert "and 4 more" in message
 
 
 # ----------------------------------------------------------------------------------------------------- sizes
 
 
-def test_images_of_several_sizes_fail_naming_the_sizes_and_what_to_choose(tmp_path):
+def test_images_of_several_sizes_are_refused_with_the_sizes(tmp_path):
+    """The message suggests a size."""
     for name, shape in (("a", (6, 9)), ("b", (6, 9)), ("c", (4, 20))):
         save(tmp_path / f"{name}.png", np.zeros(shape, np.uint8))
-    told = error(tmp_path)
-    assert "2 different sizes" in told
-    assert "6x9 (2 images), 4x20 (1 images)" in told
-    assert "--dataset folder size=4x20" in told
+    message = error(tmp_path)
+    assert "2 different sizes" in message
+    assert "6x9 (2 images), 4x20 (1 images)" in message
+    assert "--dataset folder size=4x20" in message
     assert folder(tmp_path, "size=4x20").images.shape == (3, 1, 4, 20)
 
 
-def test_the_size_that_images_have_already_changes_nothing(tmp_path):
+def test_resizing_to_the_same_size_changes_nothing(tmp_path):
     save(tmp_path / "a.png")
     for fit in ("crop", "stretch", "pad"):
         assert np.array_equal(only(tmp_path, f"size=6x9 fit={fit}"), GREY)
@@ -305,7 +308,7 @@ def test_crop_keeps_the_centre_and_pad_and_stretch_keep_all(tmp_path, shape):
     assert corner == {"crop": 0, "pad": 2, "stretch": 2}
 
 
-def test_padding_takes_the_mean_grey_of_the_border(tmp_path):
+def test_padding_has_the_mean_grey_of_the_border(tmp_path):
     picture = np.full((20, 40), 90, np.uint8)
     picture[5:15, 10:30] = 255
     save(tmp_path / "a.png", picture)
@@ -313,7 +316,8 @@ def test_padding_takes_the_mean_grey_of_the_border(tmp_path):
     assert set(image[:9].ravel()) | set(image[31:].ravel()) == {90}
 
 
-def test_a_resized_16_bit_image_stays_within_its_range_and_near_its_values(tmp_path):
+def test_a_resized_16_bit_image_stays_within_its_range(tmp_path):
+    """Its values stay close to the original ones."""
     picture = np.zeros((32, 32), np.uint16)
     picture[:, 16:] = 65535  # an edge, at which bicubic resampling overshoots
     save(tmp_path / "a.png", picture)
@@ -335,7 +339,7 @@ def people(path):
 PATTERN = "pattern={person}/{}_{emotion}_C{step}"
 
 
-def test_a_pattern_reads_columns_out_of_the_names(tmp_path):
+def test_a_pattern_reads_columns_from_file_names(tmp_path):
     people(tmp_path)
     dataset = folder(tmp_path, f"{PATTERN} label=emotion group=person")
     assert dataset.columns["person"] == ["p1", "p1", "p2"]
@@ -364,49 +368,51 @@ def test_a_name_is_read_as_the_pattern_says(pattern, name, fields):
 @pytest.mark.parametrize("pattern", ["plain", "{}_{}", "{a}_{a}"])
 def test_a_pattern_needs_fields_each_once(tmp_path, pattern):
     save(tmp_path / "a_b.png")
-    told = error(tmp_path, f"pattern={pattern}")
-    assert f"pattern={pattern} needs fields in braces, each once" in told
-    assert "{person}_{emotion}" in told
+    message = error(tmp_path, f"pattern={pattern}")
+    assert f"pattern={pattern} needs fields in braces, each once" in message
+    assert "{person}_{emotion}" in message
 
 
 @pytest.mark.parametrize("pattern", ["{1}", "{1st}_{b}"])
-def test_a_field_that_begins_with_a_digit_works_or_is_a_user_error(tmp_path, pattern):
+def test_a_field_that_starts_with_a_digit_is_a_user_error(tmp_path, pattern):
     save(tmp_path / "a_b.png")
     assert "pattern=" in error(tmp_path, f"pattern={pattern}")
 
 
-def test_names_that_do_not_fit_are_noted_and_an_error_when_the_label_is_read_from_them(tmp_path):
+def test_names_that_do_not_match_the_pattern_are_noted(tmp_path):
+    """They are an error if label or group are read from them."""
     people(tmp_path)
     save(tmp_path / "p3" / "mean.png")
     dataset = folder(tmp_path, PATTERN)
     assert dataset.columns["emotion"] == ["happy", "sad", "sad", ""]
-    assert "1 of 4 images have names that do not fit" in dataset.notes[0]
+    assert "1 of 4 images have names that do not match" in dataset.notes[0]
     assert "p3/mean.png" in dataset.notes[0]
     for option in ("label", "group"):
-        told = error(tmp_path, f"{PATTERN} {option}=emotion")
-        assert "p3/mean.png" in told
-        assert "but emotion must be known of each image" in told
+        message = error(tmp_path, f"{PATTERN} {option}=emotion")
+        assert "p3/mean.png" in message
+        assert "but emotion must have a value for every image" in message
 
 
-def test_a_pattern_that_fits_no_name_makes_no_columns_and_says_so(tmp_path):
+def test_a_pattern_that_matches_no_name_adds_no_columns(tmp_path):
+    """A note says so."""
     people(tmp_path)
     dataset = folder(tmp_path, "pattern={a}-{b}")
     assert list(dataset.columns) == ["folder"]
-    assert "3 of 3 images have names that do not fit" in dataset.notes[0]
+    assert "3 of 3 images have names that do not match" in dataset.notes[0]
 
 
 @pytest.mark.parametrize("option", ["label", "group"])
-def test_an_unknown_column_is_named_with_those_there_are(tmp_path, option):
+def test_an_unknown_column_is_refused_with_the_existing_ones(tmp_path, option):
     people(tmp_path)
-    told = error(tmp_path, f"{PATTERN} {option}=mood")
-    assert f"{option}=mood names no column" in told
-    assert "there are folder, person, emotion, step" in told
+    message = error(tmp_path, f"{PATTERN} {option}=mood")
+    assert f"{option}=mood names no column" in message
+    assert "there are folder, person, emotion, step" in message
 
 
 # ----------------------------------------------------------------------------------------- every sort of data
 
 
-def test_a_sample_is_a_batch_of_what_the_dataset_provides(tmp_path):
+def test_a_sample_has_what_the_dataset_provides(tmp_path):
     people(tmp_path)
     dataset = folder(tmp_path)
     sample = dataset.sample(torch.tensor([1, 1, 0]))
@@ -417,29 +423,29 @@ def test_a_sample_is_a_batch_of_what_the_dataset_provides(tmp_path):
 
 
 @pytest.mark.parametrize(("words", "white"), [("", 255), ("max_value=250", 250), ("max_value=248.5", 248.5)])
-def test_max_value_is_what_stands_for_white(tmp_path, words, white):
+def test_max_value_is_the_value_of_white(tmp_path, words, white):
     save(tmp_path / "a.png")
     assert folder(tmp_path, words).max_value == white
 
 
 def test_a_value_brighter_than_white_is_refused(tmp_path):
     save(tmp_path / "a.png")
-    told = error(tmp_path, "max_value=100")
-    assert f"values from {GREY.min()} to {GREY.max()}, outside 0 to 100" in told
-    assert "max_value=" in told
+    message = error(tmp_path, "max_value=100")
+    assert f"values from {GREY.min()} to {GREY.max()}, outside 0 to 100" in message
+    assert "max_value=" in message
 
 
-def test_16_bit_images_that_use_few_of_their_values_are_told_of(tmp_path):
+def test_dark_16_bit_images_are_noted(tmp_path):
     save(tmp_path / "a.png", DEEP // 16)
     assert "max_value=40" in folder(tmp_path).notes[0]
     assert folder(tmp_path, "max_value=4095").notes == []
 
 
-def test_images_without_a_label_are_counted_and_named(tmp_path):
+def test_images_without_a_label_are_counted_and_listed(tmp_path):
     people(tmp_path)
     (tmp_path / "t.csv").write_text("file,mood\np1_happy_C03.png,good\np1_sad_C04.png,\np2_sad_C05.png,bad\n")
-    told = error(tmp_path, f"metadata={tmp_path}/t.csv label=mood")
-    assert "label=mood is empty for 1 of 3 images" in told and "p1_sad_C04.png" in told
+    message = error(tmp_path, f"metadata={tmp_path}/t.csv label=mood")
+    assert "label=mood is empty for 1 of 3 images" in message and "p1_sad_C04.png" in message
 
 
 @pytest.mark.parametrize("value", ["0", "-3", "nan"])

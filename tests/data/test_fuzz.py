@@ -203,7 +203,8 @@ def attempt(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_spoiled_file_is_read_or_refused_in_one_message_at_once_within_little_memory(kind, attempt, tmp_path):
+def test_a_damaged_file_is_read_or_refused_with_one_message(kind, attempt, tmp_path):
+    """Quickly, and with little memory and disk space."""
     name, whole, beside, readers = KINDS[kind]
     folder = tmp_path / "data"
     write(folder, beside)
@@ -273,12 +274,13 @@ ANNOUNCED = {
 
 @pytest.mark.parametrize("always", [False, True])
 @pytest.mark.parametrize("kind", ANNOUNCED)
-def test_a_file_that_announces_more_than_it_holds_is_refused_and_named(kind, always, attempt, tmp_path):
+def test_a_header_that_announces_too_much_is_refused(kind, always, attempt, tmp_path):
+    """The message names the file."""
     name, content = ANNOUNCED[kind]
     folder = tmp_path / "data"
     write(folder, {name: content, "train-labels-idx1-ubyte": idx(np.arange(5, dtype=np.uint8))})
     words = {".npy": "arrays", ".npz": "arrays", "": "mnist", ".gz": "mnist"}.get(Path(name).suffix, "folder")
-    told = attempt(words, folder, always=always)
-    assert name in told and "cannot be read" in told
-    assert len(told) < 600
+    message = attempt(words, folder, always=always)
+    assert name in message and "cannot be read" in message
+    assert len(message) < 600
     assert not list(tmp_path.glob("cache/*/array.npy"))

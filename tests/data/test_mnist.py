@@ -35,7 +35,7 @@ def write_idx(path, parts=("train", "t10k"), ending="-idx{}-ubyte", n=4, n_label
 
 @pytest.mark.parametrize("ending", ["-idx{}-ubyte", "-idx{}-ubyte.gz", ".idx{}-ubyte", ".idx{}-ubyte.gz"])
 @pytest.mark.parametrize("inside", ["", "MNIST/raw"])
-def test_both_parts_are_read_under_every_spelling_at_any_depth(tmp_path, ending, inside):
+def test_both_parts_are_read_with_any_spelling_at_any_depth(tmp_path, ending, inside):
     written = write_idx(tmp_path / inside, ending=ending)
     dataset = open_at(tmp_path, "mnist")
     assert np.array_equal(dataset.images[:, 0].numpy(), np.concatenate([written[part][0] for part in written]))
@@ -50,7 +50,8 @@ def test_the_training_files_alone_are_a_dataset(tmp_path):
     assert open_at(tmp_path, "mnist").columns["part"] == ["train"] * 4
 
 
-def test_a_plain_file_is_taken_before_its_compressed_one_and_a_folder_of_that_name_is_none(tmp_path):
+def test_a_plain_file_is_preferred_to_its_compressed_one(tmp_path):
+    """A folder of the same name is ignored."""
     write_idx(tmp_path / "raw", ending="-idx{}-ubyte.gz")
     plain = write_idx(tmp_path / "raw", ending=".idx{}-ubyte")
     write_idx(tmp_path / "raw" / "train-images-idx3-ubyte")  # as Kaggle packs them
@@ -75,23 +76,23 @@ def test_the_classes_have_the_names_of_the_set(tmp_path, name, first):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
-        (b"", "it is no idx file of bytes"),
-        (b"\0\0\x08", "it is no idx file of bytes"),
-        (idx(GREY, kind=13), "it is no idx file of bytes"),
-        (b"\1" + idx(GREY)[1:], "it is no idx file of bytes"),
-        (idx(GREY)[:10], "it is cut off"),
-        (idx(GREY)[:-1], "it announces 162 values, but holds fewer"),
-        (idx(GREY) + b"x", "it announces 162 values, but holds more"),
+        (b"", "it is not an idx file of bytes"),
+        (b"\0\0\x08", "it is not an idx file of bytes"),
+        (idx(GREY, kind=13), "it is not an idx file of bytes"),
+        (b"\1" + idx(GREY)[1:], "it is not an idx file of bytes"),
+        (idx(GREY)[:10], "it is truncated"),
+        (idx(GREY)[:-1], "its header announces 162 values, but it holds fewer"),
+        (idx(GREY) + b"x", "its header announces 162 values, but it holds more"),
         (b"\0\0\x08\3" + b"\xff" * 12 + bytes(50), "values, more than it can hold"),
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
-def test_an_idx_file_that_is_damaged_is_named_with_the_reason(tmp_path, content, told, packed):
+def test_an_idx_file_that_is_damaged_is_named_with_the_reason(tmp_path, content, message, packed):
     path = tmp_path / ("a.gz" if packed else "a")
     path.write_bytes(gzip.compress(content) if packed else content)
-    with pytest.raises(UserError, match=f"{re.escape(str(path))} cannot be read: .*{told}"):
+    with pytest.raises(UserError, match=f"{re.escape(str(path))} cannot be read: .*{message}"):
         read_idx(path)
 
 
@@ -110,30 +111,30 @@ def test_an_idx_array_has_its_exact_values_and_can_be_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"n_labels": 3}, "do not belong together: (4, 5, 5) and (3,)"),
         ({"n_labels": 5}, "do not belong together: (4, 5, 5) and (5,)"),
         ({"n": 12, "top": 11}, "has labels up to 10, but mnist has 10 classes"),
         ({"parts": ["t10k"]}, "no train-images-idx3-ubyte and train-labels-idx1-ubyte (or .gz) in"),
-        ({"parts": []}, "fetch them: --dataset mnist download=true"),
+        ({"parts": []}, "download them: --dataset mnist download=true"),
     ],
 )
-def test_images_and_labels_that_do_not_belong_together_are_refused(tmp_path, options, told):
+def test_images_and_labels_that_do_not_match_are_refused(tmp_path, options, message):
     write_idx(tmp_path, **options)
-    with raises_user_error(told):
+    with raises_user_error(message):
         open_at(tmp_path, "mnist")
 
 
 def test_parts_of_different_image_sizes_are_refused(tmp_path):
     write_idx(tmp_path, ["train"])
     write_idx(tmp_path, ["t10k"], side=6)
-    with raises_user_error("t10k-images-idx3-ubyte holds images of another size than the training images"):
+    with raises_user_error("t10k-images-idx3-ubyte differ in size from the training images"):
         open_at(tmp_path, "mnist")
 
 
 @pytest.mark.parametrize(("name", "kind"), [("mnist", "MNIST"), ("fashion", "FashionMNIST"), ("kmnist", "KMNIST")])
-def test_a_download_puts_the_files_into_the_folder_or_tells_why_not(tmp_path, monkeypatch, name, kind):
+def test_a_download_writes_the_files_or_says_why_it_failed(tmp_path, monkeypatch, name, kind):
     def offline(root, download):
         raise RuntimeError("Error downloading\nand more")
 

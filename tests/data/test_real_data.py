@@ -12,14 +12,15 @@ from neuro_noodle.data.store import Store
 
 
 @pytest.mark.parametrize("split", ["random", "group"])
-def test_the_autoencoder_beats_pca_on_photographs_and_on_people_it_has_never_seen(split, real_data, tmp_path):
+def test_the_autoencoder_beats_pca_on_photographs(split, real_data, tmp_path):
+    """Also on photographs of new people (--split group)."""
     words = f"--data_dir {real_data('orl_faces')} --save_dir {tmp_path} --n_epochs 40 --dataset folder size=56x46"
     assert main.main([*words.split(), "pattern=none", "--split", split]) == 0
     result = json.loads((tmp_path / "faces_ae" / "result.json").read_text())
     assert result["validation"]["value"] < 0.97 * result["baselines"]["pca"] < result["baselines"]["mean_image"]
 
 
-def test_the_expression_and_the_person_are_read_from_folder_and_name(real_data, tmp_path):
+def test_expression_and_person_are_read_from_folder_and_name(real_data, tmp_path):
     choice = "folder size=32x32 pattern={expression}/{person}_{} label=expression group=person"
     dataset = DATASETS.build(choice, Source(real_data("london_faces"), Store(tmp_path)))
     assert dataset.images.shape == (204, 3, 32, 32)
@@ -27,7 +28,7 @@ def test_the_expression_and_the_person_are_read_from_folder_and_name(real_data, 
     assert len(set(dataset.columns["person"])) == 102
 
 
-def test_the_recorded_neurons_are_read_and_the_mean_of_their_trials_is_their_response(real_data, tmp_path):
+def test_the_published_responses_are_the_means_of_the_trials(real_data, tmp_path):
     dataset = DATASETS.build("v1", Source(real_data("antolik2016_v1"), Store(tmp_path)))
     assert dataset.images.shape == (50, 1, 31, 31)
     assert dataset.responses.shape == (50, 103)
@@ -40,7 +41,7 @@ def test_the_recorded_neurons_are_read_and_the_mean_of_their_trials_is_their_res
 
 
 @pytest.mark.parametrize("view", ["crop", "arena"])
-def test_the_images_of_a_mouse_have_a_row_of_the_table_each(view, real_data, tmp_path):
+def test_each_image_of_the_mouse_has_a_row_of_the_table(view, real_data, tmp_path):
     choice = f"arrays file=mouse_{view}_ims.npz metadata=mouse_mdata.npy"
     dataset = DATASETS.build(choice, Source(real_data("mouse_openfield"), Store(tmp_path)))
     assert dataset.images.shape == (2330, 1, 50, 50)
@@ -51,7 +52,7 @@ def test_the_images_of_a_mouse_have_a_row_of_the_table_each(view, real_data, tmp
     assert np.array_equal(np.stack(list(dataset.columns.values()), 1), table)
 
 
-def test_mnist_is_the_mnist_that_everyone_knows(real_data, tmp_path):
+def test_mnist_has_its_known_labels_and_mean_pixel(real_data, tmp_path):
     dataset = DATASETS.build("mnist", Source(real_data("mnist"), Store(tmp_path)))
     assert dataset.images.shape == (70_000, 1, 28, 28)
     assert dataset.columns["part"].count("train") == 60_000

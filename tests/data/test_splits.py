@@ -1,17 +1,16 @@
-"""Splits that do not lie, and what leaks between their parts."""
+"""Splits that keep related images together, and the detection of leaks between their parts."""
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import indexed_images, split_images
+from helpers import indexed_images, open_at, split_images
 
-import utils
 from neuro_noodle.choices import UserError
-from neuro_noodle.data import splits
+from neuro_noodle.data import leaks as leaks_module
 from neuro_noodle.data.base import StimulusSet
-from neuro_noodle.data.leaks import leaks, near_duplicates, shared_groups, suggested_groups, thumbnails
-from neuro_noodle.data.splits import blocks, natural_order
+from neuro_noodle.data.blocks import frame_blocks, natural_order
+from neuro_noodle.data.leaks import Duplicates, leaks, near_duplicates, shared_groups, suggested_groups, thumbnails
 
 
 @pytest.mark.parametrize("how", ["random", "group"])
@@ -22,7 +21,7 @@ def test_every_image_is_in_exactly_one_part(how, sizes, with_labels):
     assert sorted(i for part in parts.values() for i in part) == list(range(60))
 
 
-def test_a_random_split_holds_90_and_10_percent_with_the_classes_in_proportion():
+def test_a_random_split_has_10_percent_with_balanced_classes():
     dataset = indexed_images(n_people=50)
     parts = split_images(dataset)
     assert len(parts["validation"]) == 30 and parts["test"] == []
@@ -30,7 +29,7 @@ def test_a_random_split_holds_90_and_10_percent_with_the_classes_in_proportion()
     assert abs(happy - 20) <= 1
 
 
-def test_a_group_split_keeps_people_apart_and_a_random_one_does_not():
+def test_only_a_group_split_keeps_people_apart():
     dataset = indexed_images()
     apart = split_images(dataset, "group", test_fraction=0.2)
     assert shared_groups(apart, dataset.columns["person"]) == 0
@@ -45,16 +44,17 @@ def test_the_folds_test_every_image_once(how):
     assert sorted(tested) == list(range(60))
 
 
-def test_the_same_seed_deals_the_same_and_another_seed_does_not():
+def test_the_seed_determines_the_split():
     assert split_images(indexed_images()) == split_images(indexed_images())
     assert split_images(indexed_images()) != split_images(indexed_images(), seed=2)
 
 
-def test_folders_named_after_people_suggest_them_even_where_they_are_the_label():
+def test_folders_named_after_people_suggest_groups():
+    """Also if the folder is the label."""
     ids = [f"subject{i // 3:02}/img{i}.png" for i in range(12)]
     columns = {"folder": [name.split("/")[0] for name in ids]}
     dataset = StimulusSet(torch.zeros(12, 1, 4, 4), ids, max_value=1, columns=columns, label="folder")
-    assert suggested_groups(dataset)[0] == "'folder'"
+    assert suggested_groups(dataset).name == "'folder'"
 
 
 def test_a_given_split_follows_the_top_folders():
@@ -67,7 +67,7 @@ def test_a_given_split_follows_the_top_folders():
     ("ids", "message"),
     [(["train/a.png", "other/b.png"], "other/b.png"), (["train/a.png", "test/b.png"], "no image for validation")],
 )
-def test_a_given_split_that_is_incomplete_is_refused(ids, message):
+def test_an_incomplete_given_split_is_refused(ids, message):
     dataset = StimulusSet(torch.zeros(2, 1, 1, 1), ids, max_value=1, columns={})
     with pytest.raises(UserError, match=message):
         split_images(dataset, "given")
@@ -80,13 +80,13 @@ def test_a_group_split_without_groups_names_the_columns():
         split_images(dataset, "group")
 
 
-def test_too_few_people_to_deal_out_is_refused():
+def test_too_few_people_for_a_split_are_refused():
     with pytest.raises(UserError, match="1 different person are too few"):
         split_images(indexed_images(n_people=1), "group")
 
 
 @pytest.mark.parametrize("wish", [{"fold": (1, 3)}, {"test_fraction": 0.2}])
-def test_a_given_split_takes_no_other_wish(wish):
+def test_a_given_split_refuses_fold_and_test_fraction(wish):
     with pytest.raises(UserError, match="--split given"):
         split_images(indexed_images(), "given", **wish)
 
@@ -94,10 +94,10 @@ def test_a_given_split_takes_no_other_wish(wish):
 @pytest.mark.parametrize(("part", "message"), [("trian", "frame1 has the part 'trian'"), ("", "has the part ''")])
 def test_an_unknown_part_in_the_column_is_named_with_its_image(part, message):
     with pytest.raises(UserError, match=f"{message}; the parts are train, training, val"):
-        split_images(train_on_film(3, columns={"part": ["train", part, "val"]}), "given")
+        split_images(film_frames(3, columns={"part": ["train", part, "val"]}), "given")
 
 
-def test_a_given_split_follows_the_column_part_rather_than_folders():
+def test_the_column_part_has_precedence_over_folders():
     dataset = StimulusSet(
         torch.zeros(3, 1, 1, 1), ["test/a", "test/b", "c"], max_value=1, columns={"part": ["Valid", "train", "TEST"]}
     )
@@ -105,7 +105,8 @@ def test_a_given_split_follows_the_column_part_rather_than_folders():
 
 
 @pytest.mark.parametrize("with_labels", [True, False])
-def test_a_given_split_without_validation_deals_some_of_training_out_balanced_and_reproducibly(with_labels):
+def test_validation_is_split_off_training_if_none_is_given(with_labels):
+    """Balanced by class and determined by the seed."""
     dataset = indexed_images(n_people=50, with_labels=with_labels)
     dataset.columns["part"] = ["train"] * 200 + ["test"] * 100
     parts = split_images(dataset, "given", val_fraction=0.15)
@@ -124,15 +125,15 @@ def test_a_given_split_without_validation_deals_some_of_training_out_balanced_an
 # ------------------------------------------------------------------------------------------------------ blocks
 
 
-def train_on_film(n, columns=None, group=None, images=None) -> StimulusSet:
-    """Frames whose names are out of order as text: frame0, frame1, frame10, frame11, frame2 ..."""
+def film_frames(n, columns=None, group=None, images=None) -> StimulusSet:
+    """Return frames whose names are out of order as text: frame0, frame1, frame10, frame11, frame2 ..."""
     images = torch.zeros(n, 1, 4, 4, dtype=torch.uint8) if images is None else images
     ids = sorted(f"frame{i}" for i in range(n))
     return StimulusSet(images, ids, max_value=255, columns=columns or {}, group=group)
 
 
-def in_time(dataset):
-    """The index of frame0, frame1, frame2 ..."""
+def indices_in_time(dataset):
+    """Return the index of frame0, frame1, frame2 ..."""
     return [dataset.ids.index(f"frame{i}") for i in range(len(dataset))]
 
 
@@ -143,10 +144,10 @@ def test_frames_are_ordered_by_the_numbers_in_their_names():
 
 
 @pytest.mark.parametrize(("n_frames", "n_blocks"), [(100, 20), (101, 20), (13, 5), (7, 1), (3, 20), (1, 1)])
-def test_blocks_are_contiguous_in_time_and_nearly_equally_long(n_frames, n_blocks):
-    dataset = train_on_film(n_frames)
-    one = blocks(dataset.ids, n_blocks, None)
-    ordered = [one[i] for i in in_time(dataset)]
+def test_blocks_are_contiguous_and_nearly_equally_long(n_frames, n_blocks):
+    dataset = film_frames(n_frames)
+    one = frame_blocks(dataset.ids, n_blocks, None)
+    ordered = [one[i] for i in indices_in_time(dataset)]
     assert ordered == sorted(ordered)
     lengths = [ordered.count(block) for block in set(ordered)]
     assert len(lengths) == min(n_frames, n_blocks)
@@ -155,11 +156,12 @@ def test_blocks_are_contiguous_in_time_and_nearly_equally_long(n_frames, n_block
 
 @pytest.mark.parametrize("n_blocks", [1, 2, 7, 1000])
 @pytest.mark.parametrize("as_numbers", [False, True])
-def test_no_block_reaches_across_recordings_and_every_recording_has_one(n_blocks, as_numbers):
+def test_no_block_spans_two_recordings(n_blocks, as_numbers):
+    """Every recording has at least one block."""
     lengths = (50, 20, 1, 4)
     recordings = np.repeat(np.arange(4.0), lengths) if as_numbers else list("a" * 50 + "b" * 20 + "c" + "d" * 4)
     ids = [f"{recording}/{i}" for recording, n in enumerate(lengths) for i in range(n)]
-    made = blocks(ids, n_blocks, recordings)
+    made = frame_blocks(ids, n_blocks, recordings)
     belongs = {block: set() for block in made}
     for block, recording in zip(made, recordings, strict=True):
         belongs[block].add(recording)
@@ -168,20 +170,17 @@ def test_no_block_reaches_across_recordings_and_every_recording_has_one(n_blocks
     assert n_blocks - 4 <= len(belongs) <= n_blocks + 4 or n_blocks == 1000 and len(belongs) == 75
 
 
-def opened(folder, words="arrays", **flags):
-    """A dataset as a run opens it."""
-    given = {"data_dir": folder, "save_dir": folder, "dataset": words, "skip_unreadable": False, "split": "block"}
-    return utils.open_dataset(given | {"n_blocks": 5} | flags)
-
-
 @pytest.mark.parametrize("group", [None, "session"])
-def test_a_run_by_blocks_has_a_column_of_them_and_keeps_them_apart(tmp_path, group):
+def test_blocks_are_a_column_and_are_kept_apart(tmp_path, group):
     images = np.zeros((40, 4, 4), np.uint8)
     np.savez(tmp_path / "x.npz", images=images, session=np.repeat([1, 2], 20))
-    dataset = opened(tmp_path, f"arrays group={group or 'none'}")
-    assert (dataset.unit, dataset.group) == ("block", group)
+    dataset = open_at(tmp_path / "x.npz", f"arrays group={group or 'none'}")
+    assert not dataset.has_blocks and dataset.split_unit == group
+    dataset.add_blocks(5)
+    assert dataset.has_blocks
+    assert (dataset.split_unit, dataset.group) == ("block", group)
     assert list(dataset.columns) == ["session", "block"]
-    assert dataset.columns["block"] == blocks(dataset.ids, 5, dataset.columns["session"] if group else None)
+    assert dataset.columns["block"] == frame_blocks(dataset.ids, 5, dataset.columns["session"] if group else None)
     parts = split_images(dataset, "block", val_fraction=0.25)
     assert shared_groups(parts, dataset.columns["block"]) == 0
     assert sorted(parts["training"] + parts["validation"]) == list(range(40))
@@ -189,20 +188,20 @@ def test_a_run_by_blocks_has_a_column_of_them_and_keeps_them_apart(tmp_path, gro
 
 @pytest.mark.parametrize("gap", [0, 1, 3])
 def test_the_folds_of_blocks_test_every_frame_once(gap):
-    dataset = train_on_film(50)
-    dataset.columns["block"], dataset.group = blocks(dataset.ids, 10, None), "block"
+    dataset = film_frames(50)
+    dataset.columns["block"], dataset.group = frame_blocks(dataset.ids, 10, None), "block"
     tested = [i for k in range(1, 6) for i in split_images(dataset, "block", fold=(k, 5), gap=gap)["test"]]
     assert sorted(tested) == list(range(50))
 
 
 @pytest.mark.parametrize("gap", [0, 1, 2, 5])
 @pytest.mark.parametrize("sizes", [{}, {"test_fraction": 0.2}, {"fold": (1, 5)}])
-def test_no_training_frame_lies_within_the_gap_of_a_held_out_one(gap, sizes):
-    dataset = train_on_film(200)
-    dataset.columns["block"], dataset.group = blocks(dataset.ids, 10, None), "block"
+def test_no_training_frame_is_within_the_gap(gap, sizes):
+    dataset = film_frames(200)
+    dataset.columns["block"], dataset.group = frame_blocks(dataset.ids, 10, None), "block"
     parts = split_images(dataset, "block", **sizes, gap=gap)
     time = np.empty(200, int)
-    time[in_time(dataset)] = np.arange(200)
+    time[indices_in_time(dataset)] = np.arange(200)
     held_out = time[parts["validation"] + parts["test"]]
     distances = np.abs(time[:, None] - held_out).min(1)
     assert (distances[parts["training"]] > gap).all()
@@ -212,15 +211,15 @@ def test_no_training_frame_lies_within_the_gap_of_a_held_out_one(gap, sizes):
 
 
 @pytest.mark.parametrize("how", ["random", "group", "given"])
-def test_a_gap_beside_another_split_is_refused(how):
-    with pytest.raises(UserError, match=f"--gap leaves out frames .* --split {how} makes none"):
+def test_a_gap_needs_a_split_by_blocks(how):
+    with pytest.raises(UserError, match=f"--gap leaves out frames .* --split {how} has no blocks"):
         split_images(indexed_images(), how, gap=2)
 
 
 @pytest.mark.parametrize("gap", [7, 11, 1000])
 def test_a_gap_that_leaves_nothing_for_training_is_refused(gap):
-    dataset = train_on_film(21)
-    dataset.columns["block"], dataset.group = blocks(dataset.ids, 3, None), "block"
+    dataset = film_frames(21)
+    dataset.columns["block"], dataset.group = frame_blocks(dataset.ids, 3, None), "block"
     with pytest.raises(UserError, match="nothing is left for training"):
         split_images(dataset, "block", test_fraction=0.34, gap=gap)
 
@@ -228,16 +227,18 @@ def test_a_gap_that_leaves_nothing_for_training_is_refused(gap):
 # ------------------------------------------------------------------------------------------------------- leaks
 
 
-def named(ids, columns=None, label=None):
+def unrelated_images(ids, columns=None, label=None):
     return StimulusSet(torch.zeros(len(ids), 1, 2, 2), ids, max_value=1, columns=columns or {}, label=label)
 
 
 @pytest.mark.parametrize("name", ["face_id", "mouse", "session", "Subject ID", "recording-day"])
-def test_a_column_named_after_individuals_or_recordings_suggests_groups(name):
-    dataset = named([str(i) for i in range(12)], {"mood": list("abcdef") * 2, name: np.repeat([3.0, 7, 8], 4)})
-    what, remedy, groups = suggested_groups(dataset)
-    assert what == f"'{name}'" and f"group={name}" in remedy
-    assert groups == ["3"] * 4 + ["7"] * 4 + ["8"] * 4
+def test_columns_of_individuals_or_recordings_suggest_groups(name):
+    dataset = unrelated_images(
+        [str(i) for i in range(12)], {"mood": list("abcdef") * 2, name: np.repeat([3.0, 7, 8], 4)}
+    )
+    found = suggested_groups(dataset)
+    assert found.name == f"'{name}'" and f"group={name}" in found.remedy
+    assert found.groups == ["3"] * 4 + ["7"] * 4 + ["8"] * 4
 
 
 @pytest.mark.parametrize(
@@ -247,10 +248,10 @@ def test_a_column_named_after_individuals_or_recordings_suggests_groups(name):
         [f"x/{i}/face-{person}-{i}.png" for person in "abc" for i in range(3)],
     ],
 )
-def test_beginnings_of_file_names_that_repeat_suggest_groups(ids):
-    what, remedy, groups = suggested_groups(named(ids))
-    assert what == "beginnings of file names, such as a," and "pattern={person}_{}" in remedy
-    assert groups == [person for person in "abc" for _ in range(3)]
+def test_repeated_first_words_of_file_names_suggest_groups(ids):
+    found = suggested_groups(unrelated_images(ids))
+    assert found.name == "beginnings of file names, such as a," and "pattern={person}_{}" in found.remedy
+    assert found.groups == [person for person in "abc" for _ in range(3)]
 
 
 @pytest.mark.parametrize(
@@ -268,14 +269,15 @@ def test_beginnings_of_file_names_that_repeat_suggest_groups(ids):
     ],
     ids=["unique", "numbered", "few", "class", "constant", "is label", "constant column", "unique column", "other"],
 )
-def test_names_that_are_unique_constant_or_the_class_suggest_no_groups(ids, columns, label):
-    assert suggested_groups(named(ids, columns, label)) is None
+def test_unique_or_constant_names_suggest_no_groups(ids, columns, label):
+    """Nor do names that follow from the class."""
+    assert suggested_groups(unrelated_images(ids, columns, label)) is None
 
 
-def noise(n, channels=1, height=40, width=32, seed=0):
-    """Smooth random images from 0 to about 200."""
-    draw = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(n, channels, 4, 4, generator=draw)
+def random_pictures(n, channels=1, height=40, width=32, seed=0):
+    """Return smooth random images with values from 0 to about 200."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(n, channels, 4, 4, generator=generator)
     return resize(coarse, (height, width)).mul(180).add(10)
 
 
@@ -283,15 +285,15 @@ def resize(images, size):
     return F.interpolate(images, tuple(size), mode="bilinear", antialias=True)
 
 
-def as_set(images):
+def as_dataset(images):
     images = images.round().to(torch.uint8)
     return StimulusSet(images, [str(i) for i in range(len(images))], max_value=255, columns={})
 
 
-def found(pictures, held_out):
+def count_duplicates(pictures, held_out):
     images = torch.cat([pictures, held_out])
     n = len(pictures)
-    return near_duplicates(as_set(images), list(range(n)), list(range(n, len(images))))
+    return near_duplicates(as_dataset(images), list(range(n)), list(range(n, len(images))))
 
 
 CHANGES = {
@@ -306,38 +308,39 @@ CHANGES = {
 @pytest.mark.parametrize("shape", [(1, 40, 32), (3, 40, 32), (1, 16, 16), (1, 14, 12), (1, 100, 17)])
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_copy_of_a_training_image_is_a_near_duplicate(change, shape):
-    pictures = noise(60, *shape)
-    assert found(pictures, CHANGES[change](pictures[5:15])) == (10, 10)
+    pictures = random_pictures(60, *shape)
+    assert count_duplicates(pictures, CHANGES[change](pictures[5:15])) == Duplicates(10, 10)
 
 
 @pytest.mark.parametrize("shape", [(1, 40, 32), (3, 40, 32), (1, 16, 16), (1, 14, 12), (1, 100, 17)])
-def test_another_picture_is_no_near_duplicate(shape):
-    assert found(noise(60, *shape), noise(20, *shape, seed=1)) == (0, 20)
+def test_a_different_image_is_not_a_near_duplicate(shape):
+    assert count_duplicates(random_pictures(60, *shape), random_pictures(20, *shape, seed=1)) == Duplicates(0, 20)
 
 
-def test_only_the_held_out_images_that_have_a_twin_are_counted():
-    pictures = noise(60)
-    assert found(pictures, torch.cat([pictures[:3], noise(7, seed=1)])) == (3, 10)
+def test_only_held_out_images_with_a_duplicate_are_counted():
+    pictures = random_pictures(60)
+    assert count_duplicates(pictures, torch.cat([pictures[:3], random_pictures(7, seed=1)])) == Duplicates(3, 10)
 
 
-@pytest.mark.parametrize("limit", ["MOST_COMPARED", "MOST_VALUES"])
-def test_of_too_many_training_images_those_next_to_a_held_out_one_are_compared(monkeypatch, limit):
-    monkeypatch.setattr(splits, limit, 7 if limit == "MOST_COMPARED" else 7 * 40 * 32)
-    pictures = noise(60).repeat_interleave(2, 0)
+@pytest.mark.parametrize("limit", ["MAX_COMPARED", "MAX_VALUES"])
+def test_neighbours_of_held_out_images_are_always_compared(monkeypatch, limit):
+    """Also if there are too many training images to compare all."""
+    monkeypatch.setattr(leaks_module, limit, 7 if limit == "MAX_COMPARED" else 7 * 40 * 32)
+    pictures = random_pictures(60).repeat_interleave(2, 0)
     held_out = [10, 51, 119]
     training = [i for i in range(120) if i not in held_out]
-    assert near_duplicates(as_set(pictures), training, held_out) == (3, 3)
+    assert near_duplicates(as_dataset(pictures), training, held_out) == Duplicates(3, 3)
 
 
-def test_of_too_many_held_out_images_evenly_spaced_ones_are_checked(monkeypatch):
-    monkeypatch.setattr(splits, "MOST_CHECKED", 5)
-    pictures = noise(60)
-    assert found(pictures, pictures[:20]) == (5, 5)
+def test_of_many_held_out_images_evenly_spaced_ones_are_checked(monkeypatch):
+    monkeypatch.setattr(leaks_module, "MAX_CHECKED", 5)
+    pictures = random_pictures(60)
+    assert count_duplicates(pictures, pictures[:20]) == Duplicates(5, 5)
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (1, 40, 33), (3, 50, 17), (1, 7, 5), (1, 1, 100)])
 def test_a_thumbnail_holds_the_mean_of_each_area(shape):
-    """Against pixels cut into 16 x 16 pieces each, whose means are then plain."""
+    """Compared with pixels cut into 16 x 16 pieces each, so that every area is a whole number of pieces."""
     images = torch.rand(3, *shape)
     pieces = images.double().mean(1).repeat_interleave(16, 1).repeat_interleave(16, 2)
     expected = pieces.reshape(3, 16, shape[1], 16, shape[2]).mean((2, 4)).flatten(1)
@@ -345,9 +348,9 @@ def test_a_thumbnail_holds_the_mean_of_each_area(shape):
     assert torch.allclose(thumbnails(dataset, np.array([2, 0])), expected[[2, 0]].float(), atol=1e-6)
 
 
-def test_what_leaks_is_recorded_and_told():
-    pictures = noise(30).repeat_interleave(2, 0)
-    dataset = as_set(pictures)
+def test_leaks_are_recorded_and_noted():
+    pictures = random_pictures(30).repeat_interleave(2, 0)
+    dataset = as_dataset(pictures)
     dataset.columns["mouse"] = [str(i // 6) for i in range(60)]
     held_out = {"validation": [1, 21, 41], "test": [5, 7]}
     parts = held_out | {"training": [i for i in range(60) if i not in (1, 21, 41, 5, 7)]}
@@ -359,8 +362,8 @@ def test_what_leaks_is_recorded_and_told():
     assert "3 of 3 validation images have a near-duplicate" in notes[1] and "2 of 2 test images" in notes[2]
 
 
-def test_where_nothing_leaks_nothing_is_told():
-    dataset = as_set(noise(30))
+def test_without_leaks_there_are_no_notes():
+    dataset = as_dataset(random_pictures(30))
     dataset.columns["mouse"] = [str(i // 3) for i in range(30)]
     dataset.group = "mouse"
     record, notes = leaks(dataset, {"training": list(range(24)), "validation": list(range(24, 30)), "test": []})

@@ -35,7 +35,7 @@ def v1(folder, words=""):
 
 
 @pytest.mark.parametrize("inside", ["", "region1"])
-def test_one_region_is_read_from_its_folder_or_the_one_above(tmp_path, inside):
+def test_a_region_is_read_from_its_folder_or_the_one_above(tmp_path, inside):
     files = write_region(tmp_path)
     dataset = v1(tmp_path / inside)
     assert dataset.ids[:4] == [f"region1/train/000{i}" for i in range(4)]
@@ -50,7 +50,7 @@ def test_one_region_is_read_from_its_folder_or_the_one_above(tmp_path, inside):
     assert dataset.provides == ["image", "response"]
 
 
-def test_a_sample_gives_the_images_and_responses_at_its_indices(tmp_path):
+def test_a_sample_has_the_images_and_responses_at_its_indices(tmp_path):
     files = write_region(tmp_path)
     sample = v1(tmp_path).sample(torch.tensor([6, 1]))
     assert set(sample) == {"image", "response"}
@@ -59,13 +59,13 @@ def test_a_sample_gives_the_images_and_responses_at_its_indices(tmp_path):
     assert np.allclose(sample["image"][1].ravel() * WHITE, files["training_inputs"][1], atol=1e-9)
 
 
-def test_pixels_from_0_to_255_millionths_become_0_to_1_and_no_more(tmp_path):
+def test_pixels_from_0_to_255_millionths_become_0_to_1(tmp_path):
     write_region(tmp_path, training_inputs=np.tile([0, 255], (4, 18)) * 1e-6)
     image = v1(tmp_path).sample(torch.arange(4))["image"]
     assert (image.min(), image.max()) == (0, 1)
 
 
-def test_pooled_regions_are_nan_exactly_where_a_neuron_was_not_recorded(tmp_path):
+def test_responses_are_nan_exactly_where_not_recorded(tmp_path):
     shapes = {1: (4, 3, 2, 5), 2: (6, 2, 3, 4)}
     files = {
         number: write_region(tmp_path, number, n_train, n_test, n_neurons, n_trials)
@@ -90,7 +90,8 @@ def test_pooled_regions_are_nan_exactly_where_a_neuron_was_not_recorded(tmp_path
     assert len(set(dataset.ids)) == 15
 
 
-def test_the_repeated_images_are_the_test_images_and_the_mean_of_their_trials_is_their_response(tmp_path):
+def test_the_repeated_images_are_the_test_images(tmp_path):
+    """The mean of their trials is their response."""
     for number in (1, 2):
         write_region(tmp_path, number)
     dataset = v1(tmp_path)
@@ -104,13 +105,13 @@ def test_the_repeated_images_are_the_test_images_and_the_mean_of_their_trials_is
     ("words", "chosen"),
     [("", ["1", "2", "3"]), ("regions=2", ["2"]), ("regions=3,1", ["3", "1"]), ("regions=2,2", ["2"])],
 )
-def test_regions_picks_which_are_read(tmp_path, words, chosen):
+def test_only_the_chosen_regions_are_read_in_their_order(tmp_path, words, chosen):
     for number in (1, 2, 3):
         write_region(tmp_path, number)
     assert list(dict.fromkeys(v1(tmp_path, words).columns["region"])) == [f"region{number}" for number in chosen]
 
 
-def test_the_column_image_is_the_same_for_the_same_picture_and_for_no_other(tmp_path):
+def test_the_column_image_identifies_identical_images(tmp_path):
     shown = write_region(tmp_path, 1)["training_inputs"]
     other = shown[[2, 2, 0, 1]].copy()
     other[3, -1] += 1e-6
@@ -130,7 +131,7 @@ def test_the_column_image_is_the_same_for_the_same_picture_and_for_no_other(tmp_
         ("validation_inputs", "test", 4, 0),
     ],
 )
-def test_a_missing_file_costs_its_part_of_its_region_and_is_noted(tmp_path, missing, part, n_images, n_others):
+def test_a_missing_file_leaves_out_its_part_with_a_note(tmp_path, missing, part, n_images, n_others):
     for number in range(1 + n_others):
         write_region(tmp_path, number + 1, **({} if number else {missing: None}))
     dataset = v1(tmp_path)
@@ -144,37 +145,39 @@ def test_without_single_presentations_there_are_no_trials(tmp_path):
     assert v1(tmp_path).trials.shape == (0, 3, 2)
 
 
-def test_missing_folders_are_named_with_those_there_are(tmp_path):
-    with raises_user_error(f"no folder region1 in {tmp_path}; there are no regions at all; --data_dir names"):
+def test_missing_folders_are_refused_with_the_existing_ones(tmp_path):
+    with raises_user_error(f"no folder region1 in {tmp_path}; there are no regions at all; --data_dir must name"):
         v1(tmp_path)
     write_region(tmp_path, 1)
     write_region(tmp_path, 3)
-    with raises_user_error(f"no folder region2 or region4 in {tmp_path}; there are region1, region3; --data_dir names"):
+    with raises_user_error(
+        f"no folder region2 or region4 in {tmp_path}; there are region1, region3; --data_dir must name"
+    ):
         v1(tmp_path, "regions=2,3,4")
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "message"),
     [
         ({"training_inputs": np.zeros((5, 36))}, "training_inputs is (5, 36) and training_set (4, 2); both need a row"),
         ({"validation_set": np.zeros(3)}, "validation_inputs is (3, 36) and validation_set (3,); both need a row"),
         ({"training_inputs": np.zeros((0, 36)), "training_set": np.zeros((0, 2))}, "both need a row per image"),
         ({"training_inputs": None, "validation_set": None}, "holds neither training nor validation images"),
         ({"training_set": np.zeros((4, 3))}, "training_set and validation_set have different numbers of neurons"),
-        ({"raw_validation_set": np.zeros((5, 3, 3))}, "raw_validation_set is (5, 3, 3), but needs presentations x"),
-        ({"raw_validation_set": np.zeros((3, 2))}, "raw_validation_set is (3, 2), but needs presentations x"),
+        ({"raw_validation_set": np.zeros((5, 3, 3))}, "raw_validation_set is (5, 3, 3), but must be presentations x"),
+        ({"raw_validation_set": np.zeros((3, 2))}, "raw_validation_set is (3, 2), but must be presentations x"),
         ({"training_set": np.full((4, 2), np.inf)}, "a response is infinite"),
         ({"raw_validation_set": np.full((5, 3, 2), -np.inf)}, "a response is infinite"),
         ({"training_inputs": np.full((4, 36), np.nan)}, "not finite"),
         ({"training_inputs": np.full((4, 36), 256e-6)}, "outside 0 to 0.000255"),
         ({"training_inputs": np.zeros((4, 25))}, "the regions have images of different sizes: [25, 36] px"),
-        ({"training_set": np.full((4, 2), "x")}, "training_set.npy holds <U1, but needs plain numbers"),
+        ({"training_set": np.full((4, 2), "x")}, "training_set.npy holds <U1, but must hold plain numbers"),
         ({"training_set": np.full((4, 2), {})}, "training_set.npy cannot be read"),
     ],
 )
-def test_files_that_do_not_belong_together_are_refused(tmp_path, files, told):
+def test_files_that_do_not_belong_together_are_refused(tmp_path, files, message):
     write_region(tmp_path, **files)
-    with raises_user_error(told):
+    with raises_user_error(message):
         v1(tmp_path)
 
 
@@ -186,7 +189,7 @@ def test_regions_with_images_of_different_sizes_are_refused(tmp_path):
     assert v1(tmp_path, "regions=2").image_shape == (1, 5, 5)
 
 
-def test_max_value_is_what_stands_for_white(tmp_path):
+def test_max_value_is_the_value_of_white(tmp_path):
     write_region(tmp_path, training_inputs=np.full((4, 36), 400e-6))
     assert v1(tmp_path, "max_value=0.0005").sample(torch.tensor([0]))["image"].mean().item() == pytest.approx(0.8)
     with raises_user_error("max_value=-1.0 must be above 0"):
