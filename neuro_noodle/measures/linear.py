@@ -49,9 +49,8 @@ def principal_components(pixels: np.ndarray, n_components: int) -> Components:
         values.astype(pixels.dtype, copy=False) for values in (pca.mean_, pca.components_, pca.explained_variance_)
     )
     spanned = variances > pixels.dtype.type(NEGLIGIBLE) * variances.max()
-    return Components(
-        mean, np.ascontiguousarray(directions[spanned]), variances[spanned]
-    )  # LAPACK's order is Fortran's
+    directions = np.ascontiguousarray(directions[spanned])  # LAPACK returns them in column-major order
+    return Components(mean, directions, variances[spanned])
 
 
 def folds(n_images: int, groups: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -31,9 +31,10 @@ def cka(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def subspace_overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the overlap of the subspaces spanned by two sets of patterns: 1 if one contains the other, 0 if orthogonal.
+    """Return the overlap of the subspaces that two sets of patterns span.
 
-    The overlap is the mean squared cosine of the principal angles between the two subspaces.
+    The overlap is the mean squared cosine of the principal angles between the two subspaces: 1 if one contains the
+    other, 0 if they are orthogonal.
 
     Args:
         a: (K, P) linearly independent patterns.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import StimulusSet
