@@ -1,6 +1,7 @@
 """95 % confidence intervals of a metric over images that come in groups.
 
-Images of one group (a person, an animal, a recording) are not independent, so whole groups are what is resampled.
+Images of one group (a person, an animal, a recording) are not independent, so intervals are based on
+whole groups.
 """
 
 from collections.abc import Callable

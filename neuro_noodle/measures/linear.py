@@ -33,7 +33,7 @@ def principal_components(pixels: np.ndarray, n_components: int) -> Components:
 
     Args:
         pixels: (N, P) images, float32 or float64.
-        n_components: number of components wanted. Fewer are returned if the images span fewer dimensions.
+        n_components: number of components; fewer are returned if the images span fewer dimensions.
 
     Returns:
         The components, with the dtype of the pixels.

@@ -32,13 +32,13 @@ def fit_pixel_ridge(images: Tensor, target: Tensor) -> Predictor:
     mean, directions = tensor_like(components.mean, pixels), tensor_like(components.directions, pixels)
     scores = ((pixels - mean) @ directions.T).double().cpu().numpy()  # (N, n_components)
     weights, bias = np.zeros((scores.shape[1], target.shape[1])), target.nanmean(0).double().cpu().numpy()
-    wanted = target.double().cpu().numpy()
-    masks, mask_index = np.unique(np.isfinite(wanted), axis=1, return_inverse=True)  # columns with the same images
+    values = target.double().cpu().numpy()
+    masks, mask_index = np.unique(np.isfinite(values), axis=1, return_inverse=True)  # columns with the same images
     for i, is_known in enumerate(masks.T):
         if is_known.sum() >= N_FOLDS and len(directions):
             columns = mask_index.ravel() == i
             strengths = STRENGTHS * is_known.sum() * float(components.variances[0])
-            weights[:, columns], bias[columns] = ridge(scores[is_known], wanted[is_known][:, columns], strengths)
+            weights[:, columns], bias[columns] = ridge(scores[is_known], values[is_known][:, columns], strengths)
     filters = directions.T @ torch.as_tensor(weights).to(pixels)  # (P, K)
     bias = torch.as_tensor(bias).to(pixels) - mean @ filters
     return lambda images: images.flatten(1) @ filters + bias

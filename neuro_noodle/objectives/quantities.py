@@ -32,13 +32,13 @@ class Quantities(Objective):
         return super().on(dataset)
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        wanted = self.link(target)  # (B, K)
-        is_known = wanted.isfinite()
-        return torch.where(is_known, prediction - wanted, 0).square().sum() / is_known.sum().clamp(min=1)
+        linked = self.link(target)  # (B, K)
+        is_known = linked.isfinite()
+        return torch.where(is_known, prediction - linked, 0).square().sum() / is_known.sum().clamp(min=1)
 
     def baselines(self, x: Tensor, target: Tensor, latent_dim: int) -> dict[str, Predictor]:
-        wanted = self.link(target)  # (N, K)
-        mean, ridge = wanted.nanmean(0), fit_pixel_ridge(x, wanted)
+        linked = self.link(target)  # (N, K)
+        mean, ridge = linked.nanmean(0), fit_pixel_ridge(x, linked)
         return {
             self.constant_baseline: lambda images: self.output(mean.expand(len(images), -1)),
             "linear_pixels": lambda images: self.output(ridge(images)),

@@ -16,7 +16,7 @@ MIRRORED = torch.tensor([0.0, 0, 0, 0, 0, 1])  # a row of an image whose first c
 
 
 def target_of(choice, targets, **more):
-    """Return the vectors that an objective makes of these columns."""
+    """Return the target vectors of a batch with these columns."""
     objective = OBJECTIVES.build(f"direction {choice}")
     batch = {"image": torch.rand(len(targets), *SHAPE), "targets": targets} | more
     return objective.pair(batch, seeded())[1]
@@ -94,9 +94,9 @@ def test_the_metrics_are_those_of_the_errors():
     errors = np.array([0.0, 3, -5, 8, -13, 21, 34, -55, 100, 170])
     true = np.linspace(0, 350, 10)
     size = np.abs(errors)
-    wanted = {"error_deg": size.mean(), "median_deg": np.median(size), "p90_deg": np.quantile(size, 0.9)}
-    wanted |= {"bias_deg": mean_deg(errors), "spread_deg": spread_deg(errors), "reversed": 0.2}
-    assert metrics_of(true, true + errors) == pytest.approx(wanted, abs=1e-3)
+    expected = {"error_deg": size.mean(), "median_deg": np.median(size), "p90_deg": np.quantile(size, 0.9)}
+    expected |= {"bias_deg": mean_deg(errors), "spread_deg": spread_deg(errors), "reversed": 0.2}
+    assert metrics_of(true, true + errors) == pytest.approx(expected, abs=1e-3)
 
 
 def test_errors_above_90_degrees_count_as_reversed():
@@ -190,7 +190,7 @@ def test_linear_pixels_find_a_linear_direction():
     patterns = torch.linalg.qr(torch.randn(30, 2))[0]
     x = (0.5 + 0.3 * target @ patterns.T + 0.001 * torch.randn(200, 30)).view(200, *SHAPE)
     baselines = objective.baselines(x[:150], target[:150], 3)
-    unseen, wanted = x[150:], target[150:]
-    errors = {name: score(objective, baseline(unseen), wanted)["error_deg"] for name, baseline in baselines.items()}
+    unseen, expected = x[150:], target[150:]
+    errors = {name: score(objective, baseline(unseen), expected)["error_deg"] for name, baseline in baselines.items()}
     assert errors["linear_pixels"] < 2
     assert errors["circular_mean"] > 60

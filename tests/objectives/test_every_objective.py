@@ -114,13 +114,13 @@ def test_a_perfect_prediction_scores_best(objective):
 @every_objective
 def test_baselines_give_outputs_for_unseen_images(objective):
     x, target = fitted_pair(objective)
-    unseen, wanted = objective.pair(sample(7), seeded(1))
+    unseen, expected = objective.pair(sample(7), seeded(1))
     baselines = objective.baselines(x, target, 4)
     assert baselines
     for baseline in baselines.values():
         output = baseline(unseen)
         assert output.shape == (7, *objective.output_shape)
-        assert np.isfinite(objective.metrics(objective.evidence(output, wanted))[objective.metric])
+        assert np.isfinite(objective.metrics(objective.evidence(output, expected))[objective.metric])
 
 
 @every_objective
@@ -174,9 +174,9 @@ def test_an_interval_ignores_groups_without_targets(name, n_missing):
     groups = np.arange(N) // 6
     evidence = objective.evidence(objective.output(torch.randn(N, 2)), target)
     without = {key: values[groups >= n_missing] for key, values in evidence.items()}
-    wanted = objective.interval(without, groups[groups >= n_missing])
+    expected = objective.interval(without, groups[groups >= n_missing])
     evidence["true"][groups < n_missing] = torch.nan
-    assert objective.interval(evidence, groups) == pytest.approx(wanted)
+    assert objective.interval(evidence, groups) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["direction columns=dx,dy", "regress columns=x,y"])
