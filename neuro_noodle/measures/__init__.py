@@ -1,1 +1,1 @@
-"""Measures: arrays to numbers."""
+"""Measures: functions from arrays to numbers, numpy only."""

@@ -1,99 +1,129 @@
-"""Linear models of pixels: principal components and ridge regression, to start from and to compare with."""
+"""Linear models: principal components, and ridge regression with cross-validation."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
-MOST_EXACT = 3000  # images or pixels, whichever is fewer; a randomised decomposition beyond
-NEGLIGIBLE = 1e-7  # variance relative to the first component's, at which float32 only holds rounding errors
-MOST_COMPONENTS = 500  # that a regression rests on
+MAX_EXACT_SIZE = 3000  # the smaller of n_images and n_pixels; above it, a randomized decomposition is used
+NEGLIGIBLE = 1e-7  # variance relative to the first component's; in float32 anything smaller is rounding error
+MAX_COMPONENTS = 500  # used as predictors of a regression from pixels
 N_FOLDS = 5
-STRENGTHS = np.logspace(-7, 2, 19)  # of the ridge, beside the variance of the first component
+STRENGTHS = np.logspace(-7, 2, 19)  # of `ridge`, relative to n_images x the variance of the first component
+GROUPED_STRENGTHS = np.logspace(-7, 3, 11)  # of `grouped_ridge`, per training image
 
 
-def principal_components(pixels: Tensor, n_components: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Fit a PCA.
+@dataclass(frozen=True)
+class Components:
+    """Principal components of images.
+
+    Attributes:
+        mean: (P,) mean image.
+        directions: (K, P) components of unit length.
+        variances: (K,) variance along each component, in descending order.
+    """
+
+    mean: np.ndarray
+    directions: np.ndarray
+    variances: np.ndarray
+
+
+def principal_components(pixels: np.ndarray, n_components: int) -> Components:
+    """Fit a principal component analysis.
 
     Args:
-        pixels: (N, P) images.
-        n_components: how many components are wanted; fewer are returned where the images span fewer.
+        pixels: (N, P) images, float32 or float64.
+        n_components: number of components; fewer are returned if the images span fewer dimensions.
 
     Returns:
-        (P,) mean image, (K, P) components of unit length, (K,) variances, descending.
+        The components, with the dtype of the pixels.
     """
     from sklearn.decomposition import PCA
 
     n_components = min(n_components, len(pixels) - 1, pixels.shape[1])
     if n_components < 1:
-        return pixels.mean(0), pixels.new_zeros(0, pixels.shape[1]), pixels.new_zeros(0)
-    solver = "full" if min(pixels.shape) <= MOST_EXACT else "randomized"
-    pca = PCA(n_components, svd_solver=solver, random_state=0).fit(pixels.cpu().numpy())
-    mean, components, variances = (
-        torch.from_numpy(values).to(pixels) for values in (pca.mean_, pca.components_, pca.explained_variance_)
+        return Components(pixels.mean(0), np.zeros((0, pixels.shape[1]), pixels.dtype), np.zeros(0, pixels.dtype))
+    solver = "full" if min(pixels.shape) <= MAX_EXACT_SIZE else "randomized"
+    pca = PCA(n_components, svd_solver=solver, random_state=0).fit(pixels)
+    mean, directions, variances = (
+        values.astype(pixels.dtype, copy=False) for values in (pca.mean_, pca.components_, pca.explained_variance_)
     )
-    spanned = variances > NEGLIGIBLE * variances.max()
-    return mean, components[spanned], variances[spanned]
+    spanned = variances > pixels.dtype.type(NEGLIGIBLE) * variances.max()
+    directions = np.ascontiguousarray(directions[spanned])  # LAPACK returns them in column-major order
+    return Components(mean, directions, variances[spanned])
 
 
-def ridge_of_pixels(images: Tensor, target: Tensor) -> Callable[[Tensor], Tensor]:
-    """Fit a ridge regression from pixels to each column, by way of their first 500 principal components.
-
-    Its strength is chosen by cross-validation over five stretches of the images, so that neighbours in a film do not
-    tell of each other.
+def folds(n_images: int, groups: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the (training, test) indices of up to 5 cross-validation folds.
 
     Args:
-        images: (N, C, H, W).
-        target: (N, K); what is NaN is left out.
+        n_images: number of images.
+        groups: (n_images,) group of each image, or None. A group is never divided between two folds.
 
     Returns:
-        From images (B, C, H, W) to predictions (B, K); a column known of fewer than five images is predicted by its
-        mean, and so is all of images that are the same.
+        Folds of whole groups; folds of consecutive images if there are fewer than two groups.
     """
-    pixels = images.flatten(1)  # (N, P)
-    mean, components, variances = principal_components(pixels, MOST_COMPONENTS)
-    scores = ((pixels - mean) @ components.T).double().cpu().numpy()  # (N, n_components)
-    weights, bias = np.zeros((scores.shape[1], target.shape[1])), target.nanmean(0).double().cpu().numpy()
-    wanted = target.double().cpu().numpy()
-    masks, mask_index = np.unique(np.isfinite(wanted), axis=1, return_inverse=True)  # columns known of the same images
-    for i, known in enumerate(masks.T):
-        if known.sum() >= N_FOLDS and len(components):
-            columns = mask_index.ravel() == i
-            strengths = STRENGTHS * known.sum() * float(variances[0])
-            weights[:, columns], bias[columns] = ridge(scores[known], wanted[known][:, columns], strengths)
-    filters = components.T @ torch.as_tensor(weights).to(pixels)  # (P, K)
-    bias = torch.as_tensor(bias).to(pixels) - mean @ filters
-    return lambda images: images.flatten(1) @ filters + bias
+    from sklearn.model_selection import GroupKFold, KFold
+
+    n_groups = 0 if groups is None else len(np.unique(groups))
+    if n_groups > 1:
+        return list(GroupKFold(min(N_FOLDS, n_groups)).split(np.empty(n_images), groups=groups))
+    return list(KFold(min(N_FOLDS, n_images)).split(np.empty(n_images)))
 
 
 def ridge(x: np.ndarray, y: np.ndarray, strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fit a ridge regression to each column, of the strength that errs least on five stretches in turn.
+    """Fit a ridge regression, with a strength chosen for each column of y.
+
+    Each column gets the strength with the smallest mean squared error in cross-validation over consecutive folds.
+    `grouped_ridge` differs in three ways: it keeps groups together, it chooses one strength for all columns, and it
+    solves the normal equations. This one uses a singular value decomposition, which is much faster with many columns,
+    because all strengths and columns share one decomposition per fold.
 
     Args:
-        x: (N, P).
-        y: (N, K).
-        strengths: those to choose from, for each column of its own.
+        x: (N, P) predictors; N is at least 5.
+        y: (N, K) targets.
+        strengths: (S,) penalties to choose from.
 
     Returns:
         (P, K) weights and (K,) bias.
     """
-    from sklearn.model_selection import KFold
     from threadpoolctl import threadpool_limits
 
     errors = np.zeros((len(strengths), y.shape[1]))
-    with threadpool_limits(1):  # on a busy machine, threads of so small systems mostly wait: 20 times as long
-        for kept, left_out in KFold(N_FOLDS).split(x):
-            solve, inputs = _solver(x[kept], y[kept]), x[left_out] - x[kept].mean(0)
+    with threadpool_limits(1):  # on a busy machine the threads of such small systems mostly wait: 20 times slower
+        for training, test in folds(len(x), None):
+            solve, inputs = _ridge_solver(x[training], y[training]), x[test] - x[training].mean(0)
             for i, strength in enumerate(strengths):
-                predicted = inputs @ solve(np.full(y.shape[1], strength)) + y[kept].mean(0)
-                errors[i] += np.square(predicted - y[left_out]).mean(0)
-        weights = _solver(x, y)(strengths[errors.argmin(0)])
+                predicted = inputs @ solve(np.full(y.shape[1], strength)) + y[training].mean(0)
+                errors[i] += np.square(predicted - y[test]).mean(0)
+        weights = _ridge_solver(x, y)(strengths[errors.argmin(0)])
     return weights, y.mean(0) - x.mean(0) @ weights
 
 
-def _solver(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function from the strength for each column to the weights (P, K) of its ridge regression."""
+def grouped_ridge(x: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> Callable[[np.ndarray], np.ndarray]:
+    """Fit a ridge regression, with one strength for all columns of y and no group in two cross-validation folds.
+
+    See `ridge` for how the two differ.
+
+    Args:
+        x: (N, D) predictors.
+        y: (N, K) targets.
+        groups: (N,) group of each row, or None for folds of consecutive rows.
+
+    Returns:
+        A function from predictors (M, D) to predictions (M, K).
+    """
+    from sklearn.linear_model import RidgeCV
+    from threadpoolctl import threadpool_limits
+
+    model = RidgeCV(GROUPED_STRENGTHS * len(x), cv=folds(len(x), groups), scoring="neg_mean_squared_error")
+    with threadpool_limits(1):  # as in `ridge`
+        model.fit(x, y)
+    return lambda x: model.predict(x).reshape(len(x), -1)
+
+
+def _ridge_solver(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from the strength of each column (K,) to the weights (P, K) of its ridge regression."""
     left, sizes, right = np.linalg.svd(x - x.mean(0), full_matrices=False)
     projected = left.T @ (y - y.mean(0))  # (min(N, P), K)
     return lambda strength: right.T @ (projected * (sizes[:, None] / (sizes[:, None] ** 2 + strength)))

@@ -1,99 +1,104 @@
-"""Measures of latents: what a linear probe reads from them, and how alike two of them are (linear CKA)."""
+"""Linear probes: how well metadata can be read from latents."""
 
 import math
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from neuro_noodle.measures.circular import difference_deg
+from neuro_noodle.measures.linear import N_FOLDS, grouped_ridge
 
-N_FOLDS = 5
-STRENGTHS = np.logspace(-7, 3, 11)  # of the ridge, per training image
 INVERSE_STRENGTHS = np.logspace(-4, 2, 7)  # of the logistic regression
 
 
 def probe(
     latents: np.ndarray,
     values: np.ndarray,
-    training: np.ndarray,
-    held_out: np.ndarray,
+    is_training: np.ndarray,
+    is_held_out: np.ndarray,
     groups: np.ndarray | None,
     period: float | None,
     *,
     standardise: bool = True,
 ) -> dict[str, float]:
-    """Tell how well a ridge regression from latents, fitted on training images, predicts numbers of held-out ones.
+    """Return how well a ridge regression from latents predicts the numbers of held-out images.
 
-    Its strength is chosen by cross-validation within the training images, no group in two folds.
+    The regression is fitted on the training images. Its strength is chosen by cross-validation among them, with no
+    group in two folds. For angles, cosine and sine are predicted.
 
     Args:
-        latents: (N, D).
-        values: (N,), in any unit; images where one is NaN are left out.
-        training, held_out: (N,) bool; 5 and 1 at least of known value.
-        groups: (N,) what belongs together (blocks of film, animals), or None: then folds are stretches of images.
-        period: the full turn in the unit of values that are angles, whose cosine and sine are predicted; else None.
-        standardise: scale every dimension by its own spread in training, rather than all by the largest.
+        latents: (N, D) latents.
+        values: (N,) numbers to predict, in any unit; images whose value is NaN are left out.
+        is_training: (N,) bool; at least 5 of these images have a value.
+        is_held_out: (N,) bool; at least 1 of these images has a value.
+        groups: (N,) group of each image (block of frames, animal), or None for folds of consecutive images.
+        period: a full turn in the unit of the values if they are angles, else None.
+        standardise: scale each dimension by its own standard deviation in training; if False, scale all dimensions by
+            the largest.
 
     Returns:
-        r2, over held-out images, that of cosine and sine together; NaN where all of these have the same value. Beside
-        it mae, the mean absolute error in the unit of the values; or median_deg, the median of the absolute error of
-        an angle, degrees.
+        r2 over held-out images (for angles that of cosine and sine together; NaN if all held-out values are equal),
+        and either mae, the mean absolute error in the unit of the values, or for angles median_deg, the median
+        absolute error in degrees.
     """
-    known = np.isfinite(values)
-    training, held_out = training & known, held_out & known
+    is_known = np.isfinite(values)
+    is_training, is_held_out = is_training & is_known, is_held_out & is_known
     target = values[:, None] if period is None else _on_circle(values, period)  # (N, 1 or 2)
-    scaled = _scale(latents, training, each=standardise)
-    predicted = _ridge(scaled[training], target[training], _of(groups, training))(scaled[held_out])
-    score = {"r2": _r2(predicted, target[held_out])}
+    scaled = _scale(latents, is_training, each=standardise)
+    fitted = grouped_ridge(scaled[is_training], target[is_training], _subset(groups, is_training))
+    predicted = fitted(scaled[is_held_out])
+    score = {"r2": _r2(predicted, target[is_held_out])}
     if period is None:
-        return score | {"mae": float(np.abs(predicted - target[held_out]).mean())}
+        return score | {"mae": float(np.abs(predicted - target[is_held_out]).mean())}
     angles = np.degrees(np.arctan2(predicted[:, 1], predicted[:, 0]))
-    errors = difference_deg(angles, values[held_out] * (360 / period))
+    errors = difference_deg(angles, values[is_held_out] * (360 / period))
     return score | {"median_deg": float(np.median(np.abs(errors)))}
 
 
 def probe_class(
     latents: np.ndarray,
     names: Sequence[str],
-    training: np.ndarray,
-    held_out: np.ndarray,
+    is_training: np.ndarray,
+    is_held_out: np.ndarray,
     groups: np.ndarray | None,
     *,
     standardise: bool = True,
 ) -> dict[str, float]:
-    """Tell how often a logistic regression from latents, fitted on training images, names held-out ones rightly.
+    """Return how often a logistic regression from latents names the class of held-out images correctly.
 
     Args:
-        latents: (N, D).
-        names: N classes, two at least in training; images where one is empty are left out.
-        training, held_out, groups, standardise: as for `probe`; folds hold the classes in their proportion.
+        latents: (N, D) latents.
+        names: N class names, at least two of them in training; images whose name is empty are left out.
+        is_training: (N,) bool, the images to fit on.
+        is_held_out: (N,) bool, the images to judge.
+        groups: (N,) group of each image, or None; as in `probe`, but folds keep the proportions of the classes.
+        standardise: as in `probe`.
 
     Returns:
-        accuracy, and beside it majority, that of always naming the most frequent class of training.
+        accuracy, and majority, the accuracy of always naming the most frequent training class.
     """
     names = np.array(names)
-    training, held_out = training & (names != ""), held_out & (names != "")
-    scaled = _scale(latents, training, each=standardise)
-    predicted = _logistic(scaled[training], names[training], _of(groups, training))(scaled[held_out])
-    majority = Counter(names[training].tolist()).most_common(1)[0][0]
-    right = {"accuracy": predicted == names[held_out], "majority": majority == names[held_out]}
-    return {name: float(each.mean()) for name, each in right.items()}
-
-
-def folds(n_images: int, groups: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the (fitted, judged) indices of up to 5 folds of groups, or of stretches where there are no two groups."""
-    from sklearn.model_selection import GroupKFold, KFold
-
-    n_groups = 0 if groups is None else len(np.unique(groups))
-    if n_groups > 1:
-        return list(GroupKFold(min(N_FOLDS, n_groups)).split(np.empty(n_images), groups=groups))
-    return list(KFold(min(N_FOLDS, n_images)).split(np.empty(n_images)))
+    is_training, is_held_out = is_training & (names != ""), is_held_out & (names != "")
+    scaled = _scale(latents, is_training, each=standardise)
+    classify = _fit_logistic(scaled[is_training], names[is_training], _subset(groups, is_training))
+    predicted = classify(scaled[is_held_out])
+    majority = Counter(names[is_training].tolist()).most_common(1)[0][0]
+    is_correct = {"accuracy": predicted == names[is_held_out], "majority": majority == names[is_held_out]}
+    return {name: float(each.mean()) for name, each in is_correct.items()}
 
 
 def class_folds(names: np.ndarray, groups: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the same with classes in their proportion; without folds that would be fitted on a single class."""
+    """Return the (training, test) indices of up to 5 cross-validation folds with the classes in proportion.
+
+    Args:
+        names: (N,) class of each image.
+        groups: (N,) group of each image, or None. A group is never divided between two folds.
+
+    Returns:
+        The folds that have test images and at least two training classes; there may be none.
+    """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     n_groups = 0 if groups is None else len(np.unique(groups))
@@ -103,42 +108,32 @@ def class_folds(names: np.ndarray, groups: np.ndarray | None) -> list[tuple[np.n
     splitter = StratifiedGroupKFold(n_folds) if n_groups > 1 else StratifiedKFold(n_folds)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")
-        dealt = list(splitter.split(np.empty(len(names)), names, groups))
-    return [(fitted, judged) for fitted, judged in dealt if len(judged) and len(set(names[fitted])) > 1]
+        pairs = list(splitter.split(np.empty(len(names)), names, groups))
+    return [(training, test) for training, test in pairs if len(test) and len(set(names[training])) > 1]
 
 
-def _ridge(latents: np.ndarray, target: np.ndarray, groups: np.ndarray | None):
-    """Fit from (n, D) to (n, K); returns a function from latents to predictions."""
-    from sklearn.linear_model import RidgeCV
-    from threadpoolctl import threadpool_limits
-
-    dealt = folds(len(latents), groups)
-    ridge = RidgeCV(STRENGTHS * len(latents), cv=dealt, scoring="neg_mean_squared_error")
-    with threadpool_limits(1):  # as in components
-        ridge.fit(latents, target)
-    return lambda latents: ridge.predict(latents).reshape(len(latents), -1)
-
-
-def _logistic(latents: np.ndarray, names: np.ndarray, groups: np.ndarray | None):
-    """Fit from (n, D) to n classes; returns a function from latents to classes."""
+def _fit_logistic(
+    latents: np.ndarray, names: np.ndarray, groups: np.ndarray | None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Fit a logistic regression from latents (n, D) to n class names; return a function from latents to names."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV
     from threadpoolctl import threadpool_limits
 
-    model, dealt = LogisticRegression(max_iter=300), class_folds(names, groups)
-    if dealt:
-        model = GridSearchCV(model, {"C": INVERSE_STRENGTHS}, cv=dealt, scoring="accuracy")
+    model, folds = LogisticRegression(max_iter=300), class_folds(names, groups)
+    if folds:
+        model = GridSearchCV(model, {"C": INVERSE_STRENGTHS}, cv=folds, scoring="accuracy")
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of strengths too weak to be chosen
+        warnings.simplefilter("ignore", ConvergenceWarning)  # only weak penalties, which are not chosen
         return model.fit(latents, names).predict
 
 
-def _scale(latents: np.ndarray, training: np.ndarray, *, each: bool) -> np.ndarray:
-    """Return (N, D) float64 with mean 0, and variance 1 of each dimension or of the widest, in training."""
+def _scale(latents: np.ndarray, is_training: np.ndarray, *, each: bool) -> np.ndarray:
+    """Return (N, D) float64 with training mean 0 and variance 1, of each dimension or of the one that varies most."""
     from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler().fit(latents[training].astype(np.float64))
+    scaler = StandardScaler().fit(latents[is_training].astype(np.float64))
     return scaler.transform(latents) if each else (latents - scaler.mean_) / scaler.scale_.max()
 
 
@@ -152,5 +147,5 @@ def _r2(predicted: np.ndarray, target: np.ndarray) -> float:
     return float(1 - ((predicted - target) ** 2).sum() / total) if total else math.nan
 
 
-def _of(groups: np.ndarray | None, chosen: np.ndarray) -> np.ndarray | None:
-    return None if groups is None else groups[chosen]
+def _subset(groups: np.ndarray | None, is_chosen: np.ndarray) -> np.ndarray | None:
+    return None if groups is None else groups[is_chosen]

@@ -1,4 +1,4 @@
-"""Similarity: how alike two representations of the same images are."""
+"""Similarity of two representations of the same images."""
 
 import math
 
@@ -6,35 +6,39 @@ import numpy as np
 
 
 def cka(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the linear centred kernel alignment of two representations of the same images, from 0 to 1.
+    """Return the linear centred kernel alignment (CKA) of two representations of the same images.
 
-    It is the same for rotated, shifted or evenly scaled ones. With few images for the dimensions it is too high.
+    CKA does not change if a representation is rotated, shifted, or scaled as a whole. It is biased upwards if there
+    are few images relative to the number of dimensions.
 
     Args:
-        a: (N, D).
-        b: (N, K).
+        a: (N, D) one representation.
+        b: (N, K) the other.
 
     Returns:
-        The alignment; NaN where all rows of one are the same.
+        The alignment, from 0 to 1; NaN if all rows of either are identical.
 
     Source: Kornblith et al. 2019, arXiv:1905.00414.
     """
     a, b = (values.astype(np.float64) - values.mean(0, dtype=np.float64) for values in (a, b))
     if max(a.shape[1], b.shape[1]) > len(a):
-        a, b = a @ a.T, b @ b.T  # (N, N), the smaller way to the same number
-        shared, own, other = (a * b).sum(), np.linalg.norm(a), np.linalg.norm(b)
+        a, b = a @ a.T, b @ b.T  # (N, N): the same result from smaller matrices
+        shared, norm_a, norm_b = (a * b).sum(), np.linalg.norm(a), np.linalg.norm(b)
     else:
-        shared, own, other = (a.T @ b).ravel() @ (a.T @ b).ravel(), np.linalg.norm(a.T @ a), np.linalg.norm(b.T @ b)
-    return float(shared / (own * other)) if own * other else math.nan
+        cross = (a.T @ b).ravel()  # (D * K,)
+        shared, norm_a, norm_b = cross @ cross, np.linalg.norm(a.T @ a), np.linalg.norm(b.T @ b)
+    return float(shared / (norm_a * norm_b)) if norm_a * norm_b else math.nan
 
 
 def subspace_overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Return how much of the space that some patterns span lies in that of others: 1 for the same space, 0 for none.
+    """Return the overlap of the subspaces that two sets of patterns span.
 
-    It is the mean squared cosine of the angles between the two spaces.
+    The overlap is the mean squared cosine of the principal angles between the two subspaces: 1 if one contains the
+    other, 0 if they are orthogonal.
 
     Args:
-        a, b: (K, P) patterns each, independent of each other.
+        a: (K, P) linearly independent patterns.
+        b: (M, P) linearly independent patterns.
     """
-    bases = [np.linalg.qr(patterns.T)[0] for patterns in (a, b)]  # (P, K)
+    bases = [np.linalg.qr(patterns.T)[0] for patterns in (a, b)]  # (P, K) and (P, M)
     return float(np.square(bases[0].T @ bases[1]).sum() / min(len(a), len(b)))

@@ -68,7 +68,8 @@ class FullyConnected(Encoder):
         pixels = images.flatten(1)  # (N, C*H*W)
         self.centre.copy_(pixels.mean(0))
         if self.start == "pca":
-            _, components, variances = principal_components(pixels, self.latent_dim)
+            found = principal_components(pixels.cpu().numpy(), self.latent_dim)
+            components, variances = (torch.tensor(values).to(pixels) for values in (found.directions, found.variances))
             whitening = components * variances.rsqrt()[:, None]  # (K, C*H*W)
             identity = torch.eye(self.latent_dim)[:, : len(components)]
             carry_linear_map(self.stages.values(), whitening, identity, torch.zeros(self.latent_dim))

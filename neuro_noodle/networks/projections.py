@@ -43,7 +43,10 @@ class Pca(Encoder):
     def fit(self, images: Tensor) -> None:
         """Find the components."""
         pixels = images.flatten(1)  # (N, C*H*W)
-        mean, components, variances = principal_components(pixels, self.latent_dim)
+        found = principal_components(pixels.cpu().numpy(), self.latent_dim)
+        mean, components, variances = (
+            torch.tensor(values).to(pixels) for values in (found.mean, found.directions, found.variances)
+        )
         n_found = len(components)
         self.components.zero_()
         self.explained.zero_()

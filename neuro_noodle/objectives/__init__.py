@@ -2,4 +2,4 @@
 
 from neuro_noodle.choices import import_all
 
-import_all(__name__, __path__)  # every file registers its entries, whoever imports the package
+import_all(__name__, __path__)  # each file registers its entries, whichever module imports the package

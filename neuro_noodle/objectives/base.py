@@ -1,7 +1,12 @@
-"""What an objective is, and the table of them."""
+"""The base class of objectives, and the table that lists them.
 
+An objective knows samples and predictions. It knows nothing of encoders, optimizers or files.
+To add one, write a class under @OBJECTIVES.add("name") in this package. Nothing else changes.
+"""
+
+import copy
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -16,75 +21,117 @@ Evidence = dict[str, Tensor]
 Predictor = Callable[[Tensor], Tensor]
 
 
-class Objective:
-    """What every objective offers.
+class Dataset(Protocol):
+    """The part of a dataset that an objective reads when it is bound to one.
 
     Attributes:
-        needs: what a sample must hold.
-        columns: of the metadata, numbers that are to be predicted; a sample holds them as `values` (B, K).
-        draws: whether the input of a sample is drawn anew each time.
-        learned: what it has learned from the training images, as config.json can hold it.
-        metric: the metric that chooses the best epoch.
-        direction: whether the best metric is the "min" or the "max".
-        pictured_as: what pictures show how held-out images came out.
+        classes: names of the classes.
+        neurons: names of the neurons.
+        targets: (N, K) columns to predict, NaN where a value is missing; or None.
+        responses: (N, n_neurons) responses, NaN where a neuron was not recorded; or None.
+    """
 
-    A *prediction* is what the head returns (logits, say), an *output* is what it means (probabilities), and
+    classes: list[str]
+    neurons: list[str]
+    targets: Tensor | None
+    responses: Tensor | None
+
+    @property
+    def provides(self) -> list[str]:
+        """Names of what a sample contains."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of an image, (C, H, W)."""
+
+
+class Objective:
+    """Base class of all objectives.
+
+    `OBJECTIVES.build(choice).on(dataset)` returns an objective that is ready for use. In training, `fit` is called
+    once with the training targets; in a later session, `learned` is assigned instead.
+
+    A *prediction* is what the head returns (for example logits), an *output* is what it means (probabilities), and
     *evidence* is what must be kept of each image to compute the metrics of a whole split.
+
+    Attributes:
+        needs: what a sample must contain.
+        columns: metadata columns to predict; a sample contains them as `targets` (B, K).
+        is_random: whether the input of a sample changes from epoch to epoch.
+        metric: name of the metric that selects the best epoch.
+        direction: whether the best value of that metric is the "min" or the "max".
+        learned: statistics of the training targets, in a form that config.json can store.
+        image_shape: (C, H, W) of the dataset, set by `on`.
+        classes: class names of the dataset, set by `on`.
+        neurons: neuron names of the dataset, set by `on`.
     """
 
     needs: tuple[str, ...] = ("image",)
     columns: tuple[str, ...] = ()
-    draws = False
+    is_random = False
     metric: str
     direction: Literal["min", "max"]
-    pictured_as: Literal["reconstructions", "classes", "directions", "numbers", "responses"]
+    image_shape: tuple[int, int, int]
+    classes: Sequence[str] = ()
+    neurons: Sequence[str] = ()
 
     def __init__(self) -> None:
         self.learned: dict[str, list[float]] = {}
-        self._made: dict[str, tuple[list[float], Tensor]] = {}
+        self._tensors: dict[str, tuple[list[float], Tensor]] = {}
 
-    def check(self, provides: list[str], classes: list[str], neurons: Sequence[str] = ()) -> None:
-        """Raise UserError if a dataset with these names of classes and neurons lacks what this objective needs."""
-        missing = [need for need in self.needs if need not in provides]
-        if missing:
-            raise UserError(
-                f"this objective needs {' and '.join(missing)}, but the dataset provides only {', '.join(provides)}; "
-                "try --objective reconstruct"
-            )
-
-    def check_values(self, values: Tensor) -> None:
-        """Raise UserError if these are no values (N, K) of its columns."""
-
-    def known(self, values: Tensor) -> Tensor:
-        """Return (N,) bool: of which images enough of its columns (N, K) is known to predict something."""
-        return values.isfinite().all(1)
-
-    def notes(self, augmentations: list) -> list[str]:
-        """Return what the user should know of these augmentations."""
-        return []
-
-    def output_shape(self, image_shape: tuple[int, int, int], classes: list[str]) -> tuple[int, ...]:
-        """Return the shape of one prediction."""
-        raise NotImplementedError
-
-    def pair(self, sample: dict[str, Tensor], draw: Generator) -> tuple[Tensor, Tensor]:
-        """Return the network's input and the target of a batch of samples.
+    def on(self, dataset: Dataset) -> Self:
+        """Return a copy of this objective that is ready for use with a dataset.
 
         Args:
-            sample: as of `StimulusSet.sample`; and `turn` (B, 2, 2), what augmentation did to a vector x, y in px.
-            draw: gives what is drawn.
+            dataset: if the objective has `columns`, these must have been chosen as its targets.
+
+        Raises:
+            UserError: if the dataset lacks something that the objective needs.
+        """
+        missing = [need for need in self.needs if need not in dataset.provides]
+        if missing:
+            raise UserError(
+                f"this objective needs {' and '.join(missing)}, but the dataset provides only "
+                f"{', '.join(dataset.provides)}; try --objective reconstruct"
+            )
+        bound = copy.copy(self)
+        bound.image_shape = dataset.image_shape
+        bound.classes, bound.neurons = list(dataset.classes), list(dataset.neurons)
+        bound.learned, bound._tensors = dict(self.learned), {}
+        return bound
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of one prediction."""
+        raise NotImplementedError
+
+    def has_target(self, targets: Tensor) -> Tensor:
+        """Return (N,) bool: True where enough target columns (N, K) are present to train on the image."""
+        return targets.isfinite().all(1)
+
+    def notes(self, augmentations: list) -> list[str]:
+        """Return remarks for the user about the dataset and these augmentations."""
+        return []
+
+    def pair(self, sample: dict[str, Tensor], generator: Generator) -> tuple[Tensor, Tensor]:
+        """Return the network's input and the target for a batch of samples.
+
+        Args:
+            sample: a batch from `StimulusSet.sample`; after a geometric augmentation also `turn` (B, 2, 2), its effect
+                on a vector x, y in px.
+            generator: source of random numbers.
         """
         raise NotImplementedError
 
-    def learn(self, target: Tensor) -> None:
-        """Learn from the training images' targets what losses and outputs rest on; nothing, unless it does."""
+    def fit(self, target: Tensor) -> None:
+        """Fit statistics of the training targets (for example mean and sd). Does nothing by default."""
 
-    def learned_as(self, name: str, like: Tensor) -> Tensor:
-        """Return what was learned as a tensor beside another; made once, which takes longer than to add it."""
-        values, tensor = self._made.get(name, (None, None))
+    def learned_tensor(self, name: str, like: Tensor) -> Tensor:
+        """Return an entry of `learned` as a tensor on the device of another, cached because copying is slow."""
+        values, tensor = self._tensors.get(name, (None, None))
         if values is not self.learned[name] or tensor.device != like.device:
             tensor = torch.tensor(self.learned[name], device=like.device)
-            self._made[name] = self.learned[name], tensor
+            self._tensors[name] = self.learned[name], tensor
         return tensor
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -92,35 +139,52 @@ class Objective:
         raise NotImplementedError
 
     def link(self, target: Tensor) -> Tensor:
-        """Return the prediction that would mean this target (for reconstruct bce: the logits)."""
+        """Return the prediction whose output is this target (for reconstruct with bce: the logits)."""
         return target
 
     def output(self, prediction: Tensor) -> Tensor:
-        """Return what a prediction means."""
+        """Return the output that a prediction stands for (for classify: probabilities)."""
         return prediction
 
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
-        """Return what is kept of each image, (B, ...) each."""
+        """Return what must be kept of each image to compute the metrics, (B, ...) each."""
         raise NotImplementedError
 
     def metrics(self, evidence: Evidence) -> dict[str, float]:
         """Return the metrics of a whole split."""
         raise NotImplementedError
 
+    def confusion(self, evidence: Evidence) -> Tensor | None:
+        """Return the confusion matrix (K, K); None if the objective has no classes."""
+        return None
+
     def baselines(self, x: Tensor, target: Tensor, latent_dim: int) -> dict[str, Predictor]:
-        """Fit what a prediction must beat on the training images; returns functions from input to output."""
+        """Fit the baselines on training images.
+
+        Args:
+            x: (N, C, H, W) inputs.
+            target: (N, ...) targets.
+            latent_dim: size of the network's latent.
+
+        Returns:
+            Functions from input images to outputs, by name.
+        """
         raise NotImplementedError
 
-    def rows(self, evidence: Evidence, classes: list[str]) -> dict[str, list]:
-        """Return the columns of the table that has a row per image."""
+    def rows(self, evidence: Evidence) -> dict[str, list]:
+        """Return the columns of the table that has one row per image."""
         raise NotImplementedError
 
     def ceiling(self, trials: np.ndarray) -> dict[str, float]:
-        """Return what metrics can reach, by trials (T, n, N) of the same images; nothing, unless that is known."""
+        """Return the highest values that metrics can reach; empty if that cannot be estimated.
+
+        Args:
+            trials: (T, n, n_neurons) responses to repeated presentations of n images.
+        """
         return {}
 
     def rank(self, record: dict[str, float]) -> tuple[float, float]:
-        """Return what orders the validated epochs, the best highest: the main metric, and at a tie the loss."""
+        """Return a sort key for validated epochs, largest for the best: the main metric, then the loss."""
         sign = 1 if self.direction == "max" else -1
         return sign * record[f"validation/{self.metric}"], -record["validation/loss"]
 
@@ -129,17 +193,17 @@ class Objective:
 
         Args:
             evidence: of a whole split, (N, ...) each.
-            groups: (N,) the person (animal, recording) of each image, or a name of its own.
+            groups: (N,) group (person, animal, recording) of each image; image ids if there are no groups.
 
         Returns:
-            The two ends; None for a single group, which tells nothing of others.
+            The lower and upper end; None if there is only one group.
         """
 
-        def metric(kept: np.ndarray) -> float:
-            return self.metrics({key: value[kept] for key, value in evidence.items()})[self.metric]
+        def metric(is_kept: np.ndarray) -> float:
+            return self.metrics({key: values[is_kept] for key, values in evidence.items()})[self.metric]
 
-        return jackknife(metric, groups, *self.unbounded())
+        return jackknife(metric, groups, *self.interval_scale())
 
-    def unbounded(self) -> tuple[Callable, Callable]:
-        """Return what brings the main metric to a scale without ends, and back: the logarithm, of an error."""
+    def interval_scale(self) -> tuple[Callable, Callable]:
+        """Return a transform of the main metric to an unbounded scale, and its inverse; log and exp by default."""
         return np.log, np.exp

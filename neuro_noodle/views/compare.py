@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.columns import as_numbers, as_texts, require_columns
 from neuro_noodle.measures.circular import period
-from neuro_noodle.measures.linear import MOST_COMPONENTS, principal_components
+from neuro_noodle.measures.linear import MAX_COMPONENTS, principal_components
 from neuro_noodle.measures.probes import N_FOLDS, probe, probe_class
 from neuro_noodle.measures.similarity import cka
 from neuro_noodle.runs.files import write_json
@@ -212,7 +213,8 @@ def pixel_components(run: Run, training: np.ndarray) -> np.ndarray:
     """Return the first principal components of all images, (N, K) with K at most 500; fitted on training images."""
     n_most = max(1, MOST_VALUES // math.prod(run.dataset.image_shape))
     fitted = np.flatnonzero(training)[:: -(-int(training.sum()) // n_most)]
-    mean, components, _ = principal_components(run.images(fitted).flatten(1), MOST_COMPONENTS)
+    found = principal_components(run.images(fitted).flatten(1).numpy(), MAX_COMPONENTS)
+    mean, components = torch.tensor(found.mean), torch.tensor(found.directions)
     chunks = np.split(np.arange(len(training)), range(CHUNK, len(training), CHUNK))
     return np.concatenate([((run.images(chunk).flatten(1) - mean) @ components.T).numpy() for chunk in chunks])
 

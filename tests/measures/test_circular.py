@@ -1,4 +1,4 @@
-"""Angles: their differences wrap, their means cross the seam, and columns that hold them are known."""
+"""Angles: wrapped differences, means across the seam, and columns that hold angles."""
 
 import numpy as np
 import pytest
@@ -6,20 +6,20 @@ import torch
 
 from neuro_noodle.measures.circular import difference_deg, mean_deg, period, spread_deg
 
-DRAW = np.random.default_rng(0)
+RNG = np.random.default_rng(0)
 EVERY = np.arange(-720.0, 721.0, 7)
 
 
 @pytest.mark.parametrize(
-    ("angle", "reference", "wanted"),
+    ("angle", "reference", "expected"),
     [(1, 359, 2), (359, 1, -2), (180, 0, -180), (0, 180, -180), (90, 90, 0), (725, 0, 5), (-185, 0, 175)],
 )
-def test_a_difference_goes_the_short_way_round(angle, reference, wanted):
-    assert difference_deg(angle, reference) == wanted
-    assert difference_deg(torch.tensor([float(angle)]), torch.tensor([float(reference)])).tolist() == [wanted]
+def test_a_difference_is_taken_the_short_way_round(angle, reference, expected):
+    assert difference_deg(angle, reference) == expected
+    assert difference_deg(torch.tensor([float(angle)]), torch.tensor([float(reference)])).tolist() == [expected]
 
 
-def test_a_difference_is_the_same_angle_and_never_more_than_half_a_turn():
+def test_a_difference_is_correct_and_at_most_half_a_turn():
     angle, reference = np.meshgrid(EVERY, EVERY)
     difference = difference_deg(angle, reference)
     assert ((difference >= -180) & (difference < 180)).all()
@@ -31,15 +31,15 @@ def test_a_difference_is_the_same_angle_and_never_more_than_half_a_turn():
 @pytest.mark.parametrize(
     ("angles", "mean"), [([350, 20], 5), ([359, 1], 0), ([170, -170], 180), ([10, 10, 10], 10), ([0, 90], 45)]
 )
-def test_the_mean_of_angles_crosses_the_seam(angles, mean):
+def test_the_mean_of_angles_is_right_across_the_seam(angles, mean):
     assert abs(difference_deg(mean_deg(np.array(angles, float)), mean)) < 1e-9
 
 
-def test_the_mean_turns_with_the_angles_and_knows_no_full_turns():
-    angles = DRAW.normal(40, 50, 200)
+def test_the_mean_rotates_with_angles_and_ignores_full_turns():
+    angles = RNG.normal(40, 50, 200)
     for turn in range(0, 360, 30):
         assert abs(difference_deg(mean_deg(angles + turn), mean_deg(angles) + turn)) < 1e-9
-    assert abs(difference_deg(mean_deg(angles + 360 * DRAW.integers(-2, 3, 200)), mean_deg(angles))) < 1e-9
+    assert abs(difference_deg(mean_deg(angles + 360 * RNG.integers(-2, 3, 200)), mean_deg(angles))) < 1e-9
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 100])
@@ -49,13 +49,13 @@ def test_equal_angles_have_no_spread(n):
 
 
 @pytest.mark.parametrize("sd", [1, 5, 20, 60])
-def test_the_spread_is_the_sd_of_the_normal_distribution_that_is_wrapped(sd):
-    angles = DRAW.normal(350, sd, 200_000)
+def test_the_spread_is_the_sd_of_a_wrapped_normal_distribution(sd):
+    angles = RNG.normal(350, sd, 200_000)
     assert spread_deg(angles % 360) == pytest.approx(sd, rel=0.01)
 
 
-def test_angles_all_round_spread_more_than_any_that_keep_together():
-    assert spread_deg(DRAW.uniform(0, 360, 1000)) > 100
+def test_uniform_angles_have_the_largest_spread():
+    assert spread_deg(RNG.uniform(0, 360, 1000)) > 100
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_angles_all_round_spread_more_than_any_that_keep_together():
         ("angle", [0, 360], 360),
     ],
 )
-def test_a_column_named_as_an_angle_and_within_a_turn_holds_angles(name, values, turn):
+def test_an_angle_column_is_known_by_name_and_range(name, values, turn):
     assert period(name, np.array(values, float)) == pytest.approx(turn)
 
 
@@ -92,5 +92,5 @@ def test_a_column_named_as_an_angle_and_within_a_turn_holds_angles(name, values,
         ("angle", []),
     ],
 )
-def test_a_column_of_another_name_or_of_more_than_a_turn_holds_none(name, values):
+def test_other_names_or_ranges_are_not_angles(name, values):
     assert period(name, np.array(values, float)) is None

@@ -208,7 +208,7 @@ def test_a_fresh_stage_does_not_begin_where_the_loaded_run_ended(train_on_film, 
         ("--objective regress", "must name columns"),
         ("--objective reconstruct loss=kl_div", "no loss of reconstructions"),
         ("--test", "name it by --load_dir"),
-        ("--objective direction columns=frame", "no angle in radians; add unit=deg"),
+        ("--objective direction columns=frame", "not an angle in radians; add unit=deg"),
         ("--batch_size 1", "cannot train batch normalisation"),
         ("--data_dir {file}", "is a file, but --dataset names another, file=frames.npz"),
     ],
@@ -259,7 +259,7 @@ def test_directions_are_tested_with_arrows_and_a_row_for_each_image(train_on_fil
 
 def test_numbers_are_regressed_and_tested(train_on_film, run_main):
     run, out, err = train_on_film("arena_angle", "--objective regress columns=x,y --augment shift --test_fraction 0.2")
-    assert "--augment moves things in the images, but x, y stay as they are" in err
+    assert "--augment moves the content of images, but the targets x, y are not changed with it" in err
     assert "mae_x" in out
     assert run_main("", f"--test --load_dir {run}")[0] == 0
     assert (run / "test" / "predictions.png").exists()
