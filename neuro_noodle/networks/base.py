@@ -84,14 +84,22 @@ class Encoder(nn.Module):
         latent_shape: (D,), or (C, H, W) where the latent is maps, whose values stand one after another in it.
         prefers_bf16: whether half precision makes it faster; None where the head is to decide.
         encodes_once: whether an image has to be encoded once and for all, so is never augmented.
-        pickled: what of it no file of tensors can hold; only a pickle, which runs code when opened.
+        hidden: widths of the hidden layers, for a head that mirrors them; None if it has none of that kind.
+        channels: channels of each convolution, likewise.
+        kernel: side of the filters of the first convolution, px, likewise.
+        activation: activation after each hidden layer, likewise.
+        fitted_state: fitted state that cannot be stored as tensors (a UMAP); opening its pickle can run code.
     """
 
     stages: nn.ModuleDict
     latent_shape: tuple[int, ...]
     prefers_bf16: bool | None = False
     encodes_once = False
-    pickled: object | None = None
+    hidden: tuple[int, ...] | None = None
+    channels: tuple[int, ...] | None = None
+    kernel: int | None = None
+    activation: Activation | None = None
+    fitted_state: object | None = None
     beta = 0.0
 
     def __init__(self, scale: Scale = "none") -> None:
@@ -121,6 +129,14 @@ class Encoder(nn.Module):
     def summary(self) -> str:
         """Return what the user should know of what was learned before the loop, or nothing."""
         return ""
+
+    def explained_by(self, images: Tensor) -> Tensor | None:
+        """Return the share of the images' variance that each latent number explains (D,); None if undefined."""
+        return None
+
+    def receptive_fields(self) -> Tensor | None:
+        """Return the first filters (F, H, W); None if the encoder has none."""
+        return None
 
     def regularizer(self) -> Tensor | float:
         """Return the penalty that is added to the loss summed over outputs: the divergence of the latent, or 0."""
