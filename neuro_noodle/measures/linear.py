@@ -1,6 +1,7 @@
 """Linear models of pixels: principal components and ridge regression, to start from and to compare with."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,28 +14,40 @@ N_FOLDS = 5
 STRENGTHS = np.logspace(-7, 2, 19)  # of the ridge, beside the variance of the first component
 
 
-def principal_components(pixels: Tensor, n_components: int) -> tuple[Tensor, Tensor, Tensor]:
+@dataclass(frozen=True)
+class Components:
+    """A fitted PCA.
+
+    Attributes:
+        mean: (P,) mean image.
+        directions: (K, P) components of unit length, by descending variance.
+        variances: (K,) variance of the images along each component.
+    """
+
+    mean: np.ndarray
+    directions: np.ndarray
+    variances: np.ndarray
+
+
+def principal_components(pixels: np.ndarray, n: int) -> Components:
     """Fit a PCA.
 
     Args:
         pixels: (N, P) images.
-        n_components: how many components are wanted; fewer are returned where the images span fewer.
-
-    Returns:
-        (P,) mean image, (K, P) components of unit length, (K,) variances, descending.
+        n: number of components; fewer are returned if the images span fewer dimensions.
     """
     from sklearn.decomposition import PCA
 
-    n_components = min(n_components, len(pixels) - 1, pixels.shape[1])
-    if n_components < 1:
-        return pixels.mean(0), pixels.new_zeros(0, pixels.shape[1]), pixels.new_zeros(0)
+    n = min(n, len(pixels) - 1, pixels.shape[1])
+    if n < 1:
+        return Components(pixels.mean(0), np.zeros_like(pixels, shape=(0, pixels.shape[1])), pixels[:0, 0])
     solver = "full" if min(pixels.shape) <= MOST_EXACT else "randomized"
-    pca = PCA(n_components, svd_solver=solver, random_state=0).fit(pixels.cpu().numpy())
-    mean, components, variances = (
-        torch.from_numpy(values).to(pixels) for values in (pca.mean_, pca.components_, pca.explained_variance_)
+    pca = PCA(n, svd_solver=solver, random_state=0).fit(pixels)
+    mean, directions, variances = (
+        values.astype(pixels.dtype, copy=False) for values in (pca.mean_, pca.components_, pca.explained_variance_)
     )
-    spanned = variances > NEGLIGIBLE * variances.max()
-    return mean, components[spanned], variances[spanned]
+    is_spanned = variances > NEGLIGIBLE * variances.max()
+    return Components(mean, directions[is_spanned], variances[is_spanned])
 
 
 def ridge_of_pixels(images: Tensor, target: Tensor) -> Callable[[Tensor], Tensor]:
@@ -52,7 +65,10 @@ def ridge_of_pixels(images: Tensor, target: Tensor) -> Callable[[Tensor], Tensor
         mean, and so is all of images that are the same.
     """
     pixels = images.flatten(1)  # (N, P)
-    mean, components, variances = principal_components(pixels, MOST_COMPONENTS)
+    found = principal_components(pixels.cpu().numpy(), MOST_COMPONENTS)
+    mean, components, variances = (
+        torch.from_numpy(values).to(pixels) for values in (found.mean, found.directions, found.variances)
+    )
     scores = ((pixels - mean) @ components.T).double().cpu().numpy()  # (N, n_components)
     weights, bias = np.zeros((scores.shape[1], target.shape[1])), target.nanmean(0).double().cpu().numpy()
     wanted = target.double().cpu().numpy()
