@@ -61,7 +61,7 @@ class Training:
             return self.learner.eval()
         model = build_model(**self.config["model"])
         model.load_state_dict(weights)
-        model.encoder.pickled = self.model.encoder.pickled
+        model.encoder.fitted_state = self.model.encoder.fitted_state
         return (model if self.latents is None else model.after_encoding()).to(self.device).eval()
 
 

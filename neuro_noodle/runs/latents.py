@@ -83,11 +83,11 @@ def snapshots(run: Path) -> dict[float, Path]:
 
 def save_pickled(run: Path, encoder: Encoder) -> None:
     """Write to run/encoder.pkl what no file of tensors can hold; nothing unless there is any."""
-    if encoder.pickled is None:
+    if encoder.fitted_state is None:
         return
     scratch = run / ".encoder.pkl.part"
     with scratch.open("wb") as file:
-        pickle.dump(encoder.pickled, file)
+        pickle.dump(encoder.fitted_state, file)
     scratch.replace(run / "encoder.pkl")
 
 

@@ -120,7 +120,7 @@ def load_model(load_dir: Path | str, *, trust_pickle: bool = False) -> tuple[Mod
     model = build_model(**config["model"])
     model.load_state_dict(load_weights(session))
     if trust_pickle:
-        model.encoder.pickled = load_pickled(run)
+        model.encoder.fitted_state = load_pickled(run)
     return model.eval(), config
 
 
@@ -166,7 +166,7 @@ def load_encoder(model: Model, load_dir: Path, n_fresh: int, *, trust_pickle: bo
         )
     model.encoder.load_state_dict(own | wanted)
     if trust_pickle:
-        model.encoder.pickled = load_pickled(session.parent)
+        model.encoder.fitted_state = load_pickled(session.parent)
 
 
 def trained_on(load_dir: Path, dataset: StimulusSet) -> set[str]:
