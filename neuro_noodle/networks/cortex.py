@@ -274,7 +274,7 @@ class WhatWhere(Head):
         n_neurons = _n_neurons(output_shape, "what_where")
         if len(encoder.latent_shape) != 3:
             raise UserError(
-                "head 'what_where' needs feature maps, but the latent of this encoder is a vector; "
+                "head 'what_where' needs feature maps, but this encoder's latent is a vector; "
                 "use --encoder conv latent=maps"
             )
         require_penalties("head 'what_where'", {"l1": l1})
