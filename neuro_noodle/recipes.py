@@ -1,6 +1,6 @@
-"""Recipes: named values for the flags, with where they come from and what to expect. Pure data.
+"""Recipes: named sets of flag values, with their source and the expected result. Pure data.
 
-To add one: an entry of RECIPES. Its keys are flags of main.py without the dashes.
+To add a recipe, add an entry to RECIPES. The keys of `flags` are flags of main.py without the dashes.
 """
 
 from dataclasses import dataclass
@@ -8,17 +8,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """Values for the flags, and what is known of them."""
+    """A named set of flag values.
+
+    Attributes:
+        summary: what the recipe trains, in one line.
+        flags: value of each flag.
+        source: the program or paper that it reproduces.
+        expected: result to expect, and the time it takes.
+    """
 
     summary: str
     flags: dict[str, object]
     source: str
-    expected: str  # and how long it takes
+    expected: str
 
 
 FACES = "pattern={person}_Ne_to_{emotion}_C{step}"
 
-# drawn by Resources/simulate.py arena; the same films for all four, the same stretches held out
+# shared by the four arena recipes, so that they use the same film and the same split; data: Resources/simulate.py arena
 ARENA = {
     "data_dir": "Resources/arena",
     "dataset": "arrays file=frames.npz metadata=metadata.csv",
@@ -34,7 +41,8 @@ ARENA = {
     "n_epochs": 20,
 }
 
-# drawn by Resources/simulate.py v1, or the published recordings; the images shown repeatedly are the test part
+# shared by the V1 recipes; data: Resources/simulate.py v1, or the published recordings. The test images are those that
+# were presented repeatedly.
 V1 = {
     "data_dir": "Resources/v1",
     "dataset": "v1",
@@ -52,7 +60,7 @@ MAPS = "conv activation=softplus latent=maps pool=false pad=false scale=zscore"
 
 RECIPES = {
     "faces_ae": Recipe(
-        summary="an autoencoder of face photographs: 40 numbers a face",
+        summary="autoencoder of face photographs with 40 latent values",
         flags={
             "dataset": f"folder size=130x101 colour=grey {FACES} group=folder",
             "encoder": "fc hidden=256 start=pca",
@@ -67,10 +75,10 @@ RECIPES = {
             "n_epochs": 60,
         },
         source="neuro_noodle, branch master, 2020",
-        expected="built-in faces: validation mse 0.0027 beside 0.0032 of PCA; about 30 s on 2 cores",
+        expected="built-in faces: validation mse 0.0027 (PCA: 0.0032); about 30 s on 2 cores",
     ),
     "faces_emotion": Recipe(
-        summary="a ResNet18 that tells happy from sad",
+        summary="ResNet18, pretrained on ImageNet, that classifies happy and sad faces",
         flags={
             "dataset": f"folder size=224x224 colour=rgb {FACES} label=emotion group=person",
             "encoder": "resnet18 weights=imagenet",
@@ -83,10 +91,10 @@ RECIPES = {
             "n_epochs": 50,
         },
         source="neuro_noodle, branch classification, 2020",
-        expected="its author reported 23 of 24 images of known people; not yet run by us",
+        expected="its author reported 23 of 24 images correct, of people seen in training; we have not run it yet",
     ),
     "faces_emotion_scratch": Recipe(
-        summary="the same without ImageNet: from scratch, on small aligned photographs",
+        summary="ResNet18 trained from scratch to classify happy and sad faces, on small aligned photographs",
         flags={
             "dataset": f"folder size=112x112 colour=rgb {FACES} label=emotion group=person",
             "encoder": "resnet18 weights=none",
@@ -99,29 +107,29 @@ RECIPES = {
             "batch_size": 16,
             "n_epochs": 20,
         },
-        source="ours; chosen on fold 1 of 5 of 102 people",
-        expected="0.966 of 204 photographs of new people; about 40 s on 2 cores for 146 images",
+        source="ours; settings chosen on fold 1 of 5 of 102 people",
+        expected="accuracy 0.966 on 204 photographs of new people; about 40 s on 2 cores for 146 images",
     ),
     "arena_ae": Recipe(
-        summary="a convolutional autoencoder of frames of an animal in an arena: 16 numbers a frame",
+        summary="convolutional autoencoder of video frames of an animal in an arena, with 16 latent values",
         flags=ARENA | {"encoder": "conv channels=64,64,128 kernel=3"},
         source="doronharitan/autoencoder, train mode, 2020",
-        expected="2,000 built-in frames: validation mse 0.0032 beside 0.0052 of PCA, 0.0015 of it noise",
+        expected="2,000 built-in frames: validation mse 0.0032 (PCA: 0.0052), of which 0.0015 is noise",
     ),
     "arena_pca": Recipe(
-        summary="the same decoder on top of 16 principal components",
+        summary="the decoder of arena_ae on 16 principal components",
         flags=ARENA | {"encoder": "pca"},
         source="doronharitan/autoencoder, PCA as encoder, 2020",
-        expected="2,000 built-in frames: validation mse 0.0037; a step takes half the time of arena_ae",
+        expected="2,000 built-in frames: validation mse 0.0037; a step takes half as long as in arena_ae",
     ),
     "arena_umap": Recipe(
-        summary="the same decoder on top of a UMAP of 16 dimensions",
+        summary="the decoder of arena_ae on a UMAP of 16 dimensions",
         flags=ARENA | {"encoder": "umap"},
         source="doronharitan/autoencoder, UMAP as encoder, 2020",
-        expected="mouse film: validation mse 0.0019 beside 0.0021 of PCA alone and 0.0013 of arena_ae",
+        expected="mouse film: validation mse 0.0019 (PCA alone: 0.0021, arena_ae: 0.0013)",
     ),
     "arena_angle": Recipe(
-        summary="a convolutional network that tells the direction of the body",
+        summary="convolutional network that predicts the direction of the body",
         flags=ARENA
         | {
             "encoder": "conv channels=32,64,128,128 kernel=3",
@@ -132,40 +140,40 @@ RECIPES = {
             "lr": 3e-3,
             "n_epochs": 40,
         },
-        source="doronharitan/autoencoder, predict body angle, 2020; turning and one more convolution are ours",
-        expected="mouse film: error of 12.8 degrees (median), 24 (90th percentile) on another recording; 2 to 4 min",
+        source="doronharitan/autoencoder, predict body angle, 2020; the rotations and the fourth convolution are ours",
+        expected="mouse film: median error of 12.8 degrees on another recording (90th percentile: 24); 2 to 4 min",
     ),
     "v1_hsm": Recipe(
-        summary="responses of V1: differences of Gaussians, a hidden layer, the neurons",
+        summary="V1 responses from differences of Gaussians and one hidden layer (HSM)",
         flags=V1 | {"encoder": "dog", "latent_dim": 9, "head": "mlp hidden=0.2 l2=0.1", "lr": 3e-3},
         source="Antolik et al. 2016, the hierarchical structural model",
-        expected="25 repetitions on the built-in population: r 0.549, 68 % of the ceiling; 2 to 4 min",
+        expected="built-in population, 25 repetitions: r = 0.549, 68 % of the noise ceiling; 2 to 4 min",
     ),
     "v1_ln": Recipe(
-        summary="responses of V1: a receptive field per neuron",
+        summary="V1 responses from one linear receptive field per neuron (LN)",
         flags=V1 | {"encoder": "identity", "head": "linear smooth=0.3 l2=0.01", "patience": 15},
         source="Antolik et al. 2016, the linear-nonlinear model",
-        expected="25 repetitions on the built-in population: r 0.332, 41 % of the ceiling; 7 min",
+        expected="built-in population, 25 repetitions: r = 0.332, 41 % of the noise ceiling; 7 min",
     ),
     "v1_lnln": Recipe(
-        summary="responses of V1: a hidden layer of receptive fields, the neurons",
+        summary="V1 responses from one hidden layer of linear receptive fields (LNLN)",
         flags=V1 | {"encoder": "identity", "head": "mlp hidden=0.2 l2=0.1", "patience": 20},
         source="Antolik et al. 2016, the LNLN model",
-        expected="25 repetitions on the built-in population: r 0.533, 66 % of the ceiling; 1.5 min",
+        expected="built-in population, 25 repetitions: r = 0.533, 66 % of the noise ceiling; 1.5 min",
     ),
     "v1_conv": Recipe(
-        summary="responses of V1: one layer of convolutions, and for each neuron where it looks and what for",
+        summary="V1 responses from one convolution, with a spatial mask and feature weights for each neuron",
         flags=V1
         | {
             "encoder": f"{MAPS} channels=16 kernel=13 smooth=0.03",
             "head": "what_where l1=0.02",
             "patience": 10,
         },
-        source="ours, after the convolutional model with a separable readout of the thesis on the HSM",
-        expected="25 repetitions on the built-in population: r 0.711, 88 % of the ceiling; 9 to 13 min",
+        source="ours, after the convolutional model with a separable readout in the thesis on the HSM",
+        expected="built-in population, 25 repetitions: r = 0.711, 88 % of the noise ceiling; 9 to 13 min",
     ),
     "v1_what_where": Recipe(
-        summary="responses of V1: convolutions shared by all neurons, and for each where it looks and what for",
+        summary="V1 responses from three convolutions, with a spatial mask and feature weights for each neuron",
         flags=V1
         | {
             "encoder": f"{MAPS} channels=48,48,48 kernel=13,3,3 smooth=0.03 group=0.05",
@@ -174,6 +182,6 @@ RECIPES = {
             "patience": 5,
         },
         source="Klindt et al. 2017, arXiv:1711.02653",
-        expected="25 repetitions on the built-in population: r 0.730, 91 % of the ceiling; 40 min",
+        expected="built-in population, 25 repetitions: r = 0.730, 91 % of the noise ceiling; 40 min",
     ),
 }

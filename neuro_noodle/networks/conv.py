@@ -1,4 +1,4 @@
-"""Convolutional encoder and its mirror image, the decoder, for images of any size."""
+"""Convolutional encoder and the decoder that mirrors it, for images of any size."""
 
 import math
 from collections.abc import Sequence
@@ -27,24 +27,24 @@ CHANNELS = (64, 64, 128)
 
 @ENCODERS.add("conv")
 class Conv(Encoder):
-    """Convolutions with batch normalisation, between two of which the image is halved; the latent is linear.
+    """Convolutions with batch normalisation and pooling, followed by a linear latent or none (latent=maps).
 
     Args:
         image_shape: (C, H, W).
-        latent_dim: D; 16 if None. Not to be given with latent=maps.
-        channels: of each convolution.
-        kernel: side of its filters, px; one for all convolutions or one for each.
-        activation: after each convolution.
-        latent: linear is a linear layer on top of the last convolution; maps is what that gives itself.
-        pool: halve the image between two convolutions.
-        pad: keep the size of the image at its edges; else it loses kernel - 1 px with each convolution.
-        smooth: what the roughness (Laplacian) of the first filters weighs beside the loss summed over outputs.
-        group: what weighs there that later filters read many channels in place of few (group sparsity).
-        beta: above 0 makes a linear latent variational; what a nat of its divergence weighs beside the loss summed
-            over outputs (pixels), so 1 is the textbook's.
+        latent_dim: D; 16 if None. Must be None with latent=maps.
+        channels: number of output channels of each convolution.
+        kernel: side of the filters, px; one value for all convolutions or one for each.
+        activation: activation after each convolution.
+        latent: linear adds a linear layer after the last convolution; maps uses the feature maps themselves.
+        pool: halve the image (2x2 max pooling) between convolutions.
+        pad: zero-pad the image so that it keeps its size; otherwise each convolution removes kernel - 1 px.
+        smooth: weight of the roughness (Laplacian) of the first filters, added to the loss summed over outputs.
+        group: weight of the group sparsity of the other filters, likewise; it favours filters that read few channels.
+        beta: weight of the Kullback-Leibler divergence (nats) of a variational latent, likewise; 1 is the standard
+            variational autoencoder, 0 a deterministic latent. Must be 0 with latent=maps.
         scale: zscore subtracts the mean of all training pixels and divides by their standard deviation.
 
-    Source: penalties as of Klindt et al. 2017, arXiv:1711.02653.
+    Source: penalties from Klindt et al. 2017, arXiv:1711.02653.
     """
 
     prefers_bf16 = True
@@ -66,42 +66,33 @@ class Conv(Encoder):
         scale: Scale = "none",
     ) -> None:
         super().__init__(scale)
-        who = "encoder 'conv'"
-        require_penalties(who, {"smooth": smooth, "group": group})
+        require_penalties("encoder 'conv'", {"smooth": smooth, "group": group})
+        kernels = _kernels(kernel, len(channels))
         require(
-            len(kernel) in (1, len(channels)),
-            f"{who}: kernel={','.join(map(str, kernel))} names {len(kernel)} sides for {len(channels)} convolutions",
+            not group or len(channels) > 1,
+            f"encoder 'conv': group={group} applies from the second convolution on; add a value to channels=",
         )
-        require(
-            not group or len(channels) > 1, f"{who}: group={group} is of the second convolution on; name more channels"
-        )
-        kernels = kernel * len(channels) if len(kernel) == 1 else kernel
-        sizes = map_sizes(image_shape, channels, kernels, who, pool=pool, pad=pad)
+        sizes = map_sizes(image_shape, channels, kernels, "encoder 'conv'", pool=pool, pad=pad)
         self.channels, self.kernel, self.activation = channels, kernels[0], activation
         self.smooth, self.group = smooth, group
-        stages = {}
-        for i, (n_in, n_out) in enumerate(pairwise((image_shape[0], *channels))):
-            layers = [nn.MaxPool2d(2)] if i and pool else []
-            layers += [nn.Conv2d(n_in, n_out, kernels[i], padding=kernels[i] // 2 if pad else 0, bias=False)]
-            stages[f"conv{i + 1}"] = nn.Sequential(*layers, nn.BatchNorm2d(n_out), ACTIVATIONS[activation]())
-        maps = (channels[-1], *sizes[-1])
-        if latent == "maps":
-            require_no_latent_dim(f"{who} with latent=maps", latent_dim)
-            require(beta == 0, f"{who}: beta= is of latent=linear, and maps are not variational")
-            self.latent_shape = maps
-            stages[f"conv{len(channels)}"].append(nn.Flatten())
-            self.stages = nn.ModuleDict(stages)
-        else:
+        self.stages = _convolutions((image_shape[0], *channels), kernels, activation, pool=pool, pad=pad)
+        map_shape = (channels[-1], *sizes[-1])
+        if latent == "linear":
             self.latent_dim = latent_dim or 16
-            layer = self.latent_layer(math.prod(maps), beta)
-            self.stages = nn.ModuleDict(stages | {"latent": nn.Sequential(nn.Flatten(), Evened(layer))})
+            layer = self.latent_layer(math.prod(map_shape), beta)
+            self.stages["latent"] = nn.Sequential(nn.Flatten(), ScaledLinear(layer))
+        else:
+            require_no_latent_dim("encoder 'conv' with latent=maps", latent_dim)
+            require(beta == 0, "encoder 'conv': beta= needs latent=linear, because feature maps are not variational")
+            self.latent_shape = map_shape
+            self.stages[f"conv{len(channels)}"].append(nn.Flatten())
 
     def filters(self) -> list[Tensor]:
-        """Return the weights (channels, channels before, kernel, kernel) of each convolution."""
+        """Return the weights (F, C, kernel, kernel) of each convolution."""
         return [layer.weight for layer in self.modules() if isinstance(layer, nn.Conv2d)]
 
     def receptive_fields(self) -> Tensor:
-        """Return (F, kernel, kernel): the filters of the first convolution, of its first channel."""
+        """Return the filters of the first convolution (F, kernel, kernel), for the first channel of the image."""
         return self.filters()[0][:, 0]
 
     def regularizer(self) -> Tensor | float:
@@ -111,8 +102,33 @@ class Conv(Encoder):
         return penalty + (self.group * sum(map(group_sparsity, later)) if self.group else 0.0)
 
 
+def _kernels(kernel: tuple[int, ...], n_convolutions: int) -> tuple[int, ...]:
+    """Return the side of the filters of each convolution, from one value for all or one for each."""
+    require(
+        len(kernel) in (1, n_convolutions),
+        f"encoder 'conv': kernel={','.join(map(str, kernel))} has {len(kernel)} values for {n_convolutions} "
+        "convolutions; give one value, or one for each convolution",
+    )
+    return kernel * n_convolutions if len(kernel) == 1 else kernel
+
+
+def _convolutions(
+    channels: Sequence[int], kernels: Sequence[int], activation: Activation, *, pool: bool, pad: bool
+) -> nn.ModuleDict:
+    """Return a stage per convolution; `channels` starts with those of the image."""
+    stages = {}
+    for i, (n_in, n_out) in enumerate(pairwise(channels)):
+        layers = [nn.MaxPool2d(2)] if i and pool else []
+        layers += [nn.Conv2d(n_in, n_out, kernels[i], padding=kernels[i] // 2 if pad else 0, bias=False)]
+        stages[f"conv{i + 1}"] = nn.Sequential(*layers, nn.BatchNorm2d(n_out), ACTIVATIONS[activation]())
+    return nn.ModuleDict(stages)
+
+
 def group_sparsity(filters: Tensor) -> Tensor:
-    """Return the sum over filters (F, C, H, W) of the sum of the norms of their channels, beside their own norm.
+    """Return the sum of the norms of a filter's channels divided by the norm of the filter, summed over filters.
+
+    Args:
+        filters: (F, C, H, W).
 
     Source: Klindt et al. 2017, arXiv:1711.02653.
     """
@@ -120,11 +136,14 @@ def group_sparsity(filters: Tensor) -> Tensor:
     return ((squares + 1e-12).sqrt().sum(1) / (squares.sum(1) + 1e-8).sqrt()).sum()
 
 
-class Evened(nn.Module):
-    """A linear layer of n inputs whose weights are stored as n**0.5 times what they are.
+class ScaledLinear(nn.Module):
+    """A linear layer whose n input weights are stored multiplied by n**0.5, so that Adam's steps suit their size.
 
-    Adam moves each weight by about the learning rate, and so a sum over 20,000 inputs by far too much; this way the
-    step is in proportion to the weights, whatever their number.
+    Adam changes every weight by about the learning rate, which is far too much for a sum over 20,000 inputs. With
+    scaled weights the step is proportional to the weights, however many there are.
+
+    Args:
+        layer: the layer to wrap; its output does not change.
     """
 
     def __init__(self, layer: nn.Linear) -> None:
@@ -140,16 +159,16 @@ class Evened(nn.Module):
 
 @HEADS.add("conv")
 class ConvHead(Head):
-    """A linear layer, then transposed convolutions that double the image: the convolutional encoder's mirror image.
+    """A linear layer, then transposed convolutions that each double the image: a mirror of the encoder `conv`.
 
     Args:
-        encoder: whose latent it takes.
+        encoder: encoder whose latent is the input.
         output_shape: (C, H, W).
-        channels: in the order of the encoder; none mirrors the encoder's.
-        kernel: side of the filters, px; none takes that of the encoder's first.
-        activation: after each layer but the last; none mirrors the encoder's.
-        start: mean adds a learned image to all that is made, and starts as the mean training image; random is the
-            textbook start.
+        channels: number of channels of each layer, in the encoder's order; None mirrors the encoder's.
+        kernel: side of the filters, px; None mirrors the encoder's first.
+        activation: activation after each layer but the last; None mirrors the encoder's.
+        start: mean adds a trainable image to every prediction, initialised as the mean training image; random is the
+            usual random initialisation.
     """
 
     prefers_bf16 = True
@@ -166,10 +185,12 @@ class ConvHead(Head):
     ) -> None:
         super().__init__()
         if len(output_shape) != 3:
-            raise UserError("head 'conv' makes images, which this objective does not ask for; take --head linear or fc")
-        channels = getattr(encoder, "channels", CHANNELS) if channels is None else channels
-        kernel = getattr(encoder, "kernel", 3) if kernel is None else kernel
-        active = ACTIVATIONS[activation or getattr(encoder, "activation", "relu")]
+            raise UserError("head 'conv' predicts images, but this objective does not; use --head linear or fc")
+        if channels is None:
+            channels = CHANNELS if encoder.channels is None else encoder.channels
+        if kernel is None:
+            kernel = 3 if encoder.kernel is None else encoder.kernel
+        active = ACTIVATIONS[activation or encoder.activation or "relu"]
         *self.sizes, smallest = map_sizes(output_shape, channels, [kernel] * len(channels), "head 'conv'")
         self.seed = nn.Sequential(
             nn.Linear(encoder.latent_dim, channels[-1] * smallest[0] * smallest[1]),
@@ -183,18 +204,18 @@ class ConvHead(Head):
             for n_out, n_in in pairwise(channels)
         )
         self.last = nn.ConvTranspose2d(channels[0], output_shape[0], kernel, padding=kernel // 2)
-        nn.init.normal_(self.last.weight, std=(channels[0] * kernel**2) ** -0.5)  # torch's own is 8 times as large
+        nn.init.normal_(self.last.weight, std=(channels[0] * kernel**2) ** -0.5)  # torch's default is 8 times as large
         self.needs_fit = start == "mean"
         self.background = nn.Parameter(torch.zeros(output_shape)) if self.needs_fit else 0.0
 
     def forward(self, latent: Tensor) -> Tensor:
-        images = self.seed(latent)
+        images = self.seed(latent)  # (B, channels[-1], *smallest)
         for layer, (height, width) in zip(reversed(self.layers), reversed(self.sizes), strict=True):
             images = layer(images)[:, :, :height, :width]
         return self.last(images) + self.background  # (B, C, H, W)
 
     def fit(self, latent: Tensor, prediction: Tensor) -> None:
-        """Start as the mean of what is wanted."""
+        """Initialise the output near the mean of the desired predictions (N, C, H, W)."""
         self.background.copy_(prediction.mean(0))
         self.last.weight.mul_(0.1)
         self.last.bias.zero_()
@@ -204,36 +225,43 @@ def map_sizes(
     shape: Sequence[int],
     channels: Sequence[int],
     kernels: Sequence[int],
-    who: str,
+    owner: str,
     *,
     pool: bool = True,
     pad: bool = True,
 ) -> list[tuple[int, int]]:
-    """Return height and width of what each convolution gives.
+    """Return the height and width of the output of each convolution.
 
     Args:
-        shape: (C, H, W).
-        kernels: the side of the filters of each.
-        who: the part that asks, for errors.
-        pool: whether images are halved from one to the next.
+        shape: (C, H, W) of the image.
+        channels: number of channels of each convolution.
+        kernels: side of the filters of each convolution, px.
+        owner: the encoder or head that asks, for error messages.
+        pool: whether images are halved between convolutions.
         pad: whether images keep their size at the edges.
 
     Raises:
-        UserError: for channels or kernels that cannot be, or images too small for so many.
+        UserError: for invalid channels or kernels, or an image that is too small.
     """
-    require(bool(channels) and min(channels) >= 1, f"{who}: channels={channels} needs numbers of at least 1")
-    odd = all(kernel >= 3 and kernel % 2 == 1 for kernel in kernels)
-    require(odd, f"{who}: kernel={','.join(map(str, kernels))} must be odd, and 3 at least")
-    halved, lost = [2 if i and pool else 1 for i in range(len(kernels))], [0 if pad else side - 1 for side in kernels]
-    least = 1
-    for half, less in zip(reversed(halved), reversed(lost), strict=True):
-        least = (least + less) * half
-    require(
-        min(shape[1:]) >= least,
-        f"{who}: {len(channels)} channels need images of {least}x{least} at least, not {shape[1]}x{shape[2]}; "
-        "name fewer: channels=64",
-    )
+    require(bool(channels) and min(channels) >= 1, f"{owner}: channels={channels} needs values of at least 1")
+    is_odd = all(kernel >= 3 and kernel % 2 == 1 for kernel in kernels)
+    require(is_odd, f"{owner}: kernel={','.join(map(str, kernels))} must be odd and at least 3")
+    divisors = [2 if i and pool else 1 for i in range(len(kernels))]
+    margins = [0 if pad else side - 1 for side in kernels]  # px that a convolution without padding removes
+    _require_large_enough(shape, divisors, margins, owner)
     sizes = [tuple(shape[1:])]
-    for half, less in zip(halved, lost, strict=True):
-        sizes.append(tuple(side // half - less for side in sizes[-1]))
+    for divisor, margin in zip(divisors, margins, strict=True):
+        sizes.append(tuple(side // divisor - margin for side in sizes[-1]))
     return sizes[1:]
+
+
+def _require_large_enough(shape: Sequence[int], divisors: list[int], margins: list[int], owner: str) -> None:
+    """Raise UserError if an image (C, H, W) vanishes before the last convolution."""
+    minimum = 1
+    for divisor, margin in zip(reversed(divisors), reversed(margins), strict=True):
+        minimum = (minimum + margin) * divisor
+    require(
+        min(shape[1:]) >= minimum,
+        f"{owner}: {len(divisors)} convolutions need images of at least {minimum}x{minimum} px, "
+        f"not {shape[1]}x{shape[2]}; use fewer, for example channels=64",
+    )

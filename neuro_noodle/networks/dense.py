@@ -1,4 +1,4 @@
-"""Fully connected encoder and heads, and the exact starts that make them PCA before they learn."""
+"""Fully connected encoder and heads, which can be initialised to compute a PCA or a linear regression exactly."""
 
 import math
 from collections.abc import Sequence
@@ -21,22 +21,23 @@ from neuro_noodle.networks.base import (
     shrinkage,
 )
 
-RIDGE = 1e-3  # keeps the linear start of a decoder stable where latents nearly repeat each other
+HIDDEN = (256,)
+RIDGE = 1e-3  # keeps start=linear stable when latent dimensions are nearly collinear
 
 
 @ENCODERS.add("fc")
 class FullyConnected(Encoder):
-    """Fully connected layers; the latent is linear.
+    """Fully connected layers with a linear latent.
 
     Args:
         image_shape: (C, H, W).
         latent_dim: D; 40 if None.
         hidden: widths of the hidden layers.
-        activation: after each hidden layer.
-        start: pca starts as the projection onto the principal components of the training images, exactly, and
-            goes on learning from there; random is the textbook start.
-        beta: above 0 makes the latent variational; what a nat of its divergence weighs beside the loss summed over
-            outputs (pixels), so 1 is the textbook's.
+        activation: activation after each hidden layer.
+        start: pca initialises the encoder as the exact projection onto the principal components of the training
+            images, from which training continues; random is the usual random initialisation.
+        beta: weight of the Kullback-Leibler divergence (nats) of a variational latent, added to the loss summed over
+            outputs (pixels); 1 is the standard variational autoencoder, 0 a deterministic latent.
     """
 
     def __init__(
@@ -44,16 +45,16 @@ class FullyConnected(Encoder):
         image_shape: tuple[int, int, int],
         latent_dim: int | None,
         *,
-        hidden: tuple[int, ...] = (256,),
+        hidden: tuple[int, ...] = HIDDEN,
         activation: Activation = "relu",
         start: Literal["random", "pca"] = "random",
         beta: float = 0.0,
     ) -> None:
         super().__init__()
-        require(all(width >= 1 for width in hidden), f"encoder 'fc': hidden={hidden} needs widths of at least 1")
+        require(all(width >= 1 for width in hidden), f"encoder 'fc': widths in hidden={hidden} must be at least 1")
         self.latent_dim = latent_dim or 40
         self.hidden, self.activation, self.start = hidden, activation, start
-        layers = stack((math.prod(image_shape), *hidden, self.latent_dim), activation)
+        layers = dense_layers((math.prod(image_shape), *hidden, self.latent_dim), activation)
         if beta:
             layers[-1] = self.latent_layer(layers[-1].in_features, beta)
         names = [f"hidden{i + 1}" for i in range(len(hidden))] + ["latent"]
@@ -64,7 +65,14 @@ class FullyConnected(Encoder):
         return super().forward(images.flatten(1) - self.centre)  # (B, D)
 
     def fit(self, images: Tensor) -> None:
-        """Centre on the mean image; with start=pca, also become the PCA whose latents have unit variance."""
+        """Centre on the mean training image; with start=pca, also initialise as a PCA with latents of unit variance.
+
+        Args:
+            images: (N, C, H, W) training images.
+
+        Raises:
+            UserError: with start=pca, if a hidden layer is too narrow or the activation is unsuitable.
+        """
         pixels = images.flatten(1)  # (N, C*H*W)
         self.centre.copy_(pixels.mean(0))
         if self.start == "pca":
@@ -77,14 +85,15 @@ class FullyConnected(Encoder):
 
 @HEADS.add("fc")
 class FullyConnectedHead(Head):
-    """Fully connected layers, the mirror image of the encoder's unless told otherwise.
+    """Fully connected layers; by default with the encoder's hidden widths in reverse order.
 
     Args:
-        encoder: whose latent it takes.
+        encoder: encoder whose latent is the input.
         output_shape: shape of one prediction.
-        hidden: widths of the hidden layers; none mirrors the encoder's.
-        activation: after each hidden layer.
-        start: linear starts as the best linear map from latent to prediction, exactly; random is the textbook start.
+        hidden: widths of the hidden layers; None reverses the encoder's.
+        activation: activation after each hidden layer.
+        start: linear initialises the head as the exact linear regression from latent to prediction; random is the
+            usual random initialisation.
     """
 
     def __init__(
@@ -99,22 +108,30 @@ class FullyConnectedHead(Head):
         super().__init__()
         self.output_shape = output_shape
         self.needs_fit = start == "linear"
-        hidden = tuple(reversed(getattr(encoder, "hidden", (256,)))) if hidden is None else hidden
-        require(all(width >= 1 for width in hidden), f"head 'fc': hidden={hidden} needs widths of at least 1")
-        self.layers = nn.Sequential(*stack((encoder.latent_dim, *hidden, math.prod(output_shape)), activation))
+        if hidden is None:
+            hidden = tuple(reversed(HIDDEN if encoder.hidden is None else encoder.hidden))
+        require(all(width >= 1 for width in hidden), f"head 'fc': widths in hidden={hidden} must be at least 1")
+        self.layers = nn.Sequential(*dense_layers((encoder.latent_dim, *hidden, math.prod(output_shape)), activation))
 
     def forward(self, latent: Tensor) -> Tensor:
-        return self.layers(latent).unflatten(1, self.output_shape)  # (B, ...)
+        return self.layers(latent).unflatten(1, self.output_shape)  # (B, *output_shape)
 
     def fit(self, latent: Tensor, prediction: Tensor) -> None:
-        """Become the ridge regression from latent to prediction."""
-        wanted = prediction.flatten(1)  # (N, outputs)
-        mean = wanted.nanmean(0)
+        """Initialise as the ridge regression from latent to prediction.
+
+        Args:
+            latent: (N, D) of training images.
+            prediction: (N, *output_shape) desired predictions; missing values (NaN) count as the mean.
+
+        Raises:
+            UserError: if a hidden layer is too narrow or the activation is unsuitable.
+        """
+        target = prediction.flatten(1)  # (N, outputs)
+        mean = target.nanmean(0)
         ridge = RIDGE * len(latent) * torch.eye(latent.shape[1], device=latent.device)
-        weights = torch.linalg.solve(
-            latent.T @ latent + ridge, latent.T @ (wanted - mean).nan_to_num(0)
-        )  # (D, outputs)
-        carry_linear_map(self.layers, torch.eye(latent.shape[1]), weights.T, mean)
+        cross_products = latent.T @ (target - mean).nan_to_num(0)  # (D, outputs)
+        weights = torch.linalg.solve(latent.T @ latent + ridge, cross_products)  # (D, outputs)
+        initialise_as_linear_map(self.layers, torch.eye(latent.shape[1]), weights.T, mean)
 
 
 @HEADS.add("linear")
@@ -122,10 +139,12 @@ class Linear(Head):
     """One linear layer.
 
     Args:
-        encoder: whose latent it takes.
+        encoder: encoder whose latent is the input.
         output_shape: shape of one prediction.
-        l1, l2: what the absolute, and the squared, weights weigh beside the loss summed over outputs.
-        smooth: what the roughness (Laplacian) of an output's weights weighs there, if the latent is an image or maps.
+        l1: weight of the sum of absolute weights, added to the loss summed over outputs.
+        l2: weight of the sum of squared weights, likewise.
+        smooth: weight of the roughness (Laplacian) of each output's weights, likewise; needs a latent that is an
+            image or feature maps.
     """
 
     def __init__(
@@ -141,74 +160,80 @@ class Linear(Head):
         require_penalties("head 'linear'", {"l1": l1, "l2": l2, "smooth": smooth})
         require(
             not smooth or len(encoder.latent_shape) == 3,
-            "head 'linear': smooth= is of weights of an image or of maps; take --encoder identity, or leave it out",
+            "head 'linear': smooth= needs a latent that is an image or feature maps; "
+            "use --encoder identity, or remove smooth=",
         )
         self.l1, self.l2, self.smooth = l1, l2, smooth
         self.output_shape, self.latent_shape = output_shape, encoder.latent_shape
         self.layer = nn.Linear(encoder.latent_dim, math.prod(output_shape))
 
     def forward(self, latent: Tensor) -> Tensor:
-        return self.layer(latent).unflatten(1, self.output_shape)  # (B, ...)
+        return self.layer(latent).unflatten(1, self.output_shape)  # (B, *output_shape)
 
     def regularizer(self) -> Tensor | float:
         weights = self.layer.weight  # (outputs, D)
-        rough = self.smooth * laplacian(weights.unflatten(1, self.latent_shape)) if self.smooth else 0.0
-        return shrinkage(weights, self.l1, self.l2) + rough
+        roughness = self.smooth * laplacian(weights.unflatten(1, self.latent_shape)) if self.smooth else 0.0
+        return shrinkage(weights, self.l1, self.l2) + roughness
 
 
-def stack(widths: Sequence[int], activation: Activation) -> list[nn.Module]:
-    """Return linear layers between these widths, all but the last with their activation."""
+def dense_layers(widths: Sequence[int], activation: Activation) -> list[nn.Module]:
+    """Return linear layers between successive widths, each but the last followed by the activation."""
     linear = [nn.Linear(n_in, n_out) for n_in, n_out in zip(widths[:-1], widths[1:], strict=True)]
     return [nn.Sequential(layer, ACTIVATIONS[activation]()) for layer in linear[:-1]] + linear[-1:]
 
 
 @torch.no_grad()
-def carry_linear_map(layers: Sequence[nn.Module], first: Tensor, last: Tensor, bias: Tensor) -> None:
-    """Set a stack of layers so that it computes x -> last @ first @ x + bias, and can still learn all else.
+def initialise_as_linear_map(layers: Sequence[nn.Module], first: Tensor, last: Tensor, bias: Tensor) -> None:
+    """Initialise fully connected layers to compute x -> last @ first @ x + bias, where every weight can still learn.
 
-    A rectifier passes u on as the pair (max(u, 0), max(-u, 0)), whose difference is u; the same holds of every
-    activation a for which a(u) - a(-u) is proportional to u. The units beyond the pairs keep their random input
-    weights and start without any effect.
+    A rectifier transmits u as the pair max(u, 0) and max(-u, 0), whose difference is u. The same works for every
+    activation a for which a(u) - a(-u) is proportional to u. The remaining hidden units keep their random input
+    weights and have no effect at first.
 
     Args:
-        layers: as `stack` makes them.
+        layers: layers as returned by `dense_layers`.
         first: (K, inputs).
         last: (outputs, K).
         bias: (outputs,).
 
     Raises:
-        UserError: where a hidden layer has fewer than 2 K units or an unsuitable activation.
+        UserError: if a hidden layer has fewer than 2 K units or an unsuitable activation.
     """
     *hidden, output = layers
     n = 2 * len(first)
-    narrow = [layer[0].out_features for layer in hidden if layer[0].out_features < n]
-    if narrow:
-        raise UserError(
-            f"start=pca and start=linear need hidden layers of at least {n} units (2 x latent_dim), not {narrow[0]}; "
-            f"take --encoder fc hidden={n}, or start=random for both --encoder fc and --head fc"
-        )
-    pair = torch.cat([torch.eye(len(first)), -torch.eye(len(first))])  # (2K, K)
-    carried = first.cpu()
+    _require_widths(hidden, n)
+    pairs = torch.cat([torch.eye(len(first)), -torch.eye(len(first))])  # (2K, K)
+    incoming = first.cpu()  # maps the output of the previous layer to u
     gain = 1.0
     for layer in hidden:
         linear, activation = layer
         linear.weight[:n] = 0
-        linear.weight[:n, : carried.shape[1]] = pair @ carried / gain
+        linear.weight[:n, : incoming.shape[1]] = pairs @ incoming / gain
         linear.bias[:n] = 0
-        gain = _odd_gain(activation)
-        carried = pair.T
+        gain = _pair_gain(activation)
+        incoming = pairs.T  # (K, 2K)
     output.weight.zero_()
-    output.weight[:, : carried.shape[1]] = (last.cpu() @ carried / gain).to(output.weight)
+    output.weight[:, : incoming.shape[1]] = (last.cpu() @ incoming / gain).to(output.weight)
     output.bias.copy_(bias)
 
 
-def _odd_gain(activation: nn.Module) -> float:
-    """Return c where a(u) - a(-u) = c u, for every u."""
+def _require_widths(hidden: Sequence[nn.Module], n: int) -> None:
+    """Raise UserError if a hidden layer has fewer than n units."""
+    narrow = [layer[0].out_features for layer in hidden if layer[0].out_features < n]
+    if narrow:
+        raise UserError(
+            f"start=pca and start=linear need hidden layers of at least {n} units (2 x latent_dim), not {narrow[0]}; "
+            f"use --encoder fc hidden={n}, or start=random for both --encoder fc and --head fc"
+        )
+
+
+def _pair_gain(activation: nn.Module) -> float:
+    """Return c such that a(u) - a(-u) = c u for every u; raise UserError if there is none."""
     u = torch.tensor([0.5, 1.0, 2.0])
     ratio = (activation(u) - activation(-u)) / u
     if not torch.allclose(ratio, ratio[0]):
         raise UserError(
-            f"start=pca and start=linear cannot go through {type(activation).__name__}; "
-            "take activation relu, leakyrelu, gelu, silu or softplus, or start=random"
+            f"start=pca and start=linear do not work with the activation {type(activation).__name__}; "
+            "use activation=relu, leakyrelu, gelu, silu or softplus, or start=random"
         )
     return ratio[0].item()

@@ -1,4 +1,4 @@
-"""The residual network of 18 layers, and the weights it may start from."""
+"""The 18-layer residual network and the sources of its initial weights."""
 
 from pathlib import Path
 
@@ -13,14 +13,15 @@ IMAGENET_FILE = "resnet18-f37072fd.pth"
 
 @ENCODERS.add("resnet18")
 class ResNet18(Encoder):
-    """The residual network of 18 layers; the latent is its 512 averaged features.
+    """The 18-layer residual network; the latent is its 512 average-pooled features.
 
     Args:
         image_shape: (C, H, W).
-        latent_dim: D; another than 512 adds a linear stage.
-        weights: to start from: imagenet (downloaded once), none (from scratch) or a FILE saved from torchvision's.
+        latent_dim: D; 512 if None. Any other value adds a linear stage.
+        weights: initial weights: imagenet (downloaded once), none (random) or the path of a file of torchvision's
+            ResNet18 weights.
 
-    Source: He et al. 2016, doi:10.1109/CVPR.2016.90; torchvision's layers and ImageNet weights.
+    Source: He et al. 2016, doi:10.1109/CVPR.2016.90; layers and ImageNet weights from torchvision.
     """
 
     prefers_bf16 = True
@@ -32,8 +33,8 @@ class ResNet18(Encoder):
         channels = image_shape[0]
         if weights != "none" and channels != 3:
             raise UserError(
-                f"encoder 'resnet18' weights={weights} takes colour images, but these have {channels} channel(s); "
-                "add colour=rgb to --dataset, or weights=none to --encoder"
+                f"encoder 'resnet18': weights={weights} needs colour images, but these have {channels} channel(s), "
+                "not 3; add colour=rgb to --dataset, or weights=none to --encoder"
             )
         self.weights = weights
         self.latent_dim = latent_dim or 512
@@ -52,52 +53,64 @@ class ResNet18(Encoder):
         return super().forward(images.contiguous(memory_format=torch.channels_last))  # (B, D)
 
     def fit(self, images: Tensor) -> None:
-        """Take over the weights to start from."""
+        """Load the initial weights; the images are ignored.
+
+        Raises:
+            UserError: if the weights cannot be found, or are not those of a ResNet18.
+        """
         if self.weights == "none":
             return
         from torchvision.models import resnet18
 
         network = resnet18(num_classes=1)
-        own = {key: value for key, value in network.state_dict().items() if key.startswith("fc.")}
-        state = imagenet_weights() if self.weights == "imagenet" else weights_of_file(Path(self.weights))
+        unused = {key: value for key, value in network.state_dict().items() if key.startswith("fc.")}
+        state = load_imagenet_weights() if self.weights == "imagenet" else load_weights_file(Path(self.weights))
         try:
-            network.load_state_dict({key: value for key, value in state.items() if not key.startswith("fc.")} | own)
+            network.load_state_dict({key: value for key, value in state.items() if not key.startswith("fc.")} | unused)
         except (RuntimeError, AttributeError) as error:
-            raise UserError(f"encoder 'resnet18': {self.weights} holds no weights of a ResNet18: {error}") from error
+            raise UserError(
+                f"encoder 'resnet18': {self.weights} does not hold the weights of a ResNet18: {error}"
+            ) from error
         for name, stage in _resnet_stages(network).items():
             self.stages[name].load_state_dict(stage.state_dict())
 
 
-def weights_of_file(path: Path) -> dict[str, Tensor]:
-    """Return the weights in a file; nothing in it is ever run."""
-    require(path.is_file(), f"encoder 'resnet18': weights={path} is neither imagenet, none nor a file")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails in any way
-        raise UserError(f"encoder 'resnet18': {path} holds no weights of a ResNet18: {error}") from error
-
-
-def imagenet_weights() -> dict[str, Tensor]:
-    """Return torchvision's ImageNet weights of ResNet18, from its cache or the network.
+def load_weights_file(path: Path) -> dict[str, Tensor]:
+    """Return the weights in a file by name; code in the file is never run.
 
     Raises:
-        UserError: offline and not cached; says where to put the file.
+        UserError: if the file does not exist or is not a file of tensors.
+    """
+    require(path.is_file(), f"encoder 'resnet18': weights={path} is neither imagenet, none nor an existing file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can raise anything
+        raise UserError(f"encoder 'resnet18': {path} does not hold the weights of a ResNet18: {error}") from error
+
+
+def load_imagenet_weights() -> dict[str, Tensor]:
+    """Return torchvision's ImageNet weights of ResNet18 by name, from its cache or the internet.
+
+    Raises:
+        UserError: if they are neither cached nor can be downloaded; the message says where to save the file.
     """
     from torchvision.models import ResNet18_Weights
 
     cache = Path(torch.hub.get_dir(), "checkpoints", IMAGENET_FILE)
     try:
         return ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except Exception as error:  # no network, a damaged file, ...
+    except Exception as error:  # no internet connection, a damaged file, ...
         raise UserError(
-            f"the ImageNet weights of ResNet18 are not (whole) on this machine and cannot be downloaded: {error}\n"
-            f"  put the file {IMAGENET_FILE} (from download.pytorch.org/models) into {cache.parent},\n"
-            f"  or name it: --encoder resnet18 weights=/path/to/{IMAGENET_FILE},\n"
+            "the ImageNet weights of ResNet18 are missing or damaged on this machine, and cannot be downloaded: "
+            f"{error}\n"
+            f"  save the file {IMAGENET_FILE} (from download.pytorch.org/models) in {cache.parent},\n"
+            f"  or give its path: --encoder resnet18 weights=/path/to/{IMAGENET_FILE},\n"
             "  or train from scratch: --encoder resnet18 weights=none"
         ) from error
 
 
 def _resnet_stages(network: nn.Module) -> nn.ModuleDict:
+    """Return the layers of torchvision's network, without its classifier, as named stages."""
     stages = {"stem": nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)}
-    stages |= {name: getattr(network, name) for name in ("layer1", "layer2", "layer3", "layer4")}
+    stages |= {"layer1": network.layer1, "layer2": network.layer2, "layer3": network.layer3, "layer4": network.layer4}
     return nn.ModuleDict(stages | {"pool": nn.Sequential(network.avgpool, nn.Flatten())})

@@ -1,4 +1,4 @@
-"""Models of visual cortex: filters that are what they claim, penalties that tell, readouts that find their place."""
+"""Models of visual cortex: filters, penalties and readouts."""
 
 import pytest
 import torch
@@ -12,30 +12,31 @@ from neuro_noodle.networks.cortex import difference_of_gaussians
 SHAPE = (1, 17, 15)
 
 
-def filters(n=4, dtype=torch.float64):
-    draw = torch.Generator().manual_seed(0)
-    centre = torch.empty(n, 2, dtype=dtype).uniform_(-3, 3, generator=draw)
-    sigma, widening = torch.empty(2, n, dtype=dtype).uniform_(1, 2, generator=draw)
-    gain = torch.empty(n, 2, dtype=dtype).uniform_(0.5, 1.5, generator=draw)
+def filter_parameters(n=4, dtype=torch.float64):
+    """Return centre, sigma, widening and gain of n filters."""
+    generator = torch.Generator().manual_seed(0)
+    centre = torch.empty(n, 2, dtype=dtype).uniform_(-3, 3, generator=generator)
+    sigma, widening = torch.empty(2, n, dtype=dtype).uniform_(1, 2, generator=generator)
+    gain = torch.empty(n, 2, dtype=dtype).uniform_(0.5, 1.5, generator=generator)
     return centre, sigma, widening, gain
 
 
 # -------------------------------------------------------------------------------------- differences of Gaussians
 
 
-def test_the_gradients_of_a_difference_of_gaussians_agree_with_finite_differences():
-    inputs = [values.requires_grad_() for values in filters()]
+def test_filter_gradients_agree_with_finite_differences():
+    inputs = [values.requires_grad_() for values in filter_parameters()]
     assert torch.autograd.gradcheck(lambda *values: difference_of_gaussians((9, 7), *values), inputs)
 
 
-def test_equal_gains_are_blind_to_uniform_light():
-    centre, sigma, widening, gain = filters()
+def test_a_filter_with_equal_gains_sums_to_0():
+    centre, sigma, widening, gain = filter_parameters()
     gain = gain[:, :1].expand(-1, 2)
     made = difference_of_gaussians((17, 15), centre, sigma, widening, gain)
     assert torch.allclose(made.sum((1, 2)), torch.zeros(4, dtype=torch.float64), atol=1e-12)
 
 
-def test_a_filter_sums_to_the_difference_of_its_gains_and_peaks_at_its_centre():
+def test_a_filter_peaks_at_its_centre_and_sums_to_its_gains():
     centre = torch.tensor([[3.0, -5.0]])
     made = difference_of_gaussians(
         (21, 31), centre, torch.tensor([1.5]), torch.tensor([2.0]), torch.tensor([[2.0, 0.5]])
@@ -44,17 +45,18 @@ def test_a_filter_sums_to_the_difference_of_its_gains_and_peaks_at_its_centre():
     assert divmod(made.argmax().item(), 31) == (10 + 3, 15 - 5)
 
 
-def test_far_from_the_border_a_filter_is_the_difference_of_two_normal_densities():
+def test_a_filter_is_the_difference_of_two_normal_densities():
+    """Far from the edge, where nothing is cut off."""
     made = difference_of_gaussians(
         (41, 41), torch.zeros(1, 2), torch.tensor([2.0]), torch.tensor([1.5]), torch.tensor([[1.0, 0.7]])
     )
-    place = torch.arange(41) - 20.0
-    squared = place[:, None] ** 2 + place**2
+    position = torch.arange(41) - 20.0
+    squared = position[:, None] ** 2 + position**2
     density = [torch.exp(-squared / (2 * s**2)) / (2 * torch.pi * s**2) for s in (2.0, 3.5)]
     assert torch.allclose(made[0], density[0] - 0.7 * density[1], atol=1e-6)
 
 
-def test_a_convolved_filter_is_that_filter_at_every_place():
+def test_conv_dog_applies_its_filters_at_every_position():
     encoder = ENCODERS.build("conv_dog n_filters=3 kernel=5 scale=none", SHAPE, None)
     image = torch.rand(1, *SHAPE)
     maps = encoder(image).unflatten(1, encoder.latent_shape)
@@ -63,14 +65,14 @@ def test_a_convolved_filter_is_that_filter_at_every_place():
     assert torch.allclose(maps[0, :, 4, 2], (encoder.receptive_fields() * patch).sum((1, 2)), atol=1e-5)
 
 
-def test_colour_images_are_seen_as_their_mean():
+def test_colour_images_are_averaged_over_colours():
     encoder = ENCODERS.build("dog scale=none", (3, 17, 15), 5)
     images = torch.rand(4, 3, 17, 15)
     assert torch.allclose(encoder(images), encoder(images.mean(1, keepdim=True).expand(-1, 3, -1, -1)), atol=1e-6)
 
 
 @pytest.mark.parametrize("encoder", ["dog", "conv_dog", "identity", "conv latent=maps scale=zscore"])
-def test_images_are_scaled_by_the_training_images_alone(encoder):
+def test_images_are_scaled_by_training_statistics_only(encoder):
     encoder = ENCODERS.build(encoder, SHAPE, None)
     training = 0.3 + 0.1 * torch.rand(50, *SHAPE)
     encoder.fit(training)
@@ -84,14 +86,14 @@ def test_images_are_scaled_by_the_training_images_alone(encoder):
 # ---------------------------------------------------------------------------------------------------- penalties
 
 
-def test_roughness_does_not_tell_of_size_and_noise_is_rougher_than_a_blob():
+def test_roughness_ignores_size_and_is_larger_for_noise():
     blob = difference_of_gaussians((15, 15), torch.zeros(1, 2), torch.ones(1) * 2.5, torch.ones(1), torch.ones(1, 2))
     noise = torch.randn(1, 15, 15)
     assert laplacian(7 * blob).item() == pytest.approx(laplacian(blob).item(), rel=1e-4)
     assert laplacian(noise) > 10 * laplacian(blob)
 
 
-def test_group_sparsity_is_least_for_a_filter_that_reads_one_channel():
+def test_group_sparsity_is_minimal_for_one_channel():
     one = torch.zeros(1, 6, 3, 3)
     one[:, 2] = torch.randn(3, 3)
     assert group_sparsity(one).item() == pytest.approx(1, abs=1e-3)
@@ -111,7 +113,7 @@ def test_group_sparsity_is_least_for_a_filter_that_reads_one_channel():
         ("conv_dog", "what_where l1=0.5", 9),
     ],
 )
-def test_each_part_owns_its_penalty_which_grows_as_it_should(encoder, head, scale):
+def test_each_penalty_grows_with_the_weights_as_it_should(encoder, head, scale):
     plain = build_model(encoder.split(" smooth")[0].split(" group")[0], head.split()[0] + " l1=0" * ("where" in head),
                         SHAPE, (5,), None, "fp32")  # fmt: skip
     assert not torch.as_tensor(plain.regularizer()).any()
@@ -125,47 +127,51 @@ def test_each_part_owns_its_penalty_which_grows_as_it_should(encoder, head, scal
 
 
 @pytest.mark.parametrize(
-    ("table", "choice", "why"),
+    ("table", "choice", "reason"),
     [
-        (HEADS, "mlp hidden=-1", "hidden=-1 is neither a share of the neurons below 1, nor a number of units"),
-        (HEADS, "mlp hidden=2.5", "hidden=2.5 is neither"),
-        (HEADS, "mlp hidden=inf", "hidden=inf is neither"),
-        (ENCODERS, "conv channels=4 group=1", "group=1.0 is of the second convolution on"),
+        (HEADS, "mlp hidden=-1", "hidden=-1 must be a whole number of units, or a fraction of the neurons"),
+        (HEADS, "mlp hidden=2.5", "hidden=2.5 must be a whole number of units"),
+        (HEADS, "mlp hidden=inf", "hidden=inf must be a whole number of units"),
+        (ENCODERS, "conv channels=4 group=1", "group=1.0 applies from the second convolution on"),
         (ENCODERS, "conv_dog n_filters=0", "n_filters=0 must be 1 or more"),
-        (ENCODERS, "conv_dog kernel=2", "differences of Gaussians need 3x3 px at least, not 2x2"),
+        (ENCODERS, "conv_dog kernel=2", "differences of Gaussians need at least 3x3 px, not 2x2"),
         (HEADS, "mlp l2=-1", "l2=-1.0 must be 0 or more"),
-        (HEADS, "linear smooth=1", "smooth= is of weights of an image or of maps; take --encoder identity"),
-        (HEADS, "what_where", "reads maps, which this encoder does not make; take --encoder conv latent=maps"),
-        (ENCODERS, "conv_dog kernel=99", "kernel=99 is larger than images of 17x15"),
-        (ENCODERS, "conv latent=maps beta=1", "beta= is of latent=linear"),
-        (ENCODERS, "conv channels=4,4 kernel=3,3,3", "kernel=3,3,3 names 3 sides for 2 convolutions"),
-        (ENCODERS, "conv channels=4,4,4,4,4 pad=false pool=false", "5 channels need images of 11x11 at least"),
+        (HEADS, "linear smooth=1", "smooth= needs a latent that is an image or feature maps; use --encoder identity"),
+        (
+            HEADS,
+            "what_where",
+            "needs feature maps, but this encoder's latent is a vector; use --encoder conv latent=maps",
+        ),
+        (ENCODERS, "conv_dog kernel=99", "kernel=99 is larger than the images (17x15 px)"),
+        (ENCODERS, "conv latent=maps beta=1", "beta= needs latent=linear"),
+        (ENCODERS, "conv channels=4,4 kernel=3,3,3", "kernel=3,3,3 has 3 values for 2 convolutions"),
+        (ENCODERS, "conv channels=4,4,4,4,4 pad=false pool=false", "5 convolutions need images of at least 11x11 px"),
     ],
 )
-def test_what_cannot_be_is_refused_with_what_can(table, choice, why):
+def test_a_refused_option_says_what_is_allowed(table, choice, reason):
     shape = (1, 9, 9) if "pad=false" in choice else SHAPE
     encoder = ENCODERS.build("dog", SHAPE, None)
-    with raises_user_error(why):
+    with raises_user_error(reason):
         table.build(choice, *((encoder, (5,)) if table is HEADS else (shape, None)))
 
 
 @pytest.mark.parametrize("encoder", ["conv_dog", "identity", "conv latent=maps"])
-def test_a_latent_that_follows_from_the_image_cannot_be_given_another_size(encoder):
-    with raises_user_error("take --latent_dim none"):
+def test_a_latent_dim_that_follows_from_the_image_is_refused(encoder):
+    with raises_user_error("--latent_dim none"):
         ENCODERS.build(encoder, SHAPE, 7)
 
 
 # ----------------------------------------------------------------------------------------------------- readouts
 
 
-def test_hidden_units_are_a_share_of_the_neurons_or_a_number():
+def test_hidden_units_are_a_fraction_of_neurons_or_a_number():
     encoder = ENCODERS.build("dog", SHAPE, None)
     n_units = [HEADS.build(f"mlp hidden={h}", encoder, (50,)).out.in_features for h in (0.2, 0.001, 1, 7)]
     assert n_units == [10, 1, 1, 7]
 
 
 class Maps(Encoder):
-    """Passes maps on."""
+    """An encoder whose images are already feature maps."""
 
     def __init__(self, latent_shape):
         super().__init__()
@@ -173,24 +179,24 @@ class Maps(Encoder):
         self.stages = torch.nn.ModuleDict()
 
 
-def test_the_readout_of_a_planted_neuron_finds_its_place_and_its_feature():
+def test_a_readout_learns_the_position_and_feature_of_a_neuron():
     torch.manual_seed(0)
     head = HEADS.build("what_where l1=0.02", Maps((4, 9, 9)), (2,))
     maps = torch.randn(600, 4, 9, 9)
-    planted = torch.stack([maps[:, 1, 2, 6], maps[:, 3, 7, 1]], 1)  # (600, 2)
+    responses = torch.stack([maps[:, 1, 2, 6], maps[:, 3, 7, 1]], 1)  # (600, 2)
     optimizer = torch.optim.Adam(head.parameters(), 0.01)
     for step in range(600):
-        some = torch.arange(step % 6 * 100, step % 6 * 100 + 100)
-        loss = (head(maps[some].flatten(1)) - planted[some]).square().mean() + head.regularizer() / 2
+        batch = torch.arange(step % 6 * 100, step % 6 * 100 + 100)
+        loss = (head(maps[batch].flatten(1)) - responses[batch]).square().mean() + head.regularizer() / 2
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     assert [divmod(int(mask.abs().argmax()), 9) for mask in head.where.detach()] == [(2, 6), (7, 1)]
     assert head.what.detach().abs().argmax(1).tolist() == [1, 3]
-    assert (head(maps.flatten(1)) - planted).square().mean() < 0.05
+    assert (head(maps.flatten(1)) - responses).square().mean() < 0.05
 
 
-def test_the_readout_is_the_sum_over_places_and_features_of_their_products():
+def test_a_readout_sums_over_positions_and_features():
     head = HEADS.build("what_where", Maps((4, 5, 3)), (6,))
     maps = torch.randn(7, 4, 5, 3)
     expected = torch.einsum("bchw,nhw,nc->bn", maps, head.where, head.what) + head.bias

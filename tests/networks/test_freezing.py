@@ -1,4 +1,4 @@
-"""Transfer: what is frozen stays bit for bit, what is loaded is the very encoder, and latents stand in for images."""
+"""Transfer: frozen stages do not change, encoders load exactly, and latents replace the images of a frozen encoder."""
 
 import copy
 
@@ -31,7 +31,7 @@ def snapshot(model):
 
 
 def train(model, n_steps=1):
-    """Take steps of SGD towards random numbers."""
+    """Train for some steps of SGD on random images and targets."""
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     model.train()
     for _ in range(n_steps):
@@ -44,7 +44,7 @@ def train(model, n_steps=1):
 
 
 @each_number
-def test_exactly_the_last_stages_train_and_no_tensor_of_the_others_changes(k):
+def test_only_the_last_k_stages_change_in_training(k):
     model = build()
     model.freeze(k)
     before = snapshot(model)
@@ -54,7 +54,7 @@ def test_exactly_the_last_stages_train_and_no_tensor_of_the_others_changes(k):
 
 
 @each_number
-def test_frozen_stages_stay_in_evaluation_mode_whatever_the_model_is_told(k):
+def test_frozen_stages_stay_in_evaluation_mode(k):
     model = build()
     model.freeze(k)
     assert model.frozen == STAGES[:-k]
@@ -63,18 +63,18 @@ def test_frozen_stages_stay_in_evaluation_mode_whatever_the_model_is_told(k):
         for name, stage in model.stages().items():
             expected = mode and name in STAGES[-k:]
             assert {module.training for module in stage.modules()} == {expected}, name
-    model.encode(torch.rand(2, *SHAPE))  # which evaluates meanwhile
+    model.encode(torch.rand(2, *SHAPE))  # sets evaluation mode temporarily
     assert not any(model.stages()[name].training for name in model.frozen)
 
 
-def test_more_stages_than_there_are_are_refused_with_their_names():
+def test_too_many_trainable_stages_are_refused_by_name():
     with raises_user_error("--trainable_stages 6: this model has 5 stages: conv1, conv2, conv3, latent, head"):
         build().freeze(6)
     with raises_user_error("--trainable_stages 2: this model has 1 stages: head"):
         build("pca").freeze(2)
 
 
-def test_a_frozen_variational_latent_is_not_drawn():
+def test_a_frozen_variational_latent_is_not_random():
     model = build(f"{CONV} beta=1")
     model.freeze(1)
     model.train()
@@ -83,11 +83,11 @@ def test_a_frozen_variational_latent_is_not_drawn():
     assert model.regularizer() == 0
 
 
-# ------------------------------------------------------------------------------------------------- the table of it
+# ------------------------------------------------------------------------------------------------- table of stages
 
 
 def counted(table):
-    """Stages, their numbers of weights, whether they train, and the number at the end."""
+    """Return the columns of the table (stage, weights, trains) and the number of trained weights in its last line."""
     _, *rows, total = table.splitlines()
     names, weights, trains = zip(*(row.split() for row in rows), strict=True)
     return list(names), [int(n.replace(",", "")) for n in weights], list(trains), int(total.split()[0].replace(",", ""))
@@ -95,7 +95,7 @@ def counted(table):
 
 @pytest.mark.parametrize("encoder", [CONV, "fc hidden=300,20 beta=1", "resnet18 weights=none", "pca"])
 @pytest.mark.parametrize("k", [None, 1])
-def test_the_table_of_stages_counts_every_weight_once_and_says_which_train(encoder, k):
+def test_the_table_of_stages_counts_every_weight_once(encoder, k):
     model = build(encoder)
     if k:
         model.freeze(k)
@@ -103,14 +103,14 @@ def test_the_table_of_stages_counts_every_weight_once_and_says_which_train(encod
     assert names == list(model.stages())
     assert sum(weights) == sum(p.numel() for p in model.parameters())
     assert trains == ["no" if k and name != "head" else "yes" for name in names]
-    assert n_trained == sum(n for n, told in zip(weights, trains, strict=True) if told == "yes")
+    assert n_trained == sum(n for n, trained in zip(weights, trains, strict=True) if trained == "yes")
 
 
 # -------------------------------------------------------------------------------------------- latents for images
 
 
 @each_number
-def test_an_encoder_is_fixed_where_only_the_head_trains(k):
+def test_the_encoder_is_fixed_if_only_the_head_trains(k):
     model = build()
     assert not model.has_fixed_encoder
     model.freeze(k)
@@ -124,7 +124,7 @@ def test_an_encoder_without_weights_is_always_fixed(encoder):
 
 @pytest.mark.parametrize("head", ["linear", "fc hidden=8"])
 @pytest.mark.parametrize("encoder", [CONV, "pca"])
-def test_latents_lead_to_the_same_predictions_as_their_images_through_the_very_head(encoder, head):
+def test_the_head_predicts_the_same_from_latents_as_from_images(encoder, head):
     model = build(encoder, head)
     images = torch.rand(8, *SHAPE)
     model.encoder.fit(images)
@@ -140,20 +140,20 @@ def test_latents_lead_to_the_same_predictions_as_their_images_through_the_very_h
     assert torch.equal(learner(latents), model(images))
 
 
-def test_training_on_latents_is_training_on_their_images():
+def test_training_on_latents_gives_the_same_gradients():
     first = build()
     first.freeze(1)
     second = copy.deepcopy(first)
-    images, wanted = torch.rand(8, *SHAPE), torch.randn(8, 3)
+    images, target = torch.rand(8, *SHAPE), torch.randn(8, 3)
     latents = second.encode(images)
     for model, x in ((first, images), (second.after_encoding(), latents)):
         model.train()
-        (model(x) - wanted).square().mean().backward()
+        (model(x) - target).square().mean().backward()
     ours, theirs = (list(model.head.parameters()) for model in (first, second))
     assert all(torch.equal(a.grad, b.grad) for a, b in zip(ours, theirs, strict=True))
 
 
-def test_a_loader_gives_latents_in_place_of_images_with_the_targets_of_those_images():
+def test_a_loader_can_yield_latents_with_the_targets_of_images():
     dataset = indexed_images()
     latents = torch.arange(len(dataset)).float()[:, None].expand(-1, 2)
     indices = [5, 3, 40, 17, 8]
@@ -165,7 +165,7 @@ def test_a_loader_gives_latents_in_place_of_images_with_the_targets_of_those_ima
     assert torch.equal(torch.cat([y for _, y in shown]), dataset.labels[seen])
 
 
-def test_all_images_are_encoded_as_evaluation_has_them_in_the_order_of_their_ids(monkeypatch):
+def test_images_are_encoded_in_evaluation_mode_and_in_id_order(monkeypatch):
     dataset = indexed_images()
     model = build("conv channels=4", shape=(1, 4, 3))
     monkeypatch.setattr(encoded, "BATCH", 7)
@@ -177,7 +177,7 @@ def test_all_images_are_encoded_as_evaluation_has_them_in_the_order_of_their_ids
 
 
 @pytest.mark.parametrize("encoder", ["fc hidden=16 start=pca", "pca"])
-def test_a_loaded_encoder_is_not_fitted_anew_but_its_head_is(encoder):
+def test_fitting_the_head_does_not_change_the_encoder(encoder):
     images = torch.rand(20, *SHAPE)
     model = build(encoder, "fc hidden=16 start=linear")
     model.encoder.fit(images)
@@ -191,7 +191,7 @@ def test_a_loaded_encoder_is_not_fitted_anew_but_its_head_is(encoder):
 
 
 def leave_run(folder, encoder=CONV, shape=SHAPE, latent_dim=6):
-    """A run whose best weights are not its last; returns both and the folder."""
+    """Write a run whose best weights are not its last; return its folder, the best and the last weights."""
     made_of = {"encoder": encoder, "head": "linear", "image_shape": list(shape), "output_shape": [3]}
     made_of |= {"latent_dim": latent_dim, "precision": "fp32"}
     run = utils.new_run(folder, "run")
@@ -203,7 +203,7 @@ def leave_run(folder, encoder=CONV, shape=SHAPE, latent_dim=6):
 
 
 @each_number
-def test_the_loaded_encoder_is_that_of_the_best_weights_but_for_the_stages_that_start_anew(k, tmp_path):
+def test_all_but_the_fresh_stages_load_the_best_weights(k, tmp_path):
     run, best, _ = leave_run(tmp_path)
     model = build()
     initial = snapshot(model)
@@ -213,7 +213,7 @@ def test_the_loaded_encoder_is_that_of_the_best_weights_but_for_the_stages_that_
         assert torch.equal(value, wanted[key]), key
 
 
-def test_a_session_that_is_named_is_the_one_that_is_loaded(tmp_path):
+def test_naming_a_session_loads_that_session(tmp_path):
     run, best, last = leave_run(tmp_path)
     for path, wanted in ((run / "9", last), (run / "best", best)):
         model = build()
@@ -221,14 +221,14 @@ def test_a_session_that_is_named_is_the_one_that_is_loaded(tmp_path):
         assert all(torch.equal(v, wanted[f"encoder.{key}"]) for key, v in model.encoder.state_dict().items())
 
 
-def test_a_head_of_another_kind_does_not_keep_an_encoder_from_being_loaded(tmp_path):
+def test_an_encoder_loads_whatever_the_head(tmp_path):
     run, best, _ = leave_run(tmp_path)
     model = build_model(CONV, "conv", SHAPE, SHAPE, 6, "fp32")
     utils.load_encoder(model, run, 1, trust_pickle=False)
     assert torch.equal(model.encoder.stages["conv2"][1].weight, best["encoder.stages.conv2.1.weight"])
 
 
-def test_what_an_encoder_has_learned_from_images_is_loaded_too(tmp_path):
+def test_fitted_buffers_of_an_encoder_are_loaded(tmp_path):
     run, best, _ = leave_run(tmp_path, "pca")
     weights = best | {"encoder.components": torch.randn(6, 108), "encoder.centre": torch.rand(108)}
     utils.write_best(run, weights)
@@ -255,9 +255,9 @@ WHAT_TO_DO = "images must be of the same size and --encoder and --latent_dim the
         (("pca", SHAPE, 6), ("pca", SHAPE, 4), "components"),
         (("pca", SHAPE, 6), ("umap", SHAPE, 6), "mean"),
     ],
-    ids=lambda one: one if isinstance(one, str) else f"{one[0]} {one[1]} {one[2]}",
+    ids=lambda value: value if isinstance(value, str) else f"{value[0]} {value[1]} {value[2]}",
 )
-def test_an_encoder_that_does_not_fit_is_refused_with_what_to_do_and_changes_nothing(theirs, ours, culprit, tmp_path):
+def test_an_encoder_that_does_not_match_changes_nothing(theirs, ours, culprit, tmp_path):
     run, _, _ = leave_run(tmp_path, *theirs)
     model = build(ours[0], "linear", *ours[1:])
     before = snapshot(model)
@@ -279,7 +279,7 @@ def test_an_encoder_with_more_or_fewer_layers_is_refused(theirs, ours, tmp_path)
 
 
 @pytest.mark.parametrize(("latent_dim", "k"), [(4, 2), (3, 5)])
-def test_stages_that_start_anew_may_have_other_shapes(latent_dim, k, tmp_path):
+def test_fresh_stages_may_have_other_shapes(latent_dim, k, tmp_path):
     run, best, _ = leave_run(tmp_path)
     model = build(latent_dim=latent_dim)
     utils.load_encoder(model, run, k, trust_pickle=False)
@@ -287,13 +287,13 @@ def test_stages_that_start_anew_may_have_other_shapes(latent_dim, k, tmp_path):
     assert loaded == (k == 2)
 
 
-def test_more_fresh_stages_than_there_are_are_refused_with_their_names(tmp_path):
+def test_too_many_fresh_stages_are_refused_by_name(tmp_path):
     run, _, _ = leave_run(tmp_path)
     with raises_user_error("--fresh_stages 6: there are 5 stages: conv1, conv2, conv3, latent, head"):
         utils.load_encoder(build(), run, 6, trust_pickle=False)
 
 
-def test_every_encoder_can_be_loaded_from_a_run_of_its_own(tmp_path):
+def test_every_encoder_can_be_loaded_from_its_own_run(tmp_path):
     for name in ENCODERS:
         encoder = "resnet18 weights=none" if name == "resnet18" else name
         latent_dim = None if name in ("conv_dog", "identity") else 6

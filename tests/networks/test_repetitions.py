@@ -1,4 +1,4 @@
-"""Repetitions: as one stacked model they are what they are one after another, each with its own end."""
+"""Repetitions: one stacked model gives the results of separate runs, and each repetition stops on its own."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def result(run):
     return json.loads((run / "result.json").read_text())
 
 
-# ------------------------------------------------------------------------------------------ the same as one by one
+# ------------------------------------------------------------------------------------------ the same as separate runs
 
 MODELS = {
     "dog": ("dog", "mlp hidden=7 l2=0.01", "classify", "--optimizer adam"),
@@ -52,7 +52,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_repetitions_are_the_same_as_separate_runs_of_their_seeds_and_one_split(name, folder):
+def test_repetitions_equal_separate_runs_with_one_split(name, folder):
     encoder, head, objective, more = MODELS[name]
     words = f"{DIGITS.format(encoder=encoder, head=head, objective=objective)} {SMALL} {more} --save_dir {folder}"
     name = name.replace(" ", "_")
@@ -76,7 +76,7 @@ def test_repetitions_are_the_same_as_separate_runs_of_their_seeds_and_one_split(
 
 @pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="compiling needs a C++ compiler")
 @pytest.mark.parametrize(("name", "repetitions"), [("dog", 2), ("batch norm", 1)])
-def test_compiled_steps_are_the_same_steps(name, repetitions, folder):
+def test_compiling_does_not_change_the_losses(name, repetitions, folder):
     encoder, head, objective, more = MODELS[name]
     words = f"{DIGITS.format(encoder=encoder, head=head, objective=objective)} {SMALL} {more} --save_dir {folder}"
     for run, compiled in (("plain", ""), ("compiled", "--compile")):
@@ -87,7 +87,7 @@ def test_compiled_steps_are_the_same_steps(name, repetitions, folder):
         assert other["validation/loss"] == pytest.approx(one["validation/loss"], rel=1e-4)
 
 
-def test_where_no_compiler_works_the_flag_says_what_to_do(folder, run_main, monkeypatch):
+def test_compile_without_a_compiler_says_what_to_do(folder, run_main, monkeypatch):
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "inductor"))
     network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
@@ -95,7 +95,7 @@ def test_where_no_compiler_works_the_flag_says_what_to_do(folder, run_main, monk
     assert "leave out --compile" in error_message(run_main, words)
 
 
-def test_a_run_of_repetitions_is_opened_as_its_best_one(folder):
+def test_a_run_of_repetitions_opens_as_the_best_one(folder):
     network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
     words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder}"
     train_silently(f"{words} --namestr opened --repetitions 3")
@@ -110,7 +110,7 @@ def test_a_run_of_repetitions_is_opened_as_its_best_one(folder):
         utils.load_model(folder / "opened" / "2")
 
 
-def test_two_epochs_and_two_resumed_are_four_bit_for_bit_with_repetitions(folder):
+def test_resuming_repetitions_is_exact(folder):
     encoder, head = "conv channels=4 scale=zscore", "linear"
     words = f"{DIGITS.format(encoder=encoder, head=head, objective='classify')} {SMALL} --save_dir {folder}"
     words += " --augment noise --schedule plateau --patience 1 --repetitions 2"
@@ -123,7 +123,7 @@ def test_two_epochs_and_two_resumed_are_four_bit_for_bit_with_repetitions(folder
     assert result(folder / "whole")["repetitions"] == result(folder / "halves")["repetitions"]
 
 
-def test_a_network_that_cannot_be_stacked_says_so_and_what_to_do():
+def test_a_network_that_cannot_be_stacked_is_refused():
     models = [build_model("fc hidden=4", "linear", (1, 3, 3), (2,), 3, "fp32") for _ in range(2)]
     whole = stack(models)
     whole.penalised.model.head.forward = lambda latent: latent * latent.sum().item()
@@ -133,7 +133,7 @@ def test_a_network_that_cannot_be_stacked_says_so_and_what_to_do():
         whole.eval()(torch.rand(5, 1, 3, 3))
 
 
-def test_latents_over_training_are_of_one_network(folder):
+def test_latents_every_is_refused_with_repetitions(folder):
     from neuro_noodle import command as flags
 
     with raises_user_error("--latents_every follows one network"):
@@ -147,14 +147,14 @@ def models(n=3):
     return [build_model("conv channels=3 scale=zscore", "linear", (1, 6, 5), (4,), 2, "fp32") for _ in range(n)]
 
 
-def test_a_stack_predicts_in_evaluation_what_each_predicts_of_the_same_images():
+def test_a_stack_predicts_what_each_model_predicts():
     each = models()
     x = torch.rand(7, 1, 6, 5)
     together = stack(each).eval()(x)
     assert torch.allclose(together, torch.stack([model.eval()(x) for model in each]), atol=1e-6)
 
 
-def test_weights_are_taken_out_and_put_back_one_by_one():
+def test_weights_are_copied_and_loaded_per_repetition():
     each = models()
     whole = stack(each)
     assert all(torch.equal(value, whole.weights(1)[name]) for name, value in each[1].state_dict().items())
@@ -164,7 +164,7 @@ def test_weights_are_taken_out_and_put_back_one_by_one():
     assert all(torch.equal(value, whole.weights(1)[name]) for name, value in each[1].state_dict().items())
 
 
-def test_losses_and_metrics_of_a_stack_are_those_of_each():
+def test_a_stack_has_the_losses_and_metrics_of_each_model():
     each, objective = models(), OBJECTIVES.build("classify")
     objective.check(["image", "label"], list("abcd"))
     whole = stack(each).eval()
@@ -181,7 +181,7 @@ def test_losses_and_metrics_of_a_stack_are_those_of_each():
         assert metrics["accuracy"][index] == pytest.approx(expected["accuracy"])
 
 
-def test_a_record_is_taken_apart_and_summed_up():
+def test_a_record_is_summarised_over_repetitions():
     record = {"epoch": 3, "train/loss": [3.0, 1.0, 2.0]}
     assert records_of_each(record, 3)[1] == {"epoch": 3, "train/loss": 1.0}
     told = summarised(record)
@@ -193,7 +193,7 @@ def test_a_record_is_taken_apart_and_summed_up():
 
 
 class Tape:
-    """Stands for a model whose weights are a number."""
+    """A stand-in for a model; its weights are one number."""
 
     def __init__(self, n):
         self.now = [0] * n
@@ -206,7 +206,7 @@ class Tape:
 
 
 def follow(ranks, patience, most_drops=0):
-    """Each repetition's ranks by epoch; returns the progress and the epoch after which all had stopped, or None."""
+    """Record ranks by epoch and repetition; return the progress and the epoch after which all stopped, or None."""
     n = len(ranks[0])
     progress, model = Progress(n, patience, most_drops), Tape(n)
     for epoch, of_epoch in enumerate(ranks):
@@ -217,20 +217,20 @@ def follow(ranks, patience, most_drops=0):
     return progress, None
 
 
-def test_each_repetition_keeps_its_own_best_and_stops_by_its_own_patience():
+def test_each_repetition_has_its_own_best_epoch_and_patience():
     progress, end = follow([(1, 1), (2, 0), (0, 0), (0, 9), (0, 9), (9, 9), (9, 9)], patience=2)
     assert [(best.epoch, best.weights) for best in progress.each] == [(1, 1), (0, 0)]
     assert end == 3
     assert progress.chosen == 0
 
 
-def test_without_patience_nothing_stops():
+def test_without_patience_no_repetition_stops():
     progress, end = follow([(3,), (2,), (1,), (0,)], None)
     assert end is None
     assert progress.each[0].epoch == 0
 
 
-def test_a_plateau_goes_back_to_the_best_weights_and_ends_after_its_last_drop():
+def test_a_plateau_restores_the_best_weights_at_every_drop():
     n, model = [(5,), (1,), (1,), (6,), (1,), (1,), (1,), (1,)], Tape(1)
     progress = Progress(1, 2, 2)
     drops = []
@@ -244,7 +244,7 @@ def test_a_plateau_goes_back_to_the_best_weights_and_ends_after_its_last_drop():
     ]  # fmt: skip
 
 
-def test_what_has_stopped_stands_still_and_goes_on_with_more_patience():
+def test_a_stopped_repetition_continues_with_more_patience():
     progress, _ = follow([(1, 1), (0, 2), (0, 3)], patience=2)
     assert [best.stopped for best in progress.each] == [True, False]
     assert progress.shares().tolist() == [0.0, 1.0]
@@ -257,7 +257,7 @@ def test_what_has_stopped_stands_still_and_goes_on_with_more_patience():
     assert [best.stopped for best in same.each] == [True, False]
 
 
-def test_a_stopped_run_says_that_it_needs_more_patience_and_then_goes_on(folder, run_main):
+def test_a_stopped_run_continues_only_with_more_patience(folder, run_main):
     network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
     words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder} --namestr waits --n_epochs 40 --patience 1"
     train_silently(words)
@@ -268,7 +268,7 @@ def test_a_stopped_run_says_that_it_needs_more_patience_and_then_goes_on(folder,
     assert len(records(folder / "waits")) == stopped + 2
 
 
-def test_repetitions_do_not_share_an_encoder_that_was_drawn(folder, run_main):
+def test_repetitions_cannot_share_a_random_frozen_encoder(folder, run_main):
     network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
     words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder} --repetitions 2 --trainable_stages 1"
     assert "name a trained one by --load_encoder" in error_message(run_main, words)
@@ -277,7 +277,7 @@ def test_repetitions_do_not_share_an_encoder_that_was_drawn(folder, run_main):
     assert len(result(folder / "on_trained")["repetitions"]["seeds"]) == 2
 
 
-def test_the_encoder_of_repetitions_is_that_of_the_best(folder, run_main):
+def test_load_encoder_uses_the_best_repetition(folder, run_main):
     network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
     words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder}"
     train_silently(f"{words} --namestr several --repetitions 2")
@@ -295,7 +295,7 @@ def test_a_plateau_needs_patience(folder, run_main):
 
 
 @pytest.mark.parametrize("optimizer", ["adam weight_decay=0.1", "sgd momentum=0.9 weight_decay=0.1"])
-def test_a_slowed_repetition_steps_as_with_the_lower_rate_and_the_others_as_before(optimizer):
+def test_slowing_one_repetition_does_not_change_the_others(optimizer):
     def run(lr, shares):
         weights = torch.nn.Parameter(torch.arange(6.0).view(2, 3))
         made = OPTIMIZERS.build(optimizer, [weights], lr)
