@@ -125,7 +125,7 @@ def require_batches(model: Model, n_training: int, flags: argparse.Namespace) ->
     )
     require(
         not flags.latents_every or flags.latents_every * n_steps >= 1,
-        f"--latents_every {flags.latents_every:g} is less than a step; an epoch has {n_steps} steps",
+        f"--latents_every {flags.latents_every} is less than a step; an epoch has {n_steps} steps",
     )
 
 

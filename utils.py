@@ -16,7 +16,7 @@ from neuro_noodle.augment import AUGMENTATIONS, Augmentation
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import DATASETS, StimulusSet
 from neuro_noodle.data.emotions import make_classification_dataset
-from neuro_noodle.data.leaks import leaks, trained_before
+from neuro_noodle.data.leaks import leaks, seen_before
 from neuro_noodle.data.splits import Parts, split
 from neuro_noodle.learning.devices import choose_device
 from neuro_noodle.networks.base import Model
@@ -43,7 +43,7 @@ def open_task(flags: argparse.Namespace, saved: Path | None) -> Task:
     parts, missing = drop_missing_targets(dataset, objective, parts)
     leaked, notes = leaks(dataset, parts)
     if flags.load_encoder:
-        leaked["encoder"], seen = trained_before(dataset, parts, sessions.trained_on(flags.load_encoder, dataset))
+        leaked["encoder"], seen = seen_before(dataset, parts, sessions.trained_on(flags.load_encoder, dataset))
         notes += seen
     notes = [*dataset.notes, *objective.notes(augmentations(flags)), *missing, *notes]
     if device.type == "cuda":

@@ -76,11 +76,12 @@ class FullyConnected(Encoder):
         pixels = images.flatten(1)  # (N, C*H*W)
         self.centre.copy_(pixels.mean(0))
         if self.start == "pca":
-            found = principal_components(pixels.cpu().numpy(), self.latent_dim)
-            components, variances = (torch.tensor(values).to(pixels) for values in (found.directions, found.variances))
-            whitening = components * variances.rsqrt()[:, None]  # (K, C*H*W)
-            identity = torch.eye(self.latent_dim)[:, : len(components)]
-            carry_linear_map(self.stages.values(), whitening, identity, torch.zeros(self.latent_dim))
+            components = principal_components(pixels.cpu().numpy(), self.latent_dim)
+            directions = torch.from_numpy(components.directions).to(pixels)  # (K, C*H*W)
+            variances = torch.from_numpy(components.variances).to(pixels)  # (K,)
+            whitening = directions * variances.rsqrt()[:, None]  # (K, C*H*W)
+            embed = torch.eye(self.latent_dim)[:, : len(directions)]  # (D, K)
+            initialise_as_linear_map(self.stages.values(), whitening, embed, torch.zeros(self.latent_dim))
 
 
 @HEADS.add("fc")

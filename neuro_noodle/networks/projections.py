@@ -44,10 +44,10 @@ class Pca(Encoder):
         """Compute the components of the training images (N, C, H, W)."""
         pixels = images.flatten(1)  # (N, C*H*W)
         found = principal_components(pixels.cpu().numpy(), self.latent_dim)
-        mean, components, variances = (
-            torch.tensor(values).to(pixels) for values in (found.mean, found.directions, found.variances)
+        mean, directions, variances = (
+            torch.from_numpy(values).to(pixels) for values in (found.mean, found.directions, found.variances)
         )
-        n_found = len(components)
+        n_found = len(directions)
         self.components.zero_()
         self.explained.zero_()
         self.centre.copy_(mean)

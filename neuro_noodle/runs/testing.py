@@ -8,7 +8,7 @@ from torch import Tensor
 
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import DATASETS
-from neuro_noodle.data.leaks import MIN_SHARE, near_duplicates
+from neuro_noodle.data.leaks import near_duplicates
 from neuro_noodle.objectives.base import Predictor
 from neuro_noodle.runs.files import short_path
 from neuro_noodle.runs.loaders import make_loaders, training_sample
@@ -79,7 +79,7 @@ def _compare(run: Run, trained: Task) -> dict:
     training, tested = trained.parts["training"], run.parts["test"]
     n_named = len({trained.dataset.ids[i] for i in training} & {run.dataset.ids[i] for i in tested})
     found = near_duplicates(trained.dataset, training, tested, run.dataset)
-    if n_named or found.n > MIN_SHARE * found.n_checked:
+    if n_named or found.is_worth_noting:
         print(
             f"note: {n_named} of {len(tested)} images have the name of a training image, and {found.n} of "
             f"{found.n_checked} are near-duplicates of one; if they show the same, this result measures memory",

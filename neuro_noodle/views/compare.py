@@ -18,8 +18,8 @@ from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.columns import as_numbers, as_texts, require_columns
 from neuro_noodle.measures.circular import period
-from neuro_noodle.measures.linear import MAX_COMPONENTS, principal_components
-from neuro_noodle.measures.probes import N_FOLDS, probe, probe_class
+from neuro_noodle.measures.linear import MAX_COMPONENTS, N_FOLDS, principal_components
+from neuro_noodle.measures.probes import probe, probe_class
 from neuro_noodle.measures.similarity import cka
 from neuro_noodle.runs.files import write_json
 from neuro_noodle.runs.run import Run, latents, open_run

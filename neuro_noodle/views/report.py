@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from neuro_noodle.choices import UserError
+from neuro_noodle.data.blocks import natural_order
 from neuro_noodle.data.columns import require_columns
-from neuro_noodle.data.splits import natural_order
 from neuro_noodle.runs.files import write_csv
 from neuro_noodle.runs.run import Run, embed, evenly, latents, open_run, outputs, save
 from neuro_noodle.tracking.records import read_records

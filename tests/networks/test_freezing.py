@@ -5,12 +5,12 @@ import copy
 import pytest
 import torch
 from helpers import indexed_images, raises_user_error
+from wiring import describe_stages
 
 import utils
 from neuro_noodle.networks.base import ENCODERS, build_model
 from neuro_noodle.objectives.base import OBJECTIVES
 from neuro_noodle.runs import latents as encoded
-from wiring import describe_stages
 
 SHAPE = (1, 12, 9)
 CONV = "conv channels=4,4,8 activation=leakyrelu"
