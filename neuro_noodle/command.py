@@ -5,6 +5,8 @@ To add a flag: a line in `build_parser`. A new choice or option of a table needs
 
 import argparse
 import contextlib
+import functools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -289,3 +291,19 @@ def plain(flags: argparse.Namespace) -> dict:
     """Return the flags that make a run, as JSON can hold them; paths become absolute."""
     kept = {key: value for key, value in vars(flags).items() if key not in NOT_OF_THE_RUN}
     return {key: str(value.resolve()) if isinstance(value, Path) else value for key, value in kept.items()}
+
+
+def guarded(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
+    """Return `main` with its errors as exit statuses: 2 and one message for a UserError, 130 for Ctrl-C."""
+
+    @functools.wraps(main)
+    def run(words: list[str] | None = None) -> int:
+        try:
+            return main(words)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            return 130  # the status that shells report for an interrupted command
+
+    return run
