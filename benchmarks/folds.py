@@ -1,56 +1,51 @@
-"""Cross-validation of a classifier: each fold is the test part of one run, so every image is tested once.
+"""Cross-validate a classifier: each fold is the test part of one run, so that every image is tested once.
 
-python benchmarks/folds.py N_FOLDS FOLDER FLAGS OF main.py ...      runs are left in FOLDER/fold-1 and so on
+python benchmarks/folds.py N_FOLDS FOLDER [flags of main.py]      the runs are FOLDER/fold-1, FOLDER/fold-2, ...
 """
 
 import csv
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+from runs import format_mean, read_result, train
 
-from neuro_noodle.choices import UserError
 from neuro_noodle.data.base import DATASETS
 from neuro_noodle.objectives.classify import Classify
 
-HERE = Path(__file__).resolve().parent.parent
 
-
-def run_fold(k: int, n_folds: int, folder: Path, flags: list[str]) -> Path:
-    """Train one fold and return its run."""
-    run = folder / f"fold-{k}"
-    if run.exists():
-        raise UserError(f"{run} exists already; name a new folder")
-    where = ["--save_dir", str(folder), "--namestr", run.name, "--fold", f"{k}/{n_folds}", "--log_every", "1000"]
-    subprocess.run([sys.executable, str(HERE / "main.py"), *flags, *where], stdout=subprocess.DEVNULL, check=True)
-    return run
-
-
-def main(n_folds: int, folder: Path, flags: list[str]) -> None:
-    """Run every fold, then print the accuracy of each and of all images together."""
-    rows, shares, seconds = [], [], 0.0
+def main(n_folds: int, folder: Path, words: list[str]) -> None:
+    """Train all folds and print the accuracy of each fold and of all images together."""
+    rows, accuracies, seconds = [], [], 0.0
     for k in range(1, n_folds + 1):
-        run = run_fold(k, n_folds, folder, flags)
-        result = json.loads((run / "result.json").read_text())
-        shares.append(result["test"]["value"])
+        run = train(folder.resolve(), f"fold-{k}", [*words, "--fold", f"{k}/{n_folds}"])
+        result = read_result(run)
+        accuracies.append(result["test"]["value"])
         seconds += result["seconds"]
         with (run / "test.csv").open(newline="") as file:
             rows += csv.DictReader(file)
-        print(f"fold {k}/{n_folds}: {shares[-1]:.4f} of {result['test']['n']} images", flush=True)
+        print(f"fold {k}/{n_folds}: {accuracies[-1]:.4f} of {result['test']['n']} images", flush=True)
     config = json.loads((run / "config.json").read_text())
     group = DATASETS.parse(config["flags"]["dataset"]).options["group"] or "id"
-    code = {name: index for index, name in enumerate(config["classes"])}
-    probabilities = torch.eye(len(code))[[code[row["predicted"]] for row in rows]]
-    evidence = {"probabilities": probabilities, "label": torch.tensor([code[row["label"]] for row in rows])}
+    print(
+        f"{format_accuracy(rows, config['classes'], group)}; folds {format_mean(accuracies, digits=4)}; "
+        f"{seconds:.0f} s of training"
+    )
+
+
+def format_accuracy(rows: list[dict[str, str]], classes: list[str], group: str) -> str:
+    """Return the accuracy over all tested images with its 95 % interval over groups, as text."""
+    predicted, labels = (
+        torch.tensor([classes.index(row[column]) for row in rows]) for column in ("predicted", "label")
+    )
+    evidence = {"probabilities": torch.eye(len(classes))[predicted], "label": labels}
     groups = np.array([row[group] for row in rows])
     low, high = Classify().interval(evidence, groups)
-    print(
+    return (
         f"accuracy {Classify().metrics(evidence)['accuracy']:.4f}  [95 %: {low:.4f} to {high:.4f}]  {len(rows)} images "
-        f"of {len(set(groups))} different '{group}'; folds {np.mean(shares):.4f} +- {np.std(shares, ddof=1):.4f}; "
-        f"{seconds:.0f} s of training"
+        f"of {len(set(groups))} different '{group}'"
     )
 
 

@@ -1,7 +1,7 @@
-"""Loading alone, ours beside torchvision's: `loading.py mnist DATA_DIR`, `loading.py folder DATA_DIR`.
+"""Compare the speed of our loader with torchvision's: `loading.py mnist DATA_DIR` or `loading.py folder DATA_DIR`.
 
-All are timed in turn, so that what else the machine does falls on all; printed are images per second (median, least
-and most over the rounds) and the median of the paired ratios.
+The loaders are timed in turn in each round, so that other load on the machine affects all of them. Printed are images
+per second (median, minimum and maximum over rounds) and the median of the ratios within rounds.
 """
 
 import argparse
@@ -15,21 +15,21 @@ from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as main.py
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # the same thread settings as in main.py
 
 import torch
 import torchvision
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-import utils
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet
 from neuro_noodle.data.folder import find_images
 from neuro_noodle.data.store import Store
 from neuro_noodle.objectives.base import OBJECTIVES
+from neuro_noodle.runs.loaders import dataloaders
 
-BATCH = 128
-SIZE = (130, 101)
+BATCH_SIZE = 128
+SIZE = (130, 101)  # height and width of the images of the folder, px
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("what", choices=["mnist", "folder"])
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--n_images", type=int, default=2000, help="of the folder; files are repeated to reach it")
+    parser.add_argument("--n_images", type=int, default=2000, help="files are copied until there are this many")
     flags = parser.parse_args()
     print(f"{os.cpu_count()} cores, torch {torch.__version__}, torchvision {torchvision.__version__}")
     if flags.what == "mnist":
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def compare_mnist(data_dir: Path, rounds: int) -> None:
-    """Epochs over the 60,000 training images, in shuffled batches, normalised."""
+    """Time epochs over the 60,000 training images in shuffled, normalised batches."""
     dataset = DATASETS.build("mnist", Source(data_dir, Store(data_dir)))
     ours = our_loader(dataset, [i for i, part in enumerate(dataset.columns["part"]) if part == "train"])
     with tempfile.TemporaryDirectory() as folder:
@@ -62,33 +62,33 @@ def compare_mnist(data_dir: Path, rounds: int) -> None:
         normalise = transforms.Compose([transforms.ToTensor(), transforms.Normalize(0.1307, 0.3081)])
         theirs = torchvision.datasets.MNIST(folder, transform=normalise)
         loaders = {
-            "torchvision, in process": DataLoader(theirs, BATCH, shuffle=True),
-            "torchvision, 2 workers": DataLoader(theirs, BATCH, shuffle=True, num_workers=2),
+            "torchvision, in process": DataLoader(theirs, BATCH_SIZE, shuffle=True),
+            "torchvision, 2 workers": DataLoader(theirs, BATCH_SIZE, shuffle=True, num_workers=2),
         }
         compare(loaders | {"ours": Normalised(ours)}, rounds)
 
 
 def compare_folder(folder: Path, rounds: int) -> None:
-    """The first epoch from files nobody has looked at yet, and the epochs after it."""
+    """Time the first epoch, including opening the folder, and later epochs."""
     resize = transforms.Compose([transforms.Resize(SIZE), transforms.ToTensor()])
     first = {"ImageFolder, 2 workers": [], "ours": []}
     for _ in range(rounds):
         start = time.perf_counter()
         theirs = torchvision.datasets.ImageFolder(folder, transform=resize)
-        loader = DataLoader(theirs, BATCH, shuffle=True, num_workers=2, persistent_workers=True)
+        loader = DataLoader(theirs, BATCH_SIZE, shuffle=True, num_workers=2, persistent_workers=True)
         first["ImageFolder, 2 workers"].append(len(theirs) / (run_through(loader, start)))
         start = time.perf_counter()
         choice = f"folder size={SIZE[0]}x{SIZE[1]} fit=stretch"
         dataset = DATASETS.build(choice, Source(folder, Store(folder)))
         ours = our_loader(dataset, list(range(len(dataset))))
         first["ours"].append(len(dataset) / (run_through(ours, start)))
-    tell("first epoch, with opening", first)
+    print_rates("first epoch, with opening", first)
     print("later epochs")
     compare({"ImageFolder, 2 workers": loader, "ours": ours}, rounds)
 
 
 class Normalised:
-    """A loader whose images are normalised as torchvision's are."""
+    """Our loader with the normalisation of torchvision's example."""
 
     def __init__(self, loader: DataLoader) -> None:
         self.loader = loader
@@ -99,41 +99,41 @@ class Normalised:
 
 
 def our_loader(dataset: StimulusSet, indices: list[int]) -> DataLoader:
-    """The training loader of main.py."""
+    """Return the training loader that main.py uses."""
     parts = {"training": indices, "validation": [], "test": []}
     objective = OBJECTIVES.build("classify")
-    settings = {"batch_size": BATCH, "augmentations": [], "device": torch.device("cpu"), "seed": 0}
-    return utils.dataloaders(dataset, parts, objective, **settings)["training"]
+    settings = {"batch_size": BATCH_SIZE, "augmentations": [], "device": torch.device("cpu"), "seed": 0}
+    return dataloaders(dataset, parts, objective, **settings)["training"]
 
 
 def compare(loaders: dict[str, Iterable], rounds: int) -> None:
-    """Time one epoch of each in turn, after one that is not counted."""
+    """Time epochs of each loader in turn, after one that is not counted, and print the rates."""
     rates = {name: [] for name in loaders}
-    for counted in [False] + [True] * rounds:
+    for is_counted in [False] + [True] * rounds:
         for name, loader in loaders.items():
             seconds = run_through(loader, time.perf_counter())
-            if counted:
+            if is_counted:
                 rates[name].append(len(loader.dataset) / seconds)
-    tell("images per second", rates)
+    print_rates("images per second", rates)
 
 
 def run_through(loader: Iterable, start: float) -> float:
-    """Return the seconds since start, once every batch was loaded."""
+    """Load every batch and return the seconds since `start`."""
     for _ in loader:
         pass
     return time.perf_counter() - start
 
 
-def tell(what: str, rates: dict[str, list[float]]) -> None:
-    """Print images per second of each, and how many times those of the others ours are."""
-    print(what)
+def print_rates(title: str, rates: dict[str, list[float]]) -> None:
+    """Print the images per second of each loader, and how many times faster ours is."""
+    print(title)
     for name, values in rates.items():
         ratio = median(ours / theirs for ours, theirs in zip(rates["ours"], values, strict=True))
         print(f"  {name:<26}{median(values):>10,.0f}  ({min(values):,.0f} to {max(values):,.0f})   ours: {ratio:.1f} x")
 
 
 def repeat_images(data_dir: Path, folder: Path, n_images: int) -> None:
-    """Copy the images of a folder, again and again, until there are so many."""
+    """Copy the images of a folder repeatedly until there are `n_images`."""
     folder.mkdir(parents=True)
     for number, path in enumerate(islice(cycle(find_images(data_dir)), n_images)):
         shutil.copy(path, folder / f"{number:05}{path.suffix}")

@@ -1,59 +1,99 @@
-"""25 repetitions of the HSM: as one stacked model, compiled, one after another in the same code, in a textbook loop.
+"""Compare the time of training 25 repetitions of the HSM: stacked, compiled, one after another, and a textbook loop.
 
-`repetitions.py DATA_DIR`, the folder of `Resources/simulate.py v1`, prints the seconds that an epoch of all takes, in
-rounds in turn, and the ratios of each round.
+`repetitions.py DATA_DIR`, the output of `Resources/simulate.py v1`, prints the seconds per epoch of all repetitions
+and their ratio to the stacked model. The ways are timed in turn in each round, so that other load on the machine
+affects all of them. An epoch of main.py is timed as the difference between a long and a short training, so that
+starting and compiling do not count; "one after another" is 25 times the epoch of one repetition.
 """
 
+import os
 import sys
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # the same thread settings as in main.py
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from runs import read_result, start
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-import utils
-from neuro_noodle.learning.optimizers import OPTIMIZERS
-from neuro_noodle.networks.base import build_model
-from neuro_noodle.networks.repetitions import OfEach, stack
-from train import compile_costs, costs, train_epoch
-
 N_REPETITIONS = 25
-N_ROUNDS = 9
-N_STACKED = 5  # epochs in a row, as there are in training: the other ways have 25 for the machine to settle
+N_ROUNDS = 5
+SHORT, LONG = 2, 102  # epochs; many, since the time that compiling takes varies by about a second
 BATCH_SIZE = 16
 LR = 1e-3
 L2 = 0.1
-FLAGS = {"dataset": "v1", "split": "given", "skip_unreadable": False, "objective": "response", "save_dir": "weights"}
+COMMAND = f"--recipe v1_hsm --batch_size {BATCH_SIZE} --lr {LR} --precision fp32 --device cpu --schedule constant"
 
 
-def ours(dataset, objective, parts: dict, n_repetitions: int, seed: int, *, compiled: bool = False):
-    """Return a function that trains an epoch of so many repetitions of the recipe v1_hsm."""
-    models = []
-    for repetition in range(n_repetitions):
-        torch.manual_seed(seed + repetition)
-        shape, n_neurons = dataset.image_shape, len(dataset.neurons)
-        models.append(build_model("dog", f"mlp hidden=0.2 l2={L2}", shape, (n_neurons,), 9, "fp32"))
-    model = stack(models) if n_repetitions > 1 else models[0]
-    judge = OfEach(objective, model) if n_repetitions > 1 else objective
-    settings = {"batch_size": BATCH_SIZE, "augmentations": [], "device": torch.device("cpu"), "seed": seed}
-    loader = utils.dataloaders(dataset, parts, objective, **settings, repetitions=n_repetitions)["training"]
-    optimizer = OPTIMIZERS.build("adam", model.parameters(), LR)
-    compute = compile_costs() if compiled else costs
-    return lambda: train_epoch(model, loader, judge, optimizer, epoch=1, compute=compute)
+def main(data_dir: Path) -> None:
+    """Time all ways in turn and print a line for each."""
+    torch.set_flush_denormal(True)
+    images, responses = load_training_set(data_dir)
+    epochs = [textbook(images, responses, seed) for seed in range(N_REPETITIONS)]
+    stacked = f"{COMMAND} --data_dir {data_dir.resolve()} --repetitions {N_REPETITIONS}"
+    single = f"{COMMAND} --data_dir {data_dir.resolve()} --repetitions 1"
+    ways = {
+        "stacked": lambda: epoch_seconds(stacked),
+        "stacked, compiled": lambda: epoch_seconds(f"{stacked} --compile"),
+        "one after another": lambda: N_REPETITIONS * epoch_seconds(single),
+        "textbook": lambda: time_all(epochs),
+    }
+    time_all(epochs)  # the first epoch is slower
+    seconds = {name: [] for name in ways}
+    for _ in range(N_ROUNDS):
+        for name, measure in ways.items():
+            seconds[name].append(measure())
+    print(f"an epoch of {N_REPETITIONS} repetitions, {len(images)} images, batches of {BATCH_SIZE}, ", end="")
+    print(f"{torch.get_num_threads()} threads, {N_ROUNDS} rounds: median (minimum to maximum)")
+    for name, values in seconds.items():
+        ratios = np.array(values) / np.array(seconds["stacked"])
+        print(f"  {name:<20}{np.median(values):6.2f} s ({min(values):.2f} to {max(values):.2f})", end="")
+        print(f"   {np.median(ratios):5.1f} times ({ratios.min():.1f} to {ratios.max():.1f})")
+
+
+def epoch_seconds(command: str) -> float:
+    """Return the seconds per epoch of a command line of main.py."""
+    seconds = []
+    for n_epochs in (SHORT, LONG):
+        with tempfile.TemporaryDirectory() as folder:
+            words = [*command.split(), "--save_dir", folder, "--namestr", "run", "--n_epochs", str(n_epochs)]
+            words += ["--test_every", str(n_epochs), "--save_every", str(n_epochs)]
+            start("main.py", *words)
+            seconds.append(read_result(Path(folder) / "run")["seconds"])
+    return (seconds[1] - seconds[0]) / (LONG - SHORT)
+
+
+def time_all(functions: list[Callable[[], float]]) -> float:
+    """Return the seconds that calling all functions takes."""
+    started = time.perf_counter()
+    for function in functions:
+        function()
+    return time.perf_counter() - started
+
+
+def load_training_set(data_dir: Path) -> tuple[Tensor, Tensor]:
+    """Return z-scored training images (n, side**2) and responses (n, N)."""
+    images, responses = (np.load(data_dir / "region1" / f"training_{name}.npy") for name in ("inputs", "set"))
+    scaled = (images - images.mean()) / images.std()
+    return torch.tensor(scaled, dtype=torch.float32), torch.tensor(responses, dtype=torch.float32)
 
 
 class Textbook(nn.Module):
-    """The HSM as one writes it down."""
+    """The HSM written in the most direct way."""
 
-    def __init__(self, size: int, n_neurons: int) -> None:
+    def __init__(self, side: int, n_neurons: int) -> None:
         super().__init__()
-        self.x, self.y = nn.Parameter(torch.rand(9) * size), nn.Parameter(torch.rand(9) * size)
+        self.x, self.y = nn.Parameter(torch.rand(9) * side), nn.Parameter(torch.rand(9) * side)
         self.centre, self.surround = nn.Parameter(1 + 2 * torch.rand(9)), nn.Parameter(1 + 4 * torch.rand(9))
         self.gain_centre, self.gain_surround = nn.Parameter(torch.rand(9)), nn.Parameter(torch.rand(9))
         self.hidden, self.out = nn.Linear(9, n_neurons // 5), nn.Linear(n_neurons // 5, n_neurons)
-        rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+        rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
         self.register_buffer("rows", rows.float())
         self.register_buffer("columns", columns.float())
 
@@ -66,18 +106,18 @@ class Textbook(nn.Module):
         ):
             variance = sigma[:, None, None] ** 2
             filters = filters + gain[:, None, None] * torch.exp(-squared / (2 * variance)) / (2 * torch.pi * variance)
-        hidden = F.softplus(self.hidden(images.flatten(1) @ filters.flatten(1).T))
-        return F.softplus(self.out(hidden))
+        hidden = F.softplus(self.hidden(images @ filters.flatten(1).T))  # (B, H)
+        return F.softplus(self.out(hidden))  # (B, N)
 
 
-def textbook(images: Tensor, responses: Tensor, seed: int):
-    """Return a function that trains an epoch of one model in a textbook loop."""
+def textbook(images: Tensor, responses: Tensor, seed: int) -> Callable[[], float]:
+    """Return a function that trains one model for an epoch in a textbook loop and returns the mean loss."""
     torch.manual_seed(seed)
-    model = Textbook(images.shape[-1], responses.shape[1])
+    model = Textbook(round(images.shape[1] ** 0.5), responses.shape[1])
     loader = DataLoader(TensorDataset(images, responses), batch_size=BATCH_SIZE, shuffle=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
 
-    def epoch() -> float:
+    def train_epoch() -> float:
         total = 0.0
         for x, y in loader:
             optimizer.zero_grad()
@@ -88,41 +128,8 @@ def textbook(images: Tensor, responses: Tensor, seed: int):
             total += loss.item()
         return total / len(loader)
 
-    return epoch
-
-
-def main(data_dir: str) -> None:
-    """Time an epoch of all repetitions in each way, in turn."""
-    torch.set_flush_denormal(True)
-    dataset, objective = utils.open_task(FLAGS | {"data_dir": data_dir})
-    parts = {"training": [i for i, part in enumerate(dataset.columns["part"]) if part == "train"]}
-    sample = dataset.sample(torch.tensor(parts["training"]))
-    objective.learn(sample["response"])
-    scaled = (sample["image"] - sample["image"].mean()) / sample["image"].std()
-    ways = {
-        "stacked": [ours(dataset, objective, parts, N_REPETITIONS, 0)] * N_STACKED,
-        "stacked, compiled": [ours(dataset, objective, parts, N_REPETITIONS, 0, compiled=True)] * N_STACKED,
-        "one after another": [ours(dataset, objective, parts, 1, seed) for seed in range(N_REPETITIONS)],
-        "textbook": [textbook(scaled, sample["response"], seed) for seed in range(N_REPETITIONS)],
-    }
-    seconds = {name: [] for name in ways}
-    for _ in range(N_ROUNDS + 1):
-        for name, epochs in ways.items():
-            started = time.perf_counter()
-            for epoch in epochs:
-                epoch()
-            n_epochs = N_STACKED if name.startswith("stacked") else 1  # of all repetitions
-            seconds[name].append((time.perf_counter() - started) / n_epochs)
-    print(
-        f"an epoch of {N_REPETITIONS} repetitions, {len(parts['training'])} images, batches of {BATCH_SIZE}, ", end=""
-    )
-    print(f"{torch.get_num_threads()} threads, {N_ROUNDS} rounds: median (least, most)")
-    kept = {name: np.array(values[1:]) for name, values in seconds.items()}  # the first round warms up
-    for name, values in kept.items():
-        ratio = values / kept["stacked"]
-        print(f"  {name:<20}{np.median(values):6.2f} s ({values.min():.2f}, {values.max():.2f})", end="")
-        print(f"   {np.median(ratio):5.1f} times ({ratio.min():.1f}, {ratio.max():.1f})")
+    return train_epoch
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(Path(sys.argv[1]))

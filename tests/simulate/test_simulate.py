@@ -1,14 +1,21 @@
-"""The built-in stimuli: the same for the same seed, true to their table, and never at the cost of a user's file."""
+"""The built-in faces: reproducible, in agreement with their table, and never overwriting a user's file."""
 
 import csv
+import dataclasses
+import inspect
+import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-import simulate
-from helpers import bytes_by_path, draw_stimuli
+from helpers import HERE, bytes_by_path, draw_stimuli
 from PIL import Image
 
+from neuro_noodle.choices import Size
 from neuro_noodle.simulate import faces
+from neuro_noodle.simulate.kinds import KINDS
+from neuro_noodle.simulate.people import View, random_person
 
 EMOTION_OF = {"Ha": "happy", "Sa": "sad"}
 
@@ -17,7 +24,7 @@ def images(folder):
     return {name: content for name, content in bytes_by_path(folder).items() if name.endswith(".JPG")}
 
 
-def table(folder):
+def read_table(folder):
     with (folder / "metadata.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -31,7 +38,7 @@ SMALL = "--n_people 2 --n_steps 2 --size 40x32"
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """25 people x 2 emotions x 10 steps, as small as they can be drawn."""
+    """25 people x 2 emotions x 10 steps, as small as possible."""
     folder = tmp_path_factory.mktemp("many") / "stimuli"
     assert draw_stimuli(folder, "--n_people 25 --n_steps 10 --size 32x32") == 0
     return folder
@@ -45,70 +52,72 @@ def visible(tmp_path_factory):
     return folder
 
 
-# --------------------------------------------------------------------------------------------------- the same
+# ----------------------------------------------------------------------------------------------- reproducibility
 
 
-def test_the_same_seed_draws_the_same_bytes_and_another_seed_others(tmp_path):
+def test_the_same_seed_draws_the_same_bytes(tmp_path):
+    """Another seed draws others."""
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         assert draw_stimuli(tmp_path / name, f"{SMALL} --seed {seed}") == 0
     a, b, c = (bytes_by_path(tmp_path / name) for name in "abc")
     assert len(a) == 9 and a == b
-    # A name tells the sex, which goes by the person's number, so that both seeds give the same names.
+    # File names include the sex, which follows from the person's number, so both seeds give the same names.
     assert a.keys() == c.keys() and all(a[name] != c[name] for name in a)
-    rows = zip(table(tmp_path / "a"), table(tmp_path / "c"), strict=True)
+    rows = zip(read_table(tmp_path / "a"), read_table(tmp_path / "c"), strict=True)
     assert all(row["skin_tone"] != other["skin_tone"] and row["yaw_deg"] != other["yaw_deg"] for row, other in rows)
 
 
-def test_more_people_leave_those_before_them_as_they_were(tmp_path):
+def test_more_people_do_not_change_the_first_ones(tmp_path):
     assert draw_stimuli(tmp_path / "two", SMALL) == 0
     assert draw_stimuli(tmp_path / "three", SMALL.replace("people 2", "people 3")) == 0
     two, three = images(tmp_path / "two"), images(tmp_path / "three")
     assert len(three) == 12 and two.items() < three.items()
 
 
-def test_no_two_images_of_a_drawing_are_the_same(many):
+def test_no_two_images_are_the_same(many):
     assert len(set(images(many).values())) == 500
 
 
-# -------------------------------------------------------------------------------------------------- the table
+# ----------------------------------------------------------------------------------------------------- the table
 
 
-def test_the_table_names_every_image_and_nothing_else(many):
-    listed = [row["file"] for row in table(many)]
+def test_the_table_lists_every_image_and_nothing_else(many):
+    listed = [row["file"] for row in read_table(many)]
     assert len(listed) == len(set(listed)) == 500
     assert bytes_by_path(many).keys() == {*listed, "metadata.csv"}
 
 
-def test_a_file_name_tells_what_its_row_tells(many):
-    for row in table(many):
+def test_file_names_agree_with_their_rows(many):
+    for row in read_table(many):
         folder, name = row["file"].split("/")
-        who, _, _, emotion, step = name.removesuffix(".JPG").split("_")
-        assert (folder, who[:-1], who[-1]) == (f"{int(row['person']):02d}", folder, row["sex"])
+        person, _, _, emotion, step = name.removesuffix(".JPG").split("_")
+        assert (folder, person[:-1], person[-1]) == (f"{int(row['person']):02d}", folder, row["sex"])
         assert EMOTION_OF[emotion] == row["emotion"]
         assert step == f"C{int(row['step']):02d}"
         assert float(row["amount"]) == int(row["step"]) / 10
 
 
 def test_every_person_is_drawn_at_every_step_of_both_emotions(many):
-    drawn = {(int(row["person"]), row["emotion"], int(row["step"])) for row in table(many)}
-    expected = {(who, how, step) for who in range(1, 26) for how in ("happy", "sad") for step in range(1, 11)}
-    assert drawn == expected
+    drawn = {(int(row["person"]), row["emotion"], int(row["step"])) for row in read_table(many)}
+    assert drawn == set(itertools.product(range(1, 26), ("happy", "sad"), range(1, 11)))
 
 
-def test_a_person_keeps_every_trait_and_people_differ(many):
-    rows = table(many)
+def test_a_person_has_the_same_features_in_all_images(many):
+    """People differ."""
+    rows = read_table(many)
     traits = [name for name in rows[0] if name not in faces.COLUMNS and name not in nuisances(rows)]
     assert {"skin_tone", "face_width_px", "mouth_width_px", "hair_style", "glasses"} <= set(traits)
     people = {tuple(row[trait] for trait in traits) for row in rows}
     assert len(people) == 25
 
 
-def test_images_have_the_size_that_was_asked_for_and_lengths_are_in_their_pixels(tmp_path):
+def test_images_have_the_size_that_the_option_sets(tmp_path):
+    """Lengths in the table are in their pixels."""
     assert draw_stimuli(tmp_path / "small", "--n_people 1 --n_steps 1 --size 40x32") == 0
     assert draw_stimuli(tmp_path / "large", "--n_people 1 --n_steps 1 --size 80x64") == 0
     for name, shape in (("small", (40, 32, 3)), ("large", (80, 64, 3))):
-        assert {pixels(tmp_path / name / row["file"]).shape for row in table(tmp_path / name)} == {shape}
-    for small, large in zip(table(tmp_path / "small"), table(tmp_path / "large"), strict=True):
+        assert {pixels(tmp_path / name / row["file"]).shape for row in read_table(tmp_path / name)} == {shape}
+    for small, large in zip(read_table(tmp_path / "small"), read_table(tmp_path / "large"), strict=True):
         for column, value in small.items():
             if column.endswith("_px"):
                 assert float(large[column]) == pytest.approx(2 * float(value), abs=2e-4), column
@@ -116,30 +125,30 @@ def test_images_have_the_size_that_was_asked_for_and_lengths_are_in_their_pixels
                 assert large[column] == value, column
 
 
-def test_the_background_and_the_noise_that_are_seen_are_those_in_the_table(visible):
-    """In the upper corners, where neither hair nor shoulders reach; light adds at most a tenth."""
-    rows = table(visible)
+def test_background_and_noise_are_those_of_the_table(visible):
+    """Measured in the upper corners, away from hair and shoulders; light adds at most a tenth."""
+    rows = read_table(visible)
     corners = [pixels(visible / row["file"])[:8][:, np.r_[:6, -6:0]].mean(2) for row in rows]
-    told = {name: np.array([float(row[name]) for row in rows]) for name in ("background_grey", "noise_sd")}
+    true = {name: np.array([float(row[name]) for row in rows]) for name in ("background_grey", "noise_sd")}
     seen = np.array([corner.mean() for corner in corners])
-    assert np.abs(seen / told["background_grey"] - 1).max() < 0.1
-    assert np.corrcoef(seen, told["background_grey"])[0, 1] > 0.9
+    assert np.abs(seen / true["background_grey"] - 1).max() < 0.1
+    assert np.corrcoef(seen, true["background_grey"])[0, 1] > 0.9
     rough = [np.diff(corner[:, :6], axis=1).std() for corner in corners]
-    assert np.corrcoef(rough, told["noise_sd"])[0, 1] > 0.8
+    assert np.corrcoef(rough, true["noise_sd"])[0, 1] > 0.8
 
 
-# ----------------------------------------------------------------------------------------- what the faces show
+# ------------------------------------------------------------------------------------------- what the faces show
 
 
 def nuisances(rows):
-    """Return the numeric columns, beside the design, that change within a person."""
+    """Return the columns that vary within a person, except those of the design."""
     first = [row for row in rows if row["person"] == "1"]
     return [name for name in rows[0] if name not in faces.COLUMNS and len({row[name] for row in first}) > 1]
 
 
-def test_pose_light_and_noise_tell_nothing_of_the_emotion(many):
-    """Without a relation, r of n images is about normal with sd 1/sqrt(n): 4 sd is passed once in 16,000."""
-    rows = table(many)
+def test_pose_light_and_noise_are_unrelated_to_the_emotion(many):
+    """If unrelated, r over n images is about normal with sd 1/sqrt(n) and exceeds 4 sd once in 16,000."""
+    rows = read_table(many)
     sign = np.array([1.0 if row["emotion"] == "happy" else -1.0 for row in rows])
     amount = np.array([float(row["amount"]) for row in rows])
     names = nuisances(rows)
@@ -150,9 +159,12 @@ def test_pose_light_and_noise_tell_nothing_of_the_emotion(many):
             assert abs(np.corrcoef(values, shown)[0, 1]) < 4 / np.sqrt(len(rows)), name
 
 
-def test_full_happy_and_full_sad_differ_more_at_the_mouth_than_two_nearly_neutral_faces(visible):
-    """Of the same person; pose and light differ in both pairs."""
-    file = {(row["person"], row["emotion"], row["step"]): visible / row["file"] for row in table(visible)}
+def test_the_mouth_differs_more_at_full_emotion(visible):
+    """Happy and sad faces of a person differ more at full emotion than when nearly neutral.
+
+    Pose and light differ in both pairs.
+    """
+    file = {(row["person"], row["emotion"], row["step"]): visible / row["file"] for row in read_table(visible)}
 
     def difference(person, step):
         happy, sad = (pixels(file[person, emotion, step])[40:51, 18:33] for emotion in ("happy", "sad"))
@@ -165,14 +177,16 @@ def test_full_happy_and_full_sad_differ_more_at_the_mouth_than_two_nearly_neutra
     assert (full > neutral).sum() >= 6
 
 
-def test_emotion_changes_mouth_and_brows_and_leaves_hair_shirt_and_background_alone():
-    """The same person in the same view, drawn with the same noise."""
-    who = faces.invent_person(seed=1, person=1)
-    middle = {"yaw": 0, "pitch": 0, "tilt": 0, "shift_x": 0, "shift_y": 0, "scale": 1, "light": 0}
-    view = faces.View(**middle, light_strength=0.5, noise_sd=2, background_grey=140)
+def test_emotion_changes_only_mouth_and_brows():
+    """Hair, shirt and background stay the same; person, view and noise are the same."""
+    identity = random_person(seed=1, person=1)
+    frontal = {"yaw": 0, "pitch": 0, "tilt": 0, "shift_x": 0, "shift_y": 0, "scale": 1, "light": 0}
+    view = View(**frontal, light_strength=0.5, noise_sd=2, background_grey=140)
 
     def face(smile, sorrow):
-        return np.asarray(faces.draw_face((130, 101), who, view, smile, sorrow, np.random.default_rng(0)), float)
+        return np.asarray(
+            faces.draw_face(Size(130, 101), identity, view, smile, sorrow, np.random.default_rng(0)), float
+        )
 
     changed = np.abs(face(1, 0) - face(0, 1)).mean(2)  # (H, W)
     mouth = changed[84:98, 36:65].mean()
@@ -182,18 +196,18 @@ def test_emotion_changes_mouth_and_brows_and_leaves_hair_shirt_and_background_al
     assert np.array_equal(face(1, 0), face(1, 0))
 
 
-# -------------------------------------------------------------------------------------------- the user's files
+# ---------------------------------------------------------------------------------------------- the user's files
 
 
-def test_an_earlier_drawing_is_left_alone_whatever_is_asked_for(tmp_path, capsys):
+def test_an_earlier_drawing_is_kept_whatever_the_options(tmp_path, capsys):
     out = tmp_path / "stimuli"
     draw_stimuli(out, SMALL)
     before = bytes_by_path(out)
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     capsys.readouterr()
     assert draw_stimuli(out, "--n_people 1 --n_steps 1 --size 64x64 --seed 9") == 0
-    told = capsys.readouterr().out
-    assert "already there: 8 images" in told and "--redraw" in told
+    output = capsys.readouterr().out
+    assert "already there: 8 images" in output and "--redraw" in output
     assert bytes_by_path(out) == before
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == times
 
@@ -211,16 +225,16 @@ def test_redraw_replaces_its_own_files_and_no_others(tmp_path):
     assert not (out / "02").exists()
 
 
-def test_a_folder_with_nothing_but_a_readme_is_filled_and_keeps_it(tmp_path):
+def test_a_folder_with_only_a_readme_is_filled_and_keeps_it(tmp_path):
     out = tmp_path / "stimuli"
     out.mkdir()
-    (out / "README.md").write_text("stimuli go here")
+    (out / "README.md").write_text("put stimuli here")
     assert draw_stimuli(out, SMALL) == 0
-    assert bytes_by_path(out).keys() == {*(row["file"] for row in table(out)), "metadata.csv", "README.md"}
-    assert (out / "README.md").read_text() == "stimuli go here"
+    assert bytes_by_path(out).keys() == {*(row["file"] for row in read_table(out)), "metadata.csv", "README.md"}
+    assert (out / "README.md").read_text() == "put stimuli here"
 
 
-FOREIGN = {
+OTHER_FILES = {
     "photographs": ({"cat.jpg": "cat"}, "did not draw"),
     "a table of another kind": ({"metadata.csv": "image,score\ncat.jpg,3\n", "cat.jpg": "cat"}, "not written by"),
     "an empty table": ({"metadata.csv": "", "cat.jpg": "cat"}, "not written by"),
@@ -232,9 +246,9 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("words", ["", " --redraw"])
-@pytest.mark.parametrize("case", FOREIGN)
-def test_a_folder_of_other_files_is_refused_and_untouched(case, words, tmp_path, capsys):
-    files, reason = FOREIGN[case]
+@pytest.mark.parametrize("case", OTHER_FILES)
+def test_a_folder_with_other_files_is_refused_and_unchanged(case, words, tmp_path, capsys):
+    files, reason = OTHER_FILES[case]
     out = tmp_path / "mine"
     out.mkdir()
     (tmp_path / "outside.txt").write_text("precious")
@@ -242,8 +256,8 @@ def test_a_folder_of_other_files_is_refused_and_untouched(case, words, tmp_path,
         (out / name).write_text(text)
     before = bytes_by_path(tmp_path)
     assert draw_stimuli(out, SMALL + words) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: ") and str(out) in told and reason in told
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and str(out) in message and reason in message
     assert bytes_by_path(tmp_path) == before
     assert {path.name for path in tmp_path.iterdir()} == {"mine", "outside.txt"}
 
@@ -257,15 +271,15 @@ def test_a_file_where_the_folder_should_be_is_refused(below, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["02/02M_Ne_to_Ha_C01.JPG", "02"])
-def test_a_users_file_in_the_way_of_a_new_image_stops_the_redrawing(name, tmp_path, capsys):
+def test_a_users_file_is_never_overwritten_by_a_redraw(name, tmp_path, capsys):
     out = tmp_path / "stimuli"
     draw_stimuli(out, "--n_people 1 --n_steps 1 --size 40x32")
     (out / name).parent.mkdir(exist_ok=True)
     (out / name).write_text("mine")
     before = bytes_by_path(tmp_path)
     assert draw_stimuli(out, SMALL + " --redraw") == 2
-    told = capsys.readouterr().err
-    assert "was not drawn by this command" in told and str(out / "02") in told
+    message = capsys.readouterr().err
+    assert "was not drawn by this command" in message and str(out / "02") in message
     assert bytes_by_path(tmp_path) == before
     assert [path.name for path in tmp_path.iterdir()] == ["stimuli"]
 
@@ -279,32 +293,44 @@ def test_a_users_file_in_the_way_of_a_new_image_stops_the_redrawing(name, tmp_pa
         ("--seed=-1", "whole number from 0"),
     ],
 )
-def test_an_impossible_wish_is_refused_before_anything_is_written(words, reason, tmp_path, capsys):
+def test_an_invalid_option_is_refused_and_nothing_is_written(words, reason, tmp_path, capsys):
     assert draw_stimuli(tmp_path / "below" / "stimuli", words) == 2
-    told = capsys.readouterr().err
-    assert reason in told and words.replace("=", " ").split()[1] in told
+    message = capsys.readouterr().err
+    assert reason in message and words.replace("=", " ").split()[1] in message
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_drawing_that_fails_halfway_leaves_nothing(tmp_path, capsys, monkeypatch):
-    def fail(folder, args):
+def test_a_drawing_that_fails_leaves_nothing(tmp_path, capsys, monkeypatch):
+    def fail(folder, **options):
         (folder / "half.JPG").write_text("half")
         raise MemoryError
 
-    monkeypatch.setitem(simulate.KINDS, "faces", simulate.KINDS["faces"]._replace(draw=fail))
+    monkeypatch.setitem(KINDS, "faces", dataclasses.replace(KINDS["faces"], draw=fail))
     assert draw_stimuli(tmp_path / "stimuli", SMALL) == 2
     assert "error: out of memory" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_redrawing_leaves_the_earlier_one(tmp_path, monkeypatch):
+def test_an_interrupted_redraw_keeps_the_earlier_drawing(tmp_path, monkeypatch):
     out = tmp_path / "stimuli"
     draw_stimuli(out, SMALL)
     before = bytes_by_path(tmp_path)
 
-    def interrupt(folder, args):
+    def interrupt(folder, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(simulate.KINDS, "faces", simulate.KINDS["faces"]._replace(draw=interrupt))
+    monkeypatch.setitem(KINDS, "faces", dataclasses.replace(KINDS["faces"], draw=interrupt))
     assert draw_stimuli(out, SMALL + " --redraw") == 130
     assert bytes_by_path(tmp_path) == before
+
+
+def test_the_command_starts_without_torch():
+    """Importing torch would take seconds."""
+    code = "import simulate, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=HERE / "Resources", check=False).returncode == 0
+
+
+def test_a_kind_has_a_draw_argument_for_each_option():
+    for kind in KINDS.values():
+        arguments = inspect.signature(kind.draw).parameters
+        assert set(arguments) == {"folder", "seed", *(option.name for option in kind.options)}

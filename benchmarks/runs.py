@@ -1,0 +1,67 @@
+"""Train runs by starting main.py as a process, read their results, and format numbers over several runs."""
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+PROJECT = Path(__file__).resolve().parent.parent
+COMMAND_FILE = "benchmark_command.txt"  # in a run: the command line that trained it
+
+
+def start(script: str, *words: str) -> None:
+    """Run a script of the project, for example main.py; its output is printed only if it fails."""
+    done = subprocess.run([sys.executable, str(PROJECT / script), *words], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{script} {shlex.join(words)}\n{done.stdout}{done.stderr}")
+
+
+def train(folder: Path, name: str, words: Sequence[str]) -> Path:
+    """Train a run, unless the folder already holds its result; a run that was interrupted is trained again.
+
+    Args:
+        folder: the folder of all runs of this benchmark.
+        name: the name of the run.
+        words: the command line of main.py, without --save_dir and --namestr.
+
+    Returns:
+        The folder of the run.
+
+    Raises:
+        SystemExit: The folder holds a run of that name that was trained with another command line, or something else.
+    """
+    run, command = folder / name, shlex.join(words)
+    trained_by = run / COMMAND_FILE
+    if (run / "result.json").exists():
+        if trained_by.exists() and trained_by.read_text() != command:
+            raise SystemExit(f"{run} was trained with other flags ({trained_by.read_text()}); choose another folder")
+        return run
+    if run.exists():
+        if any(run.iterdir()) and not (run / "config.json").exists():
+            raise SystemExit(f"{run} holds files but no run; choose another folder")
+        shutil.rmtree(run)
+    start("main.py", *words, "--save_dir", str(folder), "--namestr", name, "--log_every", "1000")
+    trained_by.write_text(command)
+    print(f"  trained {name}", flush=True)
+    return run
+
+
+def read_result(folder: Path) -> dict:
+    """Return the result of a run, or of one of its tests."""
+    return json.loads((folder / "result.json").read_text())
+
+
+def format_mean(values: Sequence[float], *, scale: float = 1.0, digits: int = 2) -> str:
+    """Return the mean and the standard deviation of values, multiplied by `scale`, as text."""
+    return f"{np.mean(values) * scale:.{digits}f} +- {np.std(values, ddof=1) * scale:.{digits}f}"
+
+
+def format_median(values: Sequence[float]) -> str:
+    """Return the median and the 10th and 90th percentile of values as text."""
+    low, median, high = np.quantile(values, (0.1, 0.5, 0.9))
+    return f"{median:.3f} ({low:.3f} to {high:.3f})"
