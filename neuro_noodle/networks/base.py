@@ -122,6 +122,14 @@ class Encoder(nn.Module):
         """Return what the user should know of what was learned before the loop, or nothing."""
         return ""
 
+    def explained_by(self, images: Tensor) -> Tensor | None:
+        """Return (D,) the share of the variance of images explained by each latent; None if it is not defined."""
+        return None
+
+    def receptive_fields(self) -> Tensor | None:
+        """Return the filters that see the image, (F, height, width); None if there are none."""
+        return None
+
     def regularizer(self) -> Tensor | float:
         """Return the penalty that is added to the loss summed over outputs: the divergence of the latent, or 0."""
         drawn = [layer.divergence for layer in self.modules() if isinstance(layer, Variational)]

@@ -57,7 +57,7 @@ class Pca(Encoder):
         empty = f"; they span no more, so {self.latent_dim - n_found} of the latent's {self.latent_dim} numbers stay 0"
         return told + (empty if n_found < self.latent_dim else "")
 
-    def explains(self, images: Tensor) -> Tensor:
+    def explained_by(self, images: Tensor) -> Tensor:
         """Return (D,): the share of the variance of images about their training mean, by component."""
         pixels = images.flatten(1) - self.centre  # (N, C*H*W)
         directions = nn.functional.normalize(self.components)

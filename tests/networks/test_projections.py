@@ -58,10 +58,10 @@ def test_the_share_explained_is_that_of_the_training_variance_and_of_any_images_
     encoder = fitted(f"pca whiten={whiten}", training, 6)
     theirs = PCA(6, svd_solver="full").fit(training.flatten(1).double().numpy())
     assert encoder.explained.tolist() == pytest.approx(theirs.explained_variance_ratio_, rel=1e-3)
-    assert torch.allclose(encoder.explains(training), encoder.explained, rtol=1e-3)
+    assert torch.allclose(encoder.explained_by(training), encoder.explained, rtol=1e-3)
     away = (unseen - training.mean(0)).flatten(1).double().numpy()
     exact = np.square(away @ theirs.components_.T).sum(0) / np.square(away).sum()
-    assert encoder.explains(unseen).tolist() == pytest.approx(exact, rel=1e-2)
+    assert encoder.explained_by(unseen).tolist() == pytest.approx(exact, rel=1e-2)
 
 
 @pytest.mark.parametrize("n", [1, 2, 6])
@@ -73,7 +73,7 @@ def test_components_beyond_what_the_images_span_are_0(n):
     assert latents.isfinite().all()
     assert not latents[:, n - 1 :].any()
     assert not encoder.explained[n - 1 :].any()
-    assert not encoder.explains(decaying(9))[n - 1 :].any()
+    assert not encoder.explained_by(decaying(9))[n - 1 :].any()
     assert encoder.explained.sum().item() == pytest.approx(1 if n > 1 else 0, abs=1e-4)
     assert f"{n - 1} components" in encoder.summary()
     assert f"{21 - n} of the latent's 20 numbers stay 0" in encoder.summary()
