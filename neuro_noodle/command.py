@@ -5,6 +5,8 @@ To add a flag: a line in `build_parser`. A new choice or option of a table needs
 
 import argparse
 import contextlib
+import functools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -289,3 +291,25 @@ def plain(flags: argparse.Namespace) -> dict:
     """Return the flags that make a run, as JSON can hold them; paths become absolute."""
     kept = {key: value for key, value in vars(flags).items() if key not in NOT_OF_THE_RUN}
     return {key: str(value.resolve()) if isinstance(value, Path) else value for key, value in kept.items()}
+
+
+def comma_separated(text: str) -> list[str]:
+    """Return the values of a comma-separated list; an empty text has none."""
+    return text.split(",") if text else []
+
+
+def guarded(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | None], int]:
+    """Decorate the main function of a command so that a user's error is one line and exit status 2; Ctrl-C gives 130."""
+
+    @functools.wraps(main)
+    def run(words: list[str] | None = None) -> int:
+        try:
+            return main(words)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+
+    return run
