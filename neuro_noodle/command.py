@@ -299,7 +299,7 @@ def comma_separated(text: str) -> list[str]:
 
 
 def guarded(main: Callable[[list[str] | None], int]) -> Callable[[list[str] | None], int]:
-    """Decorate the main function of a command so that a user's error is one line and exit status 2; Ctrl-C gives 130."""
+    """Report a user's error in one line with exit status 2, and return 130 after Ctrl-C."""
 
     @functools.wraps(main)
     def run(words: list[str] | None = None) -> int:

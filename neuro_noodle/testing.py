@@ -30,8 +30,8 @@ def test(flags: argparse.Namespace) -> int:
     settings = {"batch_size": flags.batch_size, "augmentations": [], "device": device, "seed": flags.seed}
     images = utils.dataloaders(dataset, {"test": indices}, objective, **settings)["test"]
     learner, feed = run.model.to(device), images
-    if run.known is not None:
-        learner, latents = learner.after_encoding(), run.known.to(device)
+    if run.precomputed is not None:
+        learner, latents = learner.after_encoding(), run.precomputed.to(device)
         feed = utils.dataloaders(dataset, {"test": indices}, objective, **settings, latents=latents)["test"]
     baselines, leaks = fit_baselines(run, settings)
     evidence, judged = judge(learner.eval(), objective, feed, images, baselines)

@@ -1,8 +1,10 @@
 """Files of a run: where they are, and how they are written."""
 
+import contextlib
 import csv
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from neuro_noodle.choices import UserError
@@ -75,9 +77,19 @@ def _sync_folder(folder: Path) -> None:
     os.close(handle)
 
 
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield the path of a scratch file that replaces `path` if the block ends without an error."""
+    scratch = path.with_name(f".{path.name}.part")
+    yield scratch
+    with scratch.open("rb") as file:
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
 def write_csv(path: Path, columns: Columns) -> None:
     """Write columns of equal length as a CSV file."""
-    with path.open("w", newline="") as file:
+    with atomic(path) as scratch, scratch.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))

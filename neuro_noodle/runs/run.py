@@ -1,4 +1,4 @@
-"""From a run to the latents of every image, with ids, metadata and parts; and to their two-dimensional embedding."""
+"""A trained run, opened to look at: its model, its images, their latents and the model's outputs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from neuro_noodle.augment import AUGMENTATIONS, augment
-from neuro_noodle.choices import UserError
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.objectives.base import Objective
 from neuro_noodle.runs.latents import FIXED_LATENTS, encode, load_latents, part_of_each, save_latents
@@ -20,12 +19,13 @@ BATCH = 256
 
 @dataclass
 class Run:
-    """A trained run, opened for looking at it.
+    """A trained run with the weights of one session.
 
     Attributes:
-        folder: where it lies; session is the one whose weights the model has.
-        part: (N,) training, validation or test, for each image.
-        known: (N, D) latents that are not to be computed anew, of an encoder that places each image once; or None.
+        folder: the folder of the run.
+        session: name of the session whose weights the model has.
+        part: (N,) the part of each image: training, validation, test or left_out.
+        precomputed: (N, D) stored latents of an encoder that encodes each image once (UMAP); None for all others.
     """
 
     folder: Path
@@ -35,90 +35,61 @@ class Run:
     dataset: StimulusSet
     objective: Objective
     part: np.ndarray
-    known: torch.Tensor | None = None
+    precomputed: torch.Tensor | None = None
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """The indices of the test images, or of the validation images if there is no test part."""
+        test = np.flatnonzero(self.part == "test")
+        return test if len(test) else np.flatnonzero(self.part == "validation")
 
     def images(self, indices: np.ndarray | None = None) -> torch.Tensor:
-        """Return (N, C, H, W) images in [0, 1], all of them unless told which."""
+        """Return images (n, C, H, W) in [0, 1]; all of them if no indices are given."""
         indices = np.arange(len(self.dataset)) if indices is None else indices
         return self.dataset.sample(torch.as_tensor(indices))["image"]
 
     def augmented(self, indices: np.ndarray, *, seed: int = 0) -> torch.Tensor:
-        """Return (n, C, H, W): images as training showed them, each changed by a draw of its own."""
+        """Return images (n, C, H, W) augmented as in training."""
         changes = [AUGMENTATIONS.build(choice) for choice in self.config["flags"]["augment"]]
         return augment(self.images(indices), changes, torch.Generator().manual_seed(seed))[0]
+
+    def latents(self) -> np.ndarray:
+        """Return the latents of all images, (N, D) float32, in the order of the dataset's ids."""
+        return (encode(self.model, self.dataset) if self.precomputed is None else self.precomputed).numpy()
+
+    @torch.no_grad()
+    def outputs(self, indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the inputs of the model for some images, and its outputs.
+
+        Returns:
+            (n, ...) images, with noise if the objective adds noise, or precomputed latents; and (n, ...)
+            reconstructions, probabilities, vectors or numbers.
+        """
+        model = self.model if self.precomputed is None else self.model.after_encoding()
+        batches = Batches(self.dataset, indices, self.objective, torch.device("cpu"), latents=self.precomputed)
+        inputs = [batches.__getitems__(positions)[0] for positions in torch.arange(len(batches)).split(BATCH)]
+        return torch.cat(inputs), self.objective.output(torch.cat([model(x) for x in inputs]))
+
+    def save_latents(self, values: np.ndarray) -> Path:
+        """Write latents (N, D) with ids, parts and columns to latents/best.npz, or latents/EPOCHS.npz of a session."""
+        name = str(int(self.session) + 1) if self.session.isdigit() else self.session
+        path = self.folder / "latents" / f"{name}.npz"
+        save_latents(path, values, self.dataset, self.part)
+        return path
 
 
 def open_run(load_dir: Path, data_dir: Path | None = None, *, trust_pickle: bool = False) -> Run:
     """Open a run with the weights of one session.
 
     Args:
-        load_dir: a run (its best weights), or one of its sessions.
-        data_dir: where the images are now, if they have moved since.
-        trust_pickle: also open a UMAP, which lies in a pickle that can run code.
+        load_dir: a run (its best weights are loaded), or one of its sessions.
+        data_dir: the folder of the images, if it has moved since training.
+        trust_pickle: also load a UMAP, which is stored as a pickle and can run code when loaded.
     """
     session = best_session(Path(load_dir))
     model, config = load_model(session, trust_pickle=trust_pickle)
     dataset, objective = open_task(config["flags"], data_dir)
     objective.learned = config.get("learned", {})
     part = part_of_each(load_split(session.parent, dataset), len(dataset))
-    known = load_latents(session.parent / FIXED_LATENTS, dataset) if model.encoder.encodes_once else None
-    return Run(session.parent, session.name, config, model, dataset, objective, part, known)
-
-
-def latents(run: Run) -> np.ndarray:
-    """Return the latent of every image, (N, D) float32, in the order of the dataset's ids."""
-    return (encode(run.model, run.dataset) if run.known is None else run.known).numpy()
-
-
-@torch.no_grad()
-def outputs(run: Run, indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what the model was given of images, and what it makes of them.
-
-    Returns:
-        (n, ...) images, noisy where the objective adds noise, or latents that were known; and (n, ...)
-        reconstructions, probabilities, vectors or numbers.
-    """
-    model = run.model if run.known is None else run.model.after_encoding()
-    images = Batches(run.dataset, indices, run.objective, torch.device("cpu"), latents=run.known)
-    given = [images.__getitems__(positions)[0] for positions in torch.arange(len(images)).split(BATCH)]
-    return torch.cat(given), run.objective.output(torch.cat([model(x) for x in given]))
-
-
-def save(run: Run, values: np.ndarray) -> Path:
-    """Write latents (N, D) with ids, parts and columns to latents/best.npz, or latents/EPOCHS.npz for a session."""
-    name = str(int(run.session) + 1) if run.session.isdigit() else run.session
-    path = run.folder / "latents" / f"{name}.npz"
-    save_latents(path, values, run.dataset, run.part)
-    return path
-
-
-def evenly(indices: np.ndarray, most: int) -> np.ndarray:
-    """Return at most so many of some indices, evenly spaced."""
-    return indices[np.linspace(0, len(indices) - 1, min(most, len(indices))).astype(int)]
-
-
-def embed(values: np.ndarray, training: np.ndarray, *, seed: int = 42) -> np.ndarray:
-    """Place every row on a plane by a UMAP that is fitted on training images alone.
-
-    Args:
-        values: (N, D) latents or pixels.
-        training: (N,) bool.
-
-    Returns:
-        (N, 2); the same for the same seed.
-
-    Raises:
-        UserError: with fewer than 4 training images.
-
-    Source: McInnes et al. 2018, arXiv:1802.03426.
-    """
-    if training.sum() < 4:
-        raise UserError(f"a map needs at least 4 training images, not {training.sum()}")
-    from umap import UMAP
-
-    mapper = UMAP(n_neighbors=min(15, training.sum() - 1), random_state=seed, n_jobs=1)
-    placed = np.empty((len(values), 2), np.float32)
-    placed[training] = mapper.fit_transform(values[training])
-    if not training.all():
-        placed[~training] = mapper.transform(values[~training])
-    return placed
+    stored = load_latents(session.parent / FIXED_LATENTS, dataset) if model.encoder.encodes_once else None
+    return Run(session.parent, session.name, config, model, dataset, objective, part, stored)
