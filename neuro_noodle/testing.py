@@ -19,7 +19,8 @@ from neuro_noodle.learning.devices import choose_device
 from neuro_noodle.runs import latents as encoded
 from neuro_noodle.runs.result import judge, shown, told, write_rows
 from neuro_noodle.runs.run import Run
-from neuro_noodle.views import report
+from neuro_noodle.views.outcomes import plot_outcomes, write_film
+from neuro_noodle.views.report import write_pictures
 
 
 def test(flags: argparse.Namespace) -> int:
@@ -48,7 +49,7 @@ def test(flags: argparse.Namespace) -> int:
     print(f"written to {shown(folder)}")
     run.model.cpu()
     dataset.keep_on(torch.device("cpu"))
-    for path in report.write(folder, report.draw_outcomes(run)) + report.write_film(folder, run):
+    for path in write_pictures(folder, plot_outcomes(run)) + write_film(folder, run):
         print(shown(path))
     return 0
 
