@@ -1,7 +1,25 @@
-"""Draw the spread over repetitions."""
+"""Plot a value of several runs against the epoch: the median and spread over repetitions, in one figure."""
 
+import argparse
 import sys
+from pathlib import Path
 
-from neuro_noodle.views.bands import main
+from neuro_noodle.command import guarded
+from neuro_noodle.views.bands import write_bands
 
-sys.exit(main())
+
+@guarded
+def main(words: list[str] | None = None) -> int:
+    """Write the figure and print what each run reached; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, help="runs, usually trained with --repetitions")
+    parser.add_argument("--value", help="a value in metrics.jsonl, for example validation/loss (default: the main "
+        "metric on the validation images)")  # fmt: skip
+    parser.add_argument("--out", type=Path, help="the PNG file (default: figures/bands.png of the first run)")
+    flags = parser.parse_args(words)
+    print(*write_bands(flags.runs, value=flags.value, out=flags.out), sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,7 +1,32 @@
-"""Compare what the latents of runs represent."""
+"""Compare what the latents of runs represent: linear probes of metadata columns, and linear CKA between runs.
 
+`python Plotting/compare.py weights/arena_ae weights/arena_angle --columns angle,x,y,distance` prints how well each
+column can be read from the latents of each run and from the pixels, and how similar the latents are.
+"""
+
+import argparse
 import sys
+from pathlib import Path
 
-from neuro_noodle.views.compare import main
+from neuro_noodle.command import comma_separated, guarded
+from neuro_noodle.views.compare import print_comparison
 
-sys.exit(main())
+
+@guarded
+def main(words: list[str] | None = None) -> int:
+    """Print the comparison; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="runs, or sessions of runs")
+    parser.add_argument("--columns", type=comma_separated, default=[], metavar="NAME,NAME",
+        help="metadata columns to read from the latents (default: informative ones)")  # fmt: skip
+    parser.add_argument("--data_dir", type=Path, help="the folder of the images, if it has moved since training")
+    parser.add_argument("--trust_pickle", action="store_true", help="load the UMAP of a run, which can run code")
+    parser.add_argument("--out", type=Path, help="also write all numbers to this JSON file")
+    flags = parser.parse_args(words)
+    print_comparison(flags.runs, columns=flags.columns, data_dir=flags.data_dir, trust_pickle=flags.trust_pickle,
+        out=flags.out)  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,7 +1,37 @@
-"""Draw how the latents of a run changed while it trained."""
+"""Plot how the latents of a run changed during training: `python Plotting/training.py weights/arena_ae`.
 
+Reads the latents that --latents_every has written, and writes figures/training.png and figures/training.gif.
+"""
+
+import argparse
 import sys
+from pathlib import Path
 
-from neuro_noodle.views.over_training import main
+from neuro_noodle.command import comma_separated, guarded
+from neuro_noodle.views.over_training import write_over_training
 
-sys.exit(main())
+
+@guarded
+def main(words: list[str] | None = None) -> int:
+    """Write the picture and the film, and print their paths; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("run", type=Path, help="a run that was trained with --latents_every")
+    add("--fit", default="last", metavar="last|first|every|RUN", help="the snapshot whose training images the UMAP is "
+        "fitted to; `every` fits one UMAP per snapshot; a RUN stands for its last snapshot; two-dimensional latents "
+        "need no UMAP (default: %(default)s)")  # fmt: skip
+    add("--columns", type=comma_separated, default=[], metavar="NAME,NAME",
+        help="metadata columns that colour the maps (default: up to two informative ones, angles first)")  # fmt: skip
+    add("--images", type=comma_separated, default=[], metavar="ID,ID",
+        help="images shown above each map (default: three that end up far apart)")  # fmt: skip
+    add("--data_dir", type=Path, help="the folder of the images, if it has moved since training")
+    add("--snapshots", type=int, default=6, help="maps in the picture (default: %(default)s); the film has all")
+    add("--seed", type=int, default=42, help="seed of the UMAP (default: %(default)s)")
+    flags = parser.parse_args(words)
+    print(*write_over_training(flags.run, fit=flags.fit, columns=flags.columns, images=flags.images,
+        data_dir=flags.data_dir, n_snapshots=flags.snapshots, seed=flags.seed), sep="\n")  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,60 +1,59 @@
-"""Draw the spread over repetitions against the epoch, of several experiments in one figure."""
+"""The spread over repetitions against the epoch, of several experiments in one figure."""
 
-import argparse
 import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from neuro_noodle.choices import UserError, require
-from neuro_noodle.tracking.base import told
+from neuro_noodle.choices import require
+from neuro_noodle.tracking.base import told as format_spread
 from neuro_noodle.tracking.records import read_records
 from neuro_noodle.views import figures
+from neuro_noodle.views.report import save_png
 
 
-def main(words: list[str] | None = None) -> int:
-    """Write the figure, and say what each experiment reached; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, help="runs, most often of --repetitions")
-    parser.add_argument("--value", help="of the records, such as validation/loss; if none, what chose the best epoch")
-    parser.add_argument("--out", type=Path, help="the picture; if none, bands.png in the figures of the first run")
-    arguments = parser.parse_args(words)
-    try:
-        value = arguments.value or f"validation/{read_result(arguments.runs[0])['metric']}"
-        names = [run.name for run in arguments.runs]
-        names = names if len(set(names)) == len(names) else [str(run) for run in arguments.runs]
-        series = {name: read_series(run, value) for name, run in zip(names, arguments.runs, strict=True)}
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    path = arguments.out or arguments.runs[0] / "figures" / "bands.png"
+def write_bands(runs: Sequence[Path], *, value: str | None = None, out: Path | None = None) -> list[str]:
+    """Write the figure.
+
+    Args:
+        runs: folders of runs, usually trained with --repetitions.
+        value: name of a value in metrics.jsonl, for example validation/loss; the main metric of the first run on the
+            validation images if None.
+        out: the PNG file; figures/bands.png of the first run if None.
+
+    Returns:
+        Lines to print: what each finished run reached, and the path of the figure.
+
+    Raises:
+        UserError: if a run lacks the value, or if no value is given and the first run is not finished.
+    """
+    value = value or f"validation/{read_result(runs[0])['metric']}"
+    names = [run.name for run in runs]
+    names = names if len(set(names)) == len(names) else [str(run) for run in runs]
+    series = {name: read_series(run, value) for name, run in zip(names, runs, strict=True)}
+    path = out or runs[0] / "figures" / "bands.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    figures.bands(series, value).savefig(path, dpi=150)
-    for name, run in zip(names, arguments.runs, strict=True):
-        finished = (run / "result.json").is_file()
-        print("".join(f"{name}: {line}\n" for line in (tell(read_result(run)) if finished else [])), end="")
-    print(path)
-    return 0
+    save_png(path, figures.plot_bands(series, value))
+    finished = [(name, run) for name, run in zip(names, runs, strict=True) if (run / "result.json").is_file()]
+    lines = [f"{name}: {line}" for name, run in finished for line in format_repetitions(read_result(run))]
+    return [*lines, str(path)]
 
 
 def read_result(run: Path) -> dict:
     """Return the result of a finished run."""
-    require((run / "result.json").is_file(), f"{run} is no finished run: it has no result.json")
+    require((run / "result.json").is_file(), f"{run} is not a finished run: it has no result.json")
     return json.loads((run / "result.json").read_text())
 
 
-def tell(result: dict) -> list[str]:
-    """Return what the repetitions of a run have reached, a line for each part."""
-    metric, each = result["metric"], result.get("repetitions", {})
-    parts = [part for part in ("validation", "test") if part in each]
-    return [f"{part} {metric} {told(each[part][metric])}, n = {len(each['seeds'])}" for part in parts]
+def format_repetitions(result: dict) -> list[str]:
+    """Return one line per part with the median and spread of the main metric over repetitions."""
+    metric, by_part = result["metric"], result.get("repetitions", {})
+    parts = [part for part in ("validation", "test") if part in by_part]
+    n = len(by_part.get("seeds", []))
+    return [f"{part} {metric} {format_spread(by_part[part][metric])}, n = {n}" for part in parts]
 
 
 def read_series(run: Path, value: str) -> dict[int, list[float]]:
-    """Return one value of every repetition, by epoch; of a run without repetitions its only one."""
+    """Return a value of every repetition by epoch (from 1); a run without repetitions has one value per epoch."""
     records = [record for record in read_records(run) if value in record]
     require(bool(records), f"{run} has no {value} in metrics.jsonl")
     return {record["epoch"] + 1: record.get("repetitions", {}).get(value, [record[value]]) for record in records}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

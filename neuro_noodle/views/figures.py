@@ -1,34 +1,31 @@
-"""Figures: from arrays to pictures. Never reads a file.
+"""Figures: functions from arrays to matplotlib Figures. They never read a file.
 
-Most functions return a matplotlib Figure, which saves itself (`figure.savefig`) and shows itself in a notebook
-after `%matplotlib inline`; a film is a list of arrays.
+A Figure is saved by `figure.savefig`, and shown in a notebook after `%matplotlib inline`.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
-from PIL import Image, ImageDraw, ImageFont
 
 GREY = "0.75"
-ARROWS = {"true": ("#E69F00", 0.036), "predicted": ("#56B4E9", 0.018)}  # colour, and width per image width
-FILM_HEIGHT = 200  # px, at least
+ARROWS = {"true": ("#E69F00", 0.036), "predicted": ("#56B4E9", 0.018)}  # colour, width as a share of the image width
 
 
-def curves(
+def plot_curves(
     records: Sequence[Mapping], metric: str, direction: str, baselines: Mapping[str, float], best_epoch: int
 ) -> Figure:
-    """Draw the losses, and the validation metric beside its baselines, against the epoch.
+    """Plot the losses, and the validation metric with its baselines, against the epoch.
 
     Args:
         records: one per epoch, as in metrics.jsonl.
-        metric, direction: name of the main metric, and whether its min or max is best.
-        baselines: its value for each baseline, drawn as lines.
-        best_epoch: marked by a ring.
+        metric: name of the main metric.
+        direction: "min" if the lowest value of the metric is best, "max" if the highest.
+        baselines: value of the metric by baseline, shown as dashed lines.
+        best_epoch: index of the best epoch (from 0), marked by a ring.
     """
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     losses, metrics = figure.subplots(1, 2)
@@ -50,15 +47,15 @@ def curves(
     if direction == "min" and max([*values, *baselines.values()]) > 5 * min(values) > 0:
         metrics.set_yscale("log")
     metrics.legend(frameon=False)
-    return _tidy(figure)
+    return tidy(figure)
 
 
-def image_rows(rows: Mapping[str, np.ndarray], titles: Sequence[str]) -> Figure:
-    """Draw rows of images below each other: the originals, what the network makes of them, ...
+def plot_image_rows(rows: Mapping[str, np.ndarray], titles: Sequence[str]) -> Figure:
+    """Plot rows of images: the originals, their reconstructions, ...
 
     Args:
         rows: by name, (n, C, H, W) in [0, 1], all of the same n.
-        titles: n texts, above the first row.
+        titles: n titles above the first row.
     """
     n = len(titles)
     height, width = next(iter(rows.values())).shape[2:]
@@ -66,7 +63,7 @@ def image_rows(rows: Mapping[str, np.ndarray], titles: Sequence[str]) -> Figure:
     axes = figure.subplots(len(rows), n, squeeze=False)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for axis, image in zip(line, images, strict=True):
-            axis.imshow(_displayable(image), cmap="gray", vmin=0, vmax=1)
+            axis.imshow(displayable(image), cmap="gray", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
         line[0].set_ylabel(name)
@@ -75,11 +72,13 @@ def image_rows(rows: Mapping[str, np.ndarray], titles: Sequence[str]) -> Figure:
     return figure
 
 
-def confusion(counts: np.ndarray, classes: Sequence[str], title: str) -> Figure:
-    """Draw a confusion matrix with its counts.
+def plot_confusion(counts: np.ndarray, classes: Sequence[str], title: str) -> Figure:
+    """Plot a confusion matrix with its counts.
 
     Args:
-        counts: (K, K); row the true class, column the predicted one.
+        counts: (K, K); rows are true classes, columns predicted ones.
+        classes: K names.
+        title: title of the figure.
     """
     figure = Figure(figsize=(1.6 + 0.8 * len(classes), 1.5 + 0.8 * len(classes)), layout="constrained")
     axis = figure.subplots()
@@ -93,28 +92,21 @@ def confusion(counts: np.ndarray, classes: Sequence[str], title: str) -> Figure:
     return figure
 
 
-def as_array(figure: Figure, dpi: int = 100) -> np.ndarray:
-    """Return a figure as (H, W, 3) uint8."""
-    figure.set_dpi(dpi)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def arrows(
+def plot_arrows(
     images: np.ndarray,
     true_deg: np.ndarray,
     predicted_deg: np.ndarray,
     centres: np.ndarray | None,
     titles: Sequence[str],
 ) -> Figure:
-    """Draw on each of the first 25 images its true and its predicted direction.
+    """Plot up to 25 images with an arrow for the true and one for the predicted direction.
 
     Args:
         images: (n, C, H, W) in [0, 1].
-        true_deg, predicted_deg: (n,) clockwise on the screen from rightwards; NaN where unknown.
-        centres: (n, 2) where the arrows start, x and y in px from the upper left corner; None for the middle.
-        titles: n texts.
+        true_deg: (n,) true directions: 0 is right, positive is clockwise on the screen; NaN where unknown.
+        predicted_deg: (n,) predicted directions.
+        centres: (n, 2) start of the arrows, x and y in px from the upper left corner; None for the image centre.
+        titles: n titles.
     """
     n, (height, width) = min(len(images), 25), images.shape[2:]
     n_columns = min(5, -(-n // int(n**0.5)))
@@ -122,101 +114,72 @@ def arrows(
     size = (1.8 * n_columns, (1.8 * height / width + 0.25) * n_rows + 0.3)
     figure = Figure(figsize=size, layout="constrained")
     starts = np.full((n, 2), (width / 2, height / 2)) if centres is None else centres[:n]
-    turned = np.radians(np.stack([true_deg[:n], predicted_deg[:n]], 1))  # (n, 2)
-    ways = min(height, width) / 3 * np.stack([np.cos(turned), np.sin(turned)], 2)  # (n, 2, x and y)
-    tips = starts[:, None] + np.nan_to_num(ways)
-    beyond = max(0, -tips.min(), (tips - (width, height)).max())  # px of the longest overhang
+    angles_rad = np.radians(np.stack([true_deg[:n], predicted_deg[:n]], 1))  # (n, 2)
+    vectors = min(height, width) / 3 * np.stack([np.cos(angles_rad), np.sin(angles_rad)], 2)  # (n, 2, x and y)
+    tips = starts[:, None] + np.nan_to_num(vectors)
+    margin = max(0, -tips.min(), (tips - (width, height)).max())  # px, so that no arrow is cut off
     axes = figure.subplots(n_rows, n_columns, squeeze=False).flat
     for i, axis in enumerate(axes):
         axis.set_axis_off()
         if i < n:
-            axis.imshow(_displayable(images[i]), cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
-            axis.set(xlim=(-beyond, width + beyond), ylim=(height + beyond, -beyond))
+            axis.imshow(displayable(images[i]), cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
+            axis.set(xlim=(-margin, width + margin), ylim=(height + margin, -margin))
             axis.set_title(titles[i], fontsize=7)
-            for way, (colour, thick) in zip(ways[i], ARROWS.values(), strict=True):
-                _arrow(axis, starts[i], way, colour, thick)
-    handles = [Line2D([], [], color=colour, lw=90 * thick) for colour, thick in ARROWS.values()]
+            for vector, (colour, width_share) in zip(vectors[i], ARROWS.values(), strict=True):
+                _arrow(axis, starts[i], vector, colour, width_share)
+    handles = [Line2D([], [], color=colour, lw=90 * width_share) for colour, width_share in ARROWS.values()]
     figure.legend(handles, ARROWS, loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 
-def predictions(predicted: Mapping[str, np.ndarray], true: Mapping[str, np.ndarray]) -> Figure:
-    """Draw predicted against true numbers, a panel per column, with the share of variance explained.
+def plot_predictions(predicted: Mapping[str, np.ndarray], true: Mapping[str, np.ndarray]) -> Figure:
+    """Plot predicted against true numbers, one panel per column, with R².
 
     Args:
-        predicted, true: by name of column, (n,); images without a true number are left out.
+        predicted: by name of column, (n,).
+        true: by name of column, (n,); images with NaN are dropped.
     """
     figure, axes = _panels(len(true), 3.2, 3.4)
     for axis, (name, values) in zip(axes, true.items(), strict=False):
-        known = np.isfinite(values)
-        x, y = np.asarray(values)[known], np.asarray(predicted[name])[known]
+        is_known = np.isfinite(values)
+        x, y = np.asarray(values)[is_known], np.asarray(predicted[name])[is_known]
         axis.scatter(x, y, s=10, alpha=0.5, linewidths=0)
         spread = ((x - x.mean()) ** 2).sum() if len(x) else 0
-        told = f"R² = {1 - ((y - x) ** 2).sum() / spread:.3f}" if spread else "R² is not defined"
+        r2 = f"R² = {1 - ((y - x) ** 2).sum() / spread:.3f}" if spread else "R² is not defined"
         axis.axline((x[0], x[0]) if len(x) else (0, 0), slope=1, color="black", lw=0.8, ls="--")
         axis.set(xlabel="true", ylabel="predicted", aspect="equal", adjustable="datalim")
-        axis.set_title(f"{name}: {told}, n = {len(x)}", fontsize=9)
-    return _tidy(figure)
+        axis.set_title(f"{name}: {r2}, n = {len(x)}", fontsize=9)
+    return tidy(figure)
 
 
-def film(rows: Mapping[str, np.ndarray], titles: Sequence[str]) -> list[np.ndarray]:
-    """Return the frames of a film that shows several series of images beside each other, names above.
-
-    Args:
-        rows: by name, (T, C, H, W) in [0, 1], all of the same T, H and W.
-        titles: T, one below each frame.
-
-    Returns:
-        T frames (H', W', 3) uint8; each image is enlarged by a whole factor, to at least 200 px of height.
-    """
-    height, width = next(iter(rows.values())).shape[2:]
-    factor = -(-FILM_HEIGHT // height)
-    font = ImageFont.load_default(size=16)
-    wide = [font.getlength(name) for name in rows] + [font.getlength(title) / len(rows) for title in titles]
-    cell = max(width * factor, int(max(wide)) + 8) + 8
-    blank = Image.new("RGB", (cell * len(rows), height * factor + 56), "white")
-    for i, name in enumerate(rows):
-        ImageDraw.Draw(blank).text((i * cell + cell / 2, 14), name, fill="black", font=font, anchor="mm")
-    frames = []
-    for title in titles:
-        titled = blank.copy()
-        ImageDraw.Draw(titled).text((blank.width / 2, blank.height - 14), title, fill="black", font=font, anchor="mm")
-        frames.append(np.array(titled))
-    for i, images in enumerate(rows.values()):
-        x = i * cell + (cell - width * factor) // 2
-        for frame, image in zip(frames, images, strict=True):
-            shown = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8).transpose(1, 2, 0)  # (H, W, 1 or 3)
-            frame[28:-28, x : x + width * factor] = shown.repeat(factor, 0).repeat(factor, 1)
-    return frames
-
-
-def explained_variance(shares: Mapping[str, np.ndarray]) -> Figure:
-    """Draw the share of variance that principal components explain: bars for each, lines for all up to it.
+def plot_explained_variance(shares: Mapping[str, np.ndarray]) -> Figure:
+    """Plot the variance explained by principal components: bars for each component, lines for the cumulative sum.
 
     Args:
-        shares: by name of part, (K,) of each component's own share, 0..1; bars are drawn for the first part.
+        shares: by name of part, (K,) share of the variance explained by each component, 0..1; only the first part
+            has bars.
     """
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axis = figure.subplots()
     name, own = next(iter(shares.items()))
-    axis.bar(np.arange(1, len(own) + 1), own, color=GREY, label=f"each, {name}")
+    axis.bar(np.arange(1, len(own) + 1), own, color=GREY, label=f"each component, {name}")
     for i, (name, own) in enumerate(shares.items()):
         total = np.cumsum(own)
-        label = f"first K, {name}: {total[-1]:.1%} by {len(own)}"
+        label = f"cumulative, {name}: {total[-1]:.1%} with {len(own)}"
         axis.plot(np.arange(1, len(own) + 1), total, "o-", ms=3, color=f"C{i}", label=label)
-    axis.set(xlabel="principal component", ylabel="share of the variance", ylim=(0, 1), xlim=(0.4, None))
+    axis.set(xlabel="principal component", ylabel="share of variance explained", ylim=(0, 1), xlim=(0.4, None))
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(loc="outside upper center", frameon=False, fontsize=8)
-    return _tidy(figure)
+    return tidy(figure)
 
 
-def bands(series: Mapping[str, Mapping[int, Sequence[float]]], value: str) -> Figure:
-    """Draw the median over repetitions against the epoch, with the 10th to the 90th percentile as a band.
+def plot_bands(series: Mapping[str, Mapping[int, Sequence[float]]], value: str) -> Figure:
+    """Plot the median over repetitions against the epoch, with a band from the 10th to the 90th percentile.
 
     Args:
-        series: by experiment, what every repetition has at each epoch.
-        value: its name.
+        series: by experiment and epoch, the value of each repetition.
+        value: name of the value, for example validation/loss.
     """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
@@ -227,47 +190,66 @@ def bands(series: Mapping[str, Mapping[int, Sequence[float]]], value: str) -> Fi
         axis.fill_between([*by_epoch], low, high, color=f"C{i}", alpha=0.25, lw=0)
     axis.set(xlabel="epoch", ylabel=value.replace("/", " "))
     axis.legend(frameon=False, title="median, 10th to 90th percentile", fontsize=8, title_fontsize=8)
-    return _tidy(figure)
+    return tidy(figure)
 
 
-def neurons(r: np.ndarray, ceiling: np.ndarray | None, images: str) -> Figure:
-    """Draw the correlation of each neuron (N,) beside its noise ceiling; sorted, where that is not known."""
+def plot_neurons(r: np.ndarray, ceiling: np.ndarray | None, images: str) -> Figure:
+    """Plot the correlation of each neuron against its noise ceiling; sorted by correlation if there is no ceiling.
+
+    Args:
+        r: (N,) correlation of predicted and recorded responses.
+        ceiling: (N,) noise ceilings, or None.
+        images: which images were predicted, for the title.
+    """
     figure = Figure(figsize=(4.2, 4), layout="constrained")
     axis = figure.subplots()
     if ceiling is None:
         axis.plot(np.arange(1, len(r) + 1), np.sort(r)[::-1], ".")
-        axis.set(xlabel="neuron, from the best", ylabel="r, predicted with recorded")
+        axis.set(xlabel="neuron, sorted by r", ylabel="r of predicted and recorded response")
     else:
         axis.scatter(ceiling, r, s=14, alpha=0.6, linewidths=0)
         axis.axline((0, 0), slope=1, color="black", lw=0.8, ls="--")
-        axis.set(xlabel="noise ceiling", ylabel="r, predicted with mean recorded", xlim=(-0.02, 1), ylim=(None, 1))
-    told = "" if ceiling is None else f", ceiling {np.nanmean(ceiling):.3f}"
-    axis.set_title(f"{len(r)} neurons, {images}:\nmean r {np.nanmean(r):.3f}{told}", fontsize=9)
-    return _tidy(figure)
+        axis.set(xlabel="noise ceiling", ylabel="r of predicted and mean response", xlim=(-0.02, 1), ylim=(None, 1))
+    mean_ceiling = "" if ceiling is None else f", ceiling {np.nanmean(ceiling):.3f}"
+    axis.set_title(f"{len(r)} neurons, {images}:\nmean r {np.nanmean(r):.3f}{mean_ceiling}", fontsize=9)
+    return tidy(figure)
 
 
-def responses(predicted: np.ndarray, recorded: np.ndarray, titles: Sequence[str], title: str) -> Figure:
-    """Draw predicted beside recorded responses (n, N), a panel for each neuron, by the predicted one."""
+def plot_responses(predicted: np.ndarray, recorded: np.ndarray, titles: Sequence[str], title: str) -> Figure:
+    """Plot predicted and recorded responses, one panel per neuron, images sorted by the predicted response.
+
+    Args:
+        predicted: (n, N).
+        recorded: (n, N).
+        titles: N titles of the panels.
+        title: title of the figure.
+    """
     figure, axes = _panels(len(titles), 2.2, 1.8)
-    for axis, made, known, name in zip(axes, predicted.T, recorded.T, titles, strict=False):
-        order = np.argsort(made)
-        axis.plot(known[order], ".", ms=3, color=GREY, label="recorded")
-        axis.plot(made[order], color="C1", label="predicted")
+    for axis, predicted_rates, recorded_rates, name in zip(axes, predicted.T, recorded.T, titles, strict=False):
+        order = np.argsort(predicted_rates)
+        axis.plot(recorded_rates[order], ".", ms=3, color=GREY, label="recorded")
+        axis.plot(predicted_rates[order], color="C1", label="predicted")
         axis.set_title(name, fontsize=8)
-    axes[0].set(xlabel="image, by predicted", ylabel="response")
+    axes[0].set(xlabel="image, sorted by prediction", ylabel="response")
     axes[0].legend(frameon=False, fontsize=6)
     figure.suptitle(title, fontsize=9)
-    return _tidy(figure)
+    return tidy(figure)
 
 
-def fields(rows: Mapping[str, np.ndarray], titles: Sequence[str], title: str) -> Figure:
-    """Draw filters or receptive fields (N, H, W), red where light excites, rows by name; each column has its scale."""
+def plot_fields(rows: Mapping[str, np.ndarray], titles: Sequence[str], title: str) -> Figure:
+    """Plot filters or receptive fields: red where light excites, blue where it inhibits.
+
+    Args:
+        rows: by name, (N, H, W); each column has its own colour scale.
+        titles: N titles of the columns.
+        title: title of the figure.
+    """
     n = len(titles)
-    most = np.max([np.abs(images).max((1, 2)) for images in rows.values()], 0)  # (N,)
+    limits = np.max([np.abs(images).max((1, 2)) for images in rows.values()], 0)  # (N,)
     figure = Figure(figsize=(1.1 * n + 0.5, 1.1 * len(rows) + 0.6), layout="constrained")
     axes = figure.subplots(len(rows), n, squeeze=False)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
-        for axis, image, limit in zip(line, images, most, strict=True):
+        for axis, image, limit in zip(line, images, limits, strict=True):
             axis.imshow(image, cmap="RdBu_r", vmin=-limit or -1, vmax=limit or 1)
             axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(name, fontsize=8)
@@ -277,24 +259,27 @@ def fields(rows: Mapping[str, np.ndarray], titles: Sequence[str], title: str) ->
     return figure
 
 
-def _arrow(axis: Axes, start: np.ndarray, way: np.ndarray, colour: str, thick: float) -> None:
-    if np.isfinite(way).all():
-        scale = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "width", "width": thick}
-        axis.quiver(*start, *way, color=colour, edgecolor="black", linewidth=0.5, headwidth=3.2, **scale)
+def _arrow(axis: Axes, start: np.ndarray, vector: np.ndarray, colour: str, width_share: float) -> None:
+    """Add an arrow to an axis, unless its vector is unknown."""
+    if np.isfinite(vector).all():
+        scale = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "width", "width": width_share}
+        axis.quiver(*start, *vector, color=colour, edgecolor="black", linewidth=0.5, headwidth=3.2, **scale)
 
 
 def _series(records: Sequence[Mapping], key: str) -> tuple[list[int], list[float]]:
+    """Return the epochs (from 1) of the records that have a value, and the values."""
     found = [(record["epoch"] + 1, record[key]) for record in records if key in record]
     return [epoch for epoch, _ in found], [value for _, value in found]
 
 
-def _displayable(image: np.ndarray) -> np.ndarray:
+def displayable(image: np.ndarray) -> np.ndarray:
+    """Return an image (C, H, W) clipped to [0, 1] in the shape that matplotlib expects."""
     image = np.clip(np.asarray(image), 0, 1)
     return image[0] if len(image) == 1 else image.transpose(1, 2, 0)  # (H, W) or (H, W, 3)
 
 
 def _panels(n: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure of n panels of this size in inches, four in a row, and its axes; those beyond n are off."""
+    """Return a figure of n panels of this size in inches, four per row, and its axes; unused axes are hidden."""
     n_columns = min(4, n)
     n_rows = -(-n // n_columns)
     figure = Figure(figsize=(width * n_columns, height * n_rows), layout="constrained")
@@ -304,7 +289,8 @@ def _panels(n: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
-def _tidy(figure: Figure) -> Figure:
+def tidy(figure: Figure) -> Figure:
+    """Remove the upper and the right spine of every axis; returns the figure."""
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
     return figure

@@ -1,6 +1,8 @@
-"""Maps: embeddings of images on a plane, coloured by metadata."""
+"""Maps: two-dimensional embeddings of images, coloured by metadata."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import colormaps
@@ -11,17 +13,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
+from neuro_noodle.choices import require
+from neuro_noodle.data.base import StimulusSet
+from neuro_noodle.data.columns import Columns, require_columns
 from neuro_noodle.measures import circular
-from neuro_noodle.views.figures import GREY, _displayable, _tidy
+from neuro_noodle.views.figures import GREY, displayable, tidy
 
-MAX_CATEGORIES = 20
+MAX_CATEGORIES = 20  # in a legend
+MIN_IMAGES = 4  # to fit a UMAP
 
-
-# A colour of its own for each quarter of a turn, as CET-C2 has (Kovesi 2015, arXiv:1509.03700); none is near white.
+# Each quarter of a turn has its own colour, as in CET-C2 (Kovesi 2015, arXiv:1509.03700); none is close to white.
 CYCLE = LinearSegmentedColormap.from_list("cycle", ["#E650E6", "#F2B51D", "#35A22F", "#2B2BE0", "#E650E6"])
 
 
-def maps(
+def plot_maps(
     embeddings: Mapping[str, np.ndarray],
     columns: Mapping[str, Sequence[str]],
     held_out: np.ndarray,
@@ -29,15 +34,16 @@ def maps(
     categories: Sequence[str] = (),
     axis_names: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Draw embeddings below each other, one panel per metadata column, held-out images ringed.
+    """Plot one row of maps per embedding and one panel per metadata column; rings mark held-out images.
 
     Args:
         embeddings: by name, (N, 2).
-        columns: by name, N texts or numbers; many numbers are coloured by value, all else by category.
+        columns: by name, N texts or numbers; columns of many different numbers are coloured by value, all others by
+            category.
         held_out: (N,) bool.
         images: (N, C, H, W) in [0, 1]; adds a panel with thumbnails.
-        categories: columns that are categories even where they look like numbers.
-        axis_names: of each embedding; UMAP for those not named.
+        categories: columns that are always coloured by category, even if they hold numbers.
+        axis_names: by embedding, name of its axes; UMAP by default.
     """
     shown = {name: np.array(column) for name, column in columns.items()}
     n_columns = len(shown) + (images is not None)
@@ -47,39 +53,39 @@ def maps(
         for axis, (name, column) in zip(line, shown.items(), strict=False):
             colours = _colours(name, column, by_value=name not in categories)
             _scatter(axis, embedding, column, held_out, colours)
-            _key(axis, colours)
+            _add_legend(axis, colours)
             axis.set_title(f"{title}: {name}")
         if images is not None:
-            _thumbnails(line[-1], embedding, images)
+            _add_thumbnails(line[-1], embedding, images)
             line[-1].set_title(f"{title}: images")
         for axis in line:
             name = (axis_names or {}).get(title, "UMAP")
             axis.set(xticks=[], yticks=[], xlabel=f"{name} 1", ylabel=f"{name} 2")
-    return _tidy(figure)
+    return tidy(figure)
 
 
-def snapshots(
-    placed: Mapping[str, np.ndarray],
+def plot_snapshots(
+    embeddings: Mapping[str, np.ndarray],
     columns: Mapping[str, Sequence],
     held_out: np.ndarray,
-    called: Mapping[int, np.ndarray],
+    thumbnails: Mapping[int, np.ndarray],
     limits: np.ndarray,
     categories: Sequence[str] = (),
     axis_name: str = "UMAP",
 ) -> Figure:
-    """Draw maps of the same images at several times beside each other, a row per column; of one map a single row.
+    """Plot maps of the same images at several times side by side, one row per column; a single map has one row.
 
     Args:
-        placed: by title, (N, 2).
-        columns: by name, N texts or numbers, coloured as in `maps`.
-        held_out: (N,) bool; they are ringed.
-        called: by index, images (C, H, W) in [0, 1], shown above each map with a line to their place on it.
+        embeddings: by title, (N, 2).
+        columns: by name, N texts or numbers, coloured as in `plot_maps`.
+        held_out: (N,) bool; marked by rings.
+        thumbnails: by index of the image, (C, H, W) in [0, 1]; shown above each map with a line to its point.
         limits: (2, 2) lowest and highest x and y of all maps.
-        categories: columns that are categories even where they look like numbers.
-        axis_name: of both axes.
+        categories: columns that are always coloured by category, even if they hold numbers.
+        axis_name: name of both axes.
     """
-    alone = len(placed) == 1
-    shape = (1, len(columns)) if alone else (len(columns), len(placed))
+    alone = len(embeddings) == 1
+    shape = (1, len(columns)) if alone else (len(columns), len(embeddings))
     side = 3.6 if alone else 2.3
     size = (side * shape[1] + 0.9 * (shape[1] if alone else 1), 1.2 * side * shape[0])
     figure = Figure(figsize=size, layout="constrained")
@@ -87,33 +93,156 @@ def snapshots(
     lines = list(axes.T if alone else axes)
     for line, (name, column) in zip(lines, columns.items(), strict=True):
         colours = _colours(name, np.array(column), by_value=name not in categories)
-        for axis, embedding in zip(line, placed.values(), strict=True):
+        for axis, embedding in zip(line, embeddings.values(), strict=True):
             _scatter(axis, embedding, np.array(column), held_out, colours, size=9 if alone else 6)
-            _call_out(axis, embedding, called, limits, 44 if alone else 30)
+            _add_callouts(axis, embedding, thumbnails, limits, 44 if alone else 30)
             axis.set(xticks=[], yticks=[], xlabel=f"{axis_name} 1" if alone or line is lines[-1] else "")
-        _key(line[-1], colours, name)
+        _add_legend(line[-1], colours, name)
         line[0].set_ylabel(f"{axis_name} 2")
-    for axis, title in zip(axes[0], [*placed] * (len(columns) if alone else 1), strict=True):
+    for axis, title in zip(axes[0], [*embeddings] * (len(columns) if alone else 1), strict=True):
         axis.set_title(title, fontsize=10)
-    return _tidy(figure)
+    return tidy(figure)
 
 
-def telling_columns(columns: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Return the columns that are worth a panel: numbers, and texts that repeat; each grouping once."""
-    telling, seen = {}, []
+def informative_columns(columns: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Return the columns worth a panel: numbers that differ, and texts that repeat; each grouping of images once."""
+    informative, seen = {}, []
     for name, column in columns.items():
         numbers = isinstance(column, np.ndarray)
         codes = np.unique(column, return_inverse=True)[1]
         first = {code: i for i, code in reversed(list(enumerate(codes)))}
         grouping = tuple(first[code] for code in codes)
         if len(first) > 1 and (numbers or len(first) <= len(column) / 2) and grouping not in seen:
-            telling[name] = column
+            informative[name] = column
             seen.append(grouping)
-    return telling
+    return informative
+
+
+def choose_columns(
+    columns: Columns,
+    names: Sequence[str],
+    find_informative: Callable[[Columns], Iterable[str]] = informative_columns,
+    *,
+    order: Iterable[str] | None = None,
+    always: Sequence[str] = (),
+    n_max: int | None = None,
+) -> list[str]:
+    """Return the names of the columns asked for; if none were, choose informative ones.
+
+    Args:
+        columns: all columns by name.
+        names: the columns asked for; all are returned.
+        find_informative: a function that returns the informative ones among columns.
+        order: the names in the order of preference; that of `columns` by default.
+        always: columns that come first even if they are not informative.
+        n_max: the most that are chosen.
+
+    Raises:
+        UserError: if a column asked for does not exist.
+    """
+    require_columns(columns, names)
+    if names:
+        return list(names)
+    ordered = {name: columns[name] for name in order or columns}
+    return list(dict.fromkeys([*always, *find_informative(ordered)]))[:n_max]
+
+
+def preferred_order(dataset: StimulusSet, first: Sequence[str]) -> list[str]:
+    """Return the names of all columns: `first`, then all others, `folder` last."""
+    return list(dict.fromkeys([*first, *(name for name in dataset.columns if name != "folder"), *dataset.columns]))
+
+
+# -------------------------------------------------------------------------------------------------------- UMAP
+
+
+@dataclass(frozen=True)
+class FittedUmap:
+    """A two-dimensional UMAP that was fitted to some images, and places others on the same map.
+
+    Attributes:
+        mapper: the UMAP.
+        fitted: (n, D) values that it was fitted to.
+        uses_distances: whether it takes distances to `fitted` in place of values.
+    """
+
+    mapper: object
+    fitted: np.ndarray
+    uses_distances: bool
+
+    @property
+    def embedding(self) -> np.ndarray:
+        """Coordinates (n, 2) of the images that the map was fitted to."""
+        return self.mapper.embedding_
+
+    def transform(self, values: np.ndarray) -> np.ndarray:
+        """Return the coordinates (m, 2) of values (m, D)."""
+        if not self.uses_distances:
+            return self.mapper.transform(values)
+        return _without_warning(self.mapper.transform, values, self.fitted)
+
+
+def fit_umap(values: np.ndarray, *, seed: int = 42, uses_distances: bool = False) -> FittedUmap:
+    """Fit a two-dimensional UMAP.
+
+    Args:
+        values: (n, D) latents or pixels of training images.
+        seed: the same seed gives the same map.
+        uses_distances: compute all distances before UMAP does. `transform` is then fast even when it is called many
+            times: with values, UMAP takes 30 s in Python to find the neighbours of 3,000 images.
+
+    Raises:
+        UserError: with fewer than 4 images.
+
+    Source: McInnes et al. 2018, arXiv:1802.03426.
+    """
+    n_images = len(values)
+    require(n_images >= MIN_IMAGES, f"a map needs at least {MIN_IMAGES} training images, not {n_images}")
+    from umap import UMAP
+
+    n_neighbors = min(15, n_images - 1)
+    if not uses_distances:
+        return FittedUmap(UMAP(n_neighbors, random_state=seed, n_jobs=1).fit(values), values, uses_distances)
+    mapper = UMAP(n_neighbors, metric="precomputed", random_state=seed, transform_seed=seed, n_jobs=1)
+    _without_warning(mapper.fit, values, values)
+    return FittedUmap(mapper, values, uses_distances)
+
+
+def embed(values: np.ndarray, is_training: np.ndarray, *, seed: int = 42) -> np.ndarray:
+    """Return a two-dimensional UMAP of all rows, fitted to the training images only.
+
+    Args:
+        values: (N, D) latents or pixels.
+        is_training: (N,) bool.
+        seed: the same seed gives the same map.
+
+    Returns:
+        (N, 2) coordinates.
+
+    Raises:
+        UserError: with fewer than 4 training images.
+    """
+    fitted = fit_umap(values[is_training], seed=seed)
+    coordinates = np.empty((len(values), 2), np.float32)
+    coordinates[is_training] = fitted.embedding
+    if not is_training.all():
+        coordinates[~is_training] = fitted.transform(values[~is_training])
+    return coordinates
+
+
+def _without_warning(method: Callable[[np.ndarray], object], values: np.ndarray, fitted: np.ndarray) -> object:
+    """Call a method of UMAP with the distances of values to those it is fitted to, without its warning about them."""
+    from sklearn.metrics import pairwise_distances
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*precomputed metric.*")
+        return method(pairwise_distances(values, fitted))
+
+
+# ------------------------------------------------------------------------------------------------ parts of a map
 
 
 def _colours(name: str, column: np.ndarray, *, by_value: bool) -> ScalarMappable | dict:
-    """Return what turns the values of a column into colours: a scale for many numbers, else a colour per category."""
+    """Return the colours of a column: a colour scale for many different numbers, else one colour per category."""
     numbers, categories = _numbers(column) if by_value else None, np.unique(column)
     if numbers is None or len(categories) <= 8:
         palette = colormaps["tab10" if len(categories) <= 10 else "tab20"]
@@ -131,21 +260,20 @@ def _scatter(
     colours: ScalarMappable | dict,
     size: float = 14,
 ) -> None:
-    """Draw a point per image, unknown numbers in grey; held-out images ringed."""
+    """Add one point per image, grey if its number is unknown; rings mark held-out images."""
     if isinstance(colours, dict):
-        order = np.random.default_rng(0).permutation(len(column))  # else the last category would hide the others
-        drawn = [colours[category] for category in column[order]]
-        axis.scatter(*embedding[order].T, color=drawn, s=size, linewidths=0)
+        order = np.random.default_rng(0).permutation(len(column))  # otherwise the last category hides the others
+        point_colours = [colours[category] for category in column[order]]
+        axis.scatter(*embedding[order].T, color=point_colours, s=size, linewidths=0)
     else:
         numbers = _numbers(column) % colours.norm.vmax if colours.cmap.name == CYCLE.name else _numbers(column)
         scale = {"cmap": colours.cmap, "norm": colours.norm, "plotnonfinite": True}
         axis.scatter(*embedding.T, c=numbers, s=size, linewidths=0, **scale)
-    held = embedding[held_out]
-    axis.scatter(*held.T, s=1.7 * size, facecolors="none", edgecolors="black", linewidths=0.03 * size)
+    axis.scatter(*embedding[held_out].T, s=1.7 * size, facecolors="none", edgecolors="black", linewidths=0.03 * size)
 
 
-def _key(axis: Axes, colours: ScalarMappable | dict, name: str = "") -> None:
-    """Tell which colour means what: beside a panel, under the name; without one, categories in the panel."""
+def _add_legend(axis: Axes, colours: ScalarMappable | dict, name: str = "") -> None:
+    """Add a colour bar or a legend of categories; with a name, the legend is placed outside the panel under it."""
     if not isinstance(colours, dict):
         bar, turn = axis.figure.colorbar(colours, ax=axis, shrink=0.8), colours.norm.vmax
         bar.set_label(name)
@@ -159,32 +287,32 @@ def _key(axis: Axes, colours: ScalarMappable | dict, name: str = "") -> None:
         axis.legend(handles, colours, frameon=False, fontsize=7, markerscale=0.7, ncols=n_columns, **place)
 
 
-def _thumbnails(axis: Axes, embedding: np.ndarray, images: np.ndarray, most: int = 60) -> None:
-    """Place as many images as fit without covering each other."""
+def _add_thumbnails(axis: Axes, embedding: np.ndarray, images: np.ndarray, n_max: int = 60) -> None:
+    """Show as many images on a map as fit without overlap."""
     axis.scatter(*embedding.T, s=4, color=GREY, linewidths=0)
     low, high = embedding.min(0), embedding.max(0)
     scaled = (embedding - low) / np.maximum(high - low, 1e-9)
     placed: list[int] = []
     for i in np.random.default_rng(0).permutation(len(images)):
-        if len(placed) < most and all(np.abs(scaled[i] - scaled[j]).max() > 0.09 for j in placed):
+        if len(placed) < n_max and all(np.abs(scaled[i] - scaled[j]).max() > 0.09 for j in placed):
             placed.append(i)
     for i in placed:
         zoom = 26 / max(images[i].shape[1:])
-        box = OffsetImage(_displayable(images[i]), zoom=zoom, cmap="gray")
+        box = OffsetImage(displayable(images[i]), zoom=zoom, cmap="gray")
         axis.add_artist(AnnotationBbox(box, embedding[i], frameon=False))
 
 
-def _call_out(
-    axis: Axes, embedding: np.ndarray, called: Mapping[int, np.ndarray], limits: np.ndarray, points: float
+def _add_callouts(
+    axis: Axes, embedding: np.ndarray, thumbnails: Mapping[int, np.ndarray], limits: np.ndarray, size_pt: float
 ) -> None:
-    """Show some images in a strip above the map, each with a line to its place."""
+    """Show some images in a strip above the map, each with a line to its point."""
     low, high = limits
     span = np.maximum(high - low, 1e-9)
     axis.set(xlim=(low[0] - 0.04 * span[0], high[0] + 0.04 * span[0]))
-    axis.set(ylim=(low[1] - 0.04 * span[1], high[1] + (0.36 if called else 0.04) * span[1]))
-    for position, (i, image) in enumerate(called.items()):
-        box = OffsetImage(_displayable(image), zoom=points / max(image.shape[1:]), cmap="gray", norm=Normalize(0, 1))
-        place = {"xybox": ((position + 0.5) / len(called), 0.98), "boxcoords": "axes fraction"}
+    axis.set(ylim=(low[1] - 0.04 * span[1], high[1] + (0.36 if thumbnails else 0.04) * span[1]))
+    for position, (i, image) in enumerate(thumbnails.items()):
+        box = OffsetImage(displayable(image), zoom=size_pt / max(image.shape[1:]), cmap="gray", norm=Normalize(0, 1))
+        place = {"xybox": ((position + 0.5) / len(thumbnails), 0.98), "boxcoords": "axes fraction"}
         look = {"box_alignment": (0.5, 1), "pad": 0.1, "bboxprops": {"linewidth": 0.8}}
         line = {"arrowstyle": "-", "linewidth": 0.9, "shrinkB": 0}
         axis.add_artist(AnnotationBbox(box, embedding[i], **place, **look, arrowprops=line))
@@ -192,6 +320,7 @@ def _call_out(
 
 
 def _numbers(column: np.ndarray) -> np.ndarray | None:
+    """Return a column as numbers, NaN where it is empty; None if it holds other texts."""
     try:
         return (np.where(column == "", "nan", column) if column.dtype.kind == "U" else column).astype(float)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a model of neurons has learned: how well each is predicted beside its ceiling, and its receptive field."""
+"""Pictures of a model of neurons: how well each neuron is predicted, its noise ceiling and its receptive field."""
 
 import copy
 from pathlib import Path
@@ -6,44 +6,62 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from neuro_noodle.data.columns import Columns
 from neuro_noodle.measures.ceilings import explainable_variance, noise_ceiling, pearson, split_half
+from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.measures.similarity import subspace_overlap
-from neuro_noodle.runs.run import Run, evenly, outputs
+from neuro_noodle.runs.run import Run
 from neuro_noodle.views import figures
 
-MOST_GRADIENTS = 300  # images at which a receptive field is measured
-MOST_SHOWN = 12  # neurons
-MOST_FILTERS = 32
+MAX_GRADIENTS = 300  # images at which a receptive field is measured
+MAX_NEURONS = 12  # in a figure
+MAX_FILTERS = 32
 BATCH = 50
-TRUTH = "truth.npz"  # of the built-in population
+TRUTH = "truth.npz"  # true receptive fields of the simulated population
 
 
-def draw(run: Run, indices: np.ndarray) -> dict[str, figures.Figure | dict]:
-    """Return the figures of a model of neurons on some images, and the table neurons.csv of their numbers."""
-    rates = outputs(run, indices)[1].numpy()  # (n, N)
-    recorded = run.dataset.responses[indices].numpy()
-    found = receptive_fields(run)  # (N, 2, H, W)
-    table = measure(run, indices, pearson(rates, recorded), found)
-    shown = np.argsort(-np.nan_to_num(table["r"], nan=-1))[:MOST_SHOWN]
+def plot_population(run: Run, indices: np.ndarray) -> dict[str, figures.Figure | Columns]:
+    """Return the figures of a model of neurons on some images, and the table neurons.csv of its numbers."""
+    predicted = run.outputs(indices)[1].numpy()  # (n, N)
+    recorded = run.dataset.responses[indices].numpy()  # (n, N)
+    fields = receptive_fields(run)  # (N, 2, H, W)
+    table = measure_neurons(run, indices, r=pearson(predicted, recorded), fields=fields)
+    shown = np.argsort(-np.nan_to_num(table["r"], nan=-1))[:MAX_NEURONS]
     titles = [f"{table['neuron'][i]}\nr = {table['r'][i]:.2f}" for i in shown]
     best = f"the {len(shown)} best predicted of {len(table['r'])} neurons"
     images = f"{len(indices)} {run.part[indices[0]]} images"
-    found_rows = {"most of\nthe change": found[shown, 0], "most of\nthe rest": found[shown, 1]}
-    pictures = {
+    components = {"first\ncomponent": fields[shown, 0], "second\ncomponent": fields[shown, 1]}
+    return {
         "neurons.csv": {name: column.tolist() for name, column in table.items()},
-        "neurons": figures.neurons(table["r"], table.get("ceiling"), images),
-        "responses": figures.responses(rates[:, shown], recorded[:, shown], titles, f"{best}, {images}"),
-        "receptive_fields": figures.fields(found_rows, titles, f"{best}: what in the image changes their response"),
-    }
-    if hasattr(run.model.encoder, "receptive_fields"):
-        filters = run.model.encoder.receptive_fields().detach().numpy()[:MOST_FILTERS]
-        titles = [str(i) for i in range(len(filters))]
-        pictures["filters"] = figures.fields({"": filters}, titles, f"the first {len(filters)} filters of the encoder")
-    return pictures
+        "neurons": figures.plot_neurons(table["r"], table.get("ceiling"), images),
+        "responses": figures.plot_responses(predicted[:, shown], recorded[:, shown], titles, f"{best}, {images}"),
+        "receptive_fields": figures.plot_fields(components, titles, f"receptive fields of {best}"),
+    } | plot_filters(run)
 
 
-def measure(run: Run, indices: np.ndarray, r: np.ndarray, found: np.ndarray) -> dict[str, np.ndarray]:
-    """Return columns with a value per neuron: its r, what can be reached, and for a known population what was found."""
+def plot_filters(run: Run) -> dict[str, figures.Figure]:
+    """Plot the first filters of the encoder; nothing if it has none."""
+    filters = run.model.encoder.receptive_fields()
+    if filters is None:
+        return {}
+    shown = filters.detach().numpy()[:MAX_FILTERS]
+    titles = [str(i) for i in range(len(shown))]
+    return {"filters": figures.plot_fields({"": shown}, titles, f"the first {len(shown)} filters of the encoder")}
+
+
+def measure_neurons(run: Run, indices: np.ndarray, *, r: np.ndarray, fields: np.ndarray) -> dict[str, np.ndarray]:
+    """Return a table with one row per neuron.
+
+    Args:
+        run: the run.
+        indices: (n,) the images that were predicted.
+        r: (N,) correlation of predicted and recorded responses.
+        fields: (N, K, H, W) receptive fields.
+
+    Returns:
+        Columns (N,): neuron, r; ceiling, explainable_variance and split_half_r if images were repeated; field_overlap
+        if the true receptive fields are known.
+    """
     table = {"neuron": np.array(run.dataset.neurons), "r": r}
     trials = run.dataset.trials_of(indices.tolist())
     if trials is not None:
@@ -53,45 +71,46 @@ def measure(run: Run, indices: np.ndarray, r: np.ndarray, found: np.ndarray) -> 
     path = Path(run.config["flags"]["data_dir"], TRUTH)
     if path.is_file():
         with np.load(path) as truth:
-            table["field_overlap"] = recovered(found, truth["fields"])
+            table["field_overlap"] = field_overlap(fields, truth["fields"])
     return table
 
 
-def recovered(found: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Return (N,), 0..1: how much of the true receptive fields lies in as many of those found.
+def field_overlap(found: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Return (N,) the overlap, 0..1, of the spaces spanned by found and by true receptive fields.
 
     Args:
-        found: (N, K, H, W), the most important first.
-        true: (N, K, H, W); those that are 0 do not exist.
+        found: (N, K, H, W), the most important first; as many are used as there are true ones.
+        true: (N, K, H, W); fields that are 0 everywhere do not count.
     """
     overlaps = []
     for ours, theirs in zip(found.reshape(*found.shape[:2], -1), true.reshape(*true.shape[:2], -1), strict=True):
-        there = theirs[np.abs(theirs).sum(1) > 0]
-        overlaps.append(subspace_overlap(ours[: len(there)], there))
+        existing = theirs[np.abs(theirs).sum(1) > 0]
+        overlaps.append(subspace_overlap(ours[: len(existing)], existing))
     return np.array(overlaps)
 
 
 def receptive_fields(run: Run, n: int = 2) -> np.ndarray:
-    """Return (N, n, H, W): the patterns of light by which most of a neuron's predicted response changes.
+    """Return (N, n, H, W), the patterns that change a neuron's predicted response most.
 
     They are the first right singular vectors of its gradients at training images, (images, pixels), times their
-    singular values: for a linear neuron the first is its filter, for a complex cell the two are its quadrature pair.
-    The first is of the sign of the mean gradient.
+    singular values. For a linear neuron the first is its filter; for a complex cell the two are its quadrature pair.
+    The sign of each makes its product with the mean gradient positive.
     """
     training = np.flatnonzero(run.part == "training")
-    training = training if len(training) else np.arange(len(run.part))
-    chosen = evenly(training, MOST_GRADIENTS)
-    gradients = np.concatenate([_gradients(run, some) for some in np.array_split(chosen, -(-len(chosen) // BATCH))])
+    candidates = training if len(training) else np.arange(len(run.part))
+    indices = evenly_spaced(candidates, MAX_GRADIENTS)
+    batches = np.array_split(indices, -(-len(indices) // BATCH))
+    gradients = np.concatenate([_gradients(run, batch) for batch in batches])  # (images, N, H*W)
     fields = []
-    for of_one in gradients.transpose(1, 0, 2):  # (images, pixels)
-        sizes, patterns = np.linalg.svd(of_one / len(of_one) ** 0.5, full_matrices=False)[1:]
-        signs = np.where(patterns[:n] @ of_one.mean(0) < 0, -1, 1)
+    for of_neuron in gradients.transpose(1, 0, 2):  # (images, H*W)
+        sizes, patterns = np.linalg.svd(of_neuron / len(of_neuron) ** 0.5, full_matrices=False)[1:]
+        signs = np.where(patterns[:n] @ of_neuron.mean(0) < 0, -1, 1)
         fields.append(patterns[:n] * (signs * sizes[:n])[:, None])
     return np.stack(fields).reshape(gradients.shape[1], -1, *run.dataset.image_shape[1:])
 
 
 def _gradients(run: Run, indices: np.ndarray) -> np.ndarray:
-    """Return (n, N, H*W), the sum over colours of what each pixel changes of the response to each of n images."""
+    """Return (n, N, H*W) the gradients of N responses to n images by their pixels, summed over colours."""
     model = copy.copy(run.model)
     model.precision = "fp32"
 
