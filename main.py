@@ -148,12 +148,13 @@ def test(flags: argparse.Namespace) -> None:
     from neuro_noodle.runs.run import open_run
     from neuro_noodle.runs.task import TaskSource
     from neuro_noodle.views import report
+    from neuro_noodle.views.outcomes import plot_outcomes, write_film
 
     flags = command.resolve(flags)
     source = TaskSource.of(vars(flags))
     run = open_run(flags.load_dir, images=source, trust_pickle=flags.trust_pickle)
     folder = testing.test_run(run, source, choose_device(flags.device), flags.batch_size)
-    for path in report.write(folder, report.plot_outcomes(run)) + report.write_film(folder, run):
+    for path in report.write_pictures(folder, plot_outcomes(run)) + write_film(folder, run):
         print(short_path(path))
 
 

@@ -4,8 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from neuro_noodle.choices import require
-from neuro_noodle.tracking.base import told as format_spread
+from neuro_noodle.tracking.console import format_values
 from neuro_noodle.tracking.records import read_records
 from neuro_noodle.views import figures
 from neuro_noodle.views.report import save_png
@@ -49,7 +51,7 @@ def format_repetitions(result: dict) -> list[str]:
     metric, by_part = result["metric"], result.get("repetitions", {})
     parts = [part for part in ("validation", "test") if part in by_part]
     n = len(by_part.get("seeds", []))
-    return [f"{part} {metric} {format_spread(by_part[part][metric])}, n = {n}" for part in parts]
+    return [f"{part} {metric} {format_values(np.array(by_part[part][metric]))}, n = {n}" for part in parts]
 
 
 def read_series(run: Path, value: str) -> dict[int, list[float]]:

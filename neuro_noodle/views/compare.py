@@ -137,7 +137,7 @@ def compare(runs: Mapping[str, Run], names: Sequence[str]) -> Comparison:
     require_same_images(runs)
     first = next(iter(runs.values()))
     parts = choose_parts(list(runs.values()))
-    unit = first.dataset.unit
+    unit = first.dataset.split_unit
     groups = np.array(as_texts(first.dataset.columns[unit])) if unit else None
     columns = choose_columns(first.dataset, names, parts)
     latents = {name: run.latents() for name, run in runs.items()}
@@ -218,7 +218,7 @@ def choose_columns(dataset: StimulusSet, names: Sequence[str], parts: Parts) -> 
     columns = {name: read_column(dataset, name) for name in names or dataset.columns}
 
     def informative(candidates: Columns) -> list[str]:
-        return informative_columns({name: columns[name] for name in candidates}, (dataset.unit, "part"), parts)
+        return informative_columns({name: columns[name] for name in candidates}, (dataset.split_unit, "part"), parts)
 
     chosen = {name: columns[name] for name in maps.choose_columns(dataset.columns, names, informative)}
     if names:
@@ -249,14 +249,14 @@ def read_column(dataset: StimulusSet, name: str) -> Column:
     return Column(values, is_class=False, period=period(name, values))
 
 
-def pixel_components(run: Run, training: np.ndarray) -> np.ndarray:
-    """Return the first principal components of all images, (N, K) with K at most 500; fitted on training images."""
-    n_most = max(1, MOST_VALUES // math.prod(run.dataset.image_shape))
-    fitted = np.flatnonzero(training)[:: -(-int(training.sum()) // n_most)]
+def pixel_components(run: Run, is_training: np.ndarray) -> np.ndarray:
+    """Return the principal components (N, K) of all images, at most 500, fitted to the training images."""
+    n_max = max(1, MAX_VALUES // math.prod(run.dataset.image_shape))
+    fitted = np.flatnonzero(is_training)[:: -(-int(is_training.sum()) // n_max)]
     found = principal_components(run.images(fitted).flatten(1).numpy(), MAX_COMPONENTS)
-    mean, components = torch.tensor(found.mean), torch.tensor(found.directions)
-    chunks = np.split(np.arange(len(training)), range(CHUNK, len(training), CHUNK))
-    return np.concatenate([((run.images(chunk).flatten(1) - mean) @ components.T).numpy() for chunk in chunks])
+    mean, directions = torch.tensor(found.mean), torch.tensor(found.directions)
+    chunks = np.split(np.arange(len(is_training)), range(CHUNK, len(is_training), CHUNK))
+    return np.concatenate([((run.images(chunk).flatten(1) - mean) @ directions.T).numpy() for chunk in chunks])
 
 
 def require_enough(name: str, column: Column, parts: Parts) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from neuro_noodle.data.blocks import natural_order
 from neuro_noodle.data.columns import Columns
-from neuro_noodle.data.splits import natural_order
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.objectives.base import Objective
 from neuro_noodle.objectives.classify import Classify
@@ -76,7 +76,7 @@ def reconstruct(run: Run, indices: np.ndarray) -> dict[str, np.ndarray]:
     """Return images, noisy inputs if any, reconstructions and absolute differences, (n, C, H, W) each, by name."""
     images = run.images(indices)
     inputs, reconstructions = run.outputs(indices)
-    rows = {"image": images} | ({"input": inputs} if run.objective.draws else {})
+    rows = {"image": images} | ({"input": inputs} if run.objective.is_random else {})
     rows |= {"reconstruction": reconstructions, "|difference|": (reconstructions - images).abs()}
     return {name: values.numpy() for name, values in rows.items()}
 
@@ -153,7 +153,7 @@ def plot_directions(run: Run) -> Pictures:
         run.images(indices).numpy(),
         true_deg=angles["true"].numpy(),
         predicted_deg=angles["predicted"].numpy(),
-        centres=sample["values"][:, :2].numpy() if has_start else None,
+        centres=sample["targets"][:, :2].numpy() if has_start else None,
         titles=[run.dataset.ids[i] for i in indices],
     )
     return {"arrows": arrows}
@@ -164,7 +164,7 @@ def plot_numbers(run: Run) -> Pictures:
     """Plot predicted against true numbers of the held-out images."""
     indices, names = run.held_out, run.objective.columns
     _, predicted = run.outputs(indices)
-    true = run.dataset.values[indices].numpy()
+    true = run.dataset.targets[indices].numpy()
     by_column = (dict(zip(names, values.T, strict=True)) for values in (predicted.numpy(), true))
     return {"predictions": figures.plot_predictions(*by_column)}
 

@@ -16,7 +16,7 @@ from neuro_noodle.measures import circular
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.runs.files import load_config
 from neuro_noodle.runs.latents import read_latents, snapshots
-from neuro_noodle.runs.task import open_dataset
+from neuro_noodle.runs.task import TaskSource
 from neuro_noodle.views import films, maps
 from neuro_noodle.views.report import save_png
 
@@ -135,7 +135,7 @@ def plot_over_training(
     """
     require(n_snapshots > 0, f"--snapshots {n_snapshots} is less than 1")
     files = find_snapshots(run)
-    dataset = open_dataset(load_config(run)["flags"], data_dir)
+    dataset = TaskSource.of(load_config(run)["flags"], data_dir).open_images()
     shown = choose_columns(dataset, columns)
     named = find_images(dataset, images)
     found = load_snapshots(files, ids=dataset.ids, named=named)
@@ -214,15 +214,16 @@ def load_snapshots(
     """
     read = {epochs: read_latents(path) for epochs, path in files.items()}
     first = next(iter(read))
-    latents, ids, part = read[first][0], ids or read[first][1], read[first][2]
-    for epochs, (values, found, _) in read.items():
-        require(found == ids, f"{files[epochs]} holds the latents of other images")
-        sizes = f"{values.shape[1]} numbers, but {files[first]} of {latents.shape[1]}"
-        require(values.shape == latents.shape, f"{files[epochs]} holds latents of {sizes}")
-        require(bool(np.isfinite(values).all()), f"{files[epochs]} holds latents that are not finite")
+    ids, part, shape = ids or read[first].ids, read[first].part, read[first].values.shape
+    for epochs, latents in read.items():
+        values, path = latents.values, files[epochs]
+        require(latents.ids == ids, f"{path} holds the latents of other images")
+        sizes = f"{values.shape[1]} numbers, but {files[first]} of {shape[1]}"
+        require(values.shape == shape, f"{path} holds latents of {sizes}")
+        require(bool(np.isfinite(values).all()), f"{path} holds latents that are not finite")
     n_max = min(MAX_MAPPED, max(MAX_POINTS // len(read), MIN_MAPPED))
     chosen = np.union1d(evenly_spaced(np.arange(len(ids)), n_max), np.array(named, int))
-    return Snapshots({epochs: read[epochs][0][chosen] for epochs in read}, chosen, part[chosen], len(ids))
+    return Snapshots({epochs: read[epochs].values[chosen] for epochs in read}, chosen, part[chosen], len(ids))
 
 
 def find_images(dataset: StimulusSet, names: Sequence[str]) -> list[int]:

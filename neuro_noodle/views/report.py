@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from neuro_noodle.choices import UserError
-from neuro_noodle.data.blocks import natural_order
-from neuro_noodle.data.columns import require_columns
-from neuro_noodle.runs.files import write_csv
-from neuro_noodle.runs.run import Run, embed, evenly, latents, open_run, outputs, save
+from neuro_noodle.measures.sampling import evenly_spaced
+from neuro_noodle.runs.files import atomic, write_csv
+from neuro_noodle.runs.run import Run, open_run
 from neuro_noodle.tracking.records import read_records
 from neuro_noodle.views import figures, maps
 from neuro_noodle.views.outcomes import MAX_IMAGES, PICTURES, Pictures, image_titles, plot_outcomes
