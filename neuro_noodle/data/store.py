@@ -114,7 +114,7 @@ class Store:
         except OSError as error:
             n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
             raise UserError(
-                f"cannot store {format_bytes(n_bytes)} of decoded images in {self.folder}: {error.strerror or error}; "
+                f"cannot keep {format_bytes(n_bytes)} of decoded images in {self.folder}: {error.strerror or error}; "
                 "name another folder by --cache_dir, or choose a smaller size="
             ) from error
 
