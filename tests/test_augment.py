@@ -9,7 +9,7 @@ from torchvision.transforms import RandomResizedCrop
 from neuro_noodle.augment import AUGMENTATIONS, augment
 from neuro_noodle.choices import UserError
 
-NONE = {  # options with which an augmentation does nothing
+NO_EFFECT = {  # options with which an augmentation does nothing
     "crop": "crop area=1,1 ratio=0.75,0.75",  # the ratio of the 16 x 12 images below
     "flip": "flip p=0",
     "shift": "shift px=0",
@@ -64,7 +64,7 @@ def test_every_augmentation_keeps_shape_type_range_and_its_input(name, shape):
         assert out.shape == images.shape
         assert out.dtype == images.dtype
         assert out.min() >= 0
-        assert out.max() <= 1 + 1e-6  # the four weights of interpolation sum to 1 but for rounding
+        assert out.max() <= 1 + 1e-6  # the four weights of interpolation sum to 1 up to rounding
     assert torch.equal(images, before)
 
 
@@ -93,7 +93,7 @@ def test_augmentations_use_no_random_numbers_but_their_own(name):
 @every
 def test_strength_zero_changes_nothing(name):
     images = torch.rand(6, 2, 16, 12)
-    assert torch.allclose(augment_images(images, NONE[name]), images, atol=1e-5)
+    assert torch.allclose(augment_images(images, NO_EFFECT[name]), images, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(set(AUGMENTATIONS) - {"noise", "salt_pepper"}))
@@ -197,14 +197,13 @@ def test_salt_and_pepper_sets_equal_shares_white_and_black():
 
 @pytest.fixture(scope="module")
 def boxes():
-    """20,000 crops of a 300 x 400 image, ours and torchvision's: area in share of the image and log aspect ratio in px."""
+    """Return the area and log aspect ratio of 20,000 crops of a 300 x 400 image, ours and torchvision's."""
     height, width, n = 300, 400, 20_000
-    ours = AUGMENTATIONS.build("crop").boxes(n, (height, width), seeded_generator())[0] * torch.tensor(
-        [width, height]
-    )  # w, h
+    shares, _ = AUGMENTATIONS.build("crop").boxes(n, (height, width), seeded_generator())
+    ours = shares * torch.tensor([width, height])  # width, height in px
     torch.manual_seed(0)
     image = torch.empty(1, height, width)
-    theirs = [RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3])[2:] for _ in range(n)]  # h, w
+    theirs = [RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3])[2:] for _ in range(n)]  # height, width
     theirs = torch.tensor(theirs).flip(1).float()
     return [(b.prod(1) / (height * width), (b[:, 0] / b[:, 1]).log()) for b in (ours, theirs)]
 
@@ -213,7 +212,7 @@ def boxes():
 def test_crops_are_distributed_as_torchvisions(boxes, which, spread):
     ours, theirs = boxes[0][which], boxes[1][which]
     # sd of a difference of two quantiles is at most spread * sqrt(2 * 0.25 / n) = spread * 0.005 for a uniform density;
-    # four of them, and torchvision's rounding to whole px (0.5 of at least 85 px) on top
+    # four of these, plus torchvision's rounding to whole px (0.5 of at least 85 px)
     tolerance = 4 * spread * 0.005 + 0.5 / 85 / 2
     at = torch.tensor([0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99])
     assert torch.allclose(ours.quantile(at), theirs.quantile(at), atol=tolerance)
@@ -246,7 +245,7 @@ def test_if_no_box_fits_the_crop_is_the_largest_allowed(shape):
     assert (ratio >= 0.8 - 1e-4).all()
     assert (ratio <= 1.25 + 1e-4).all()
     assert ((box[:, 0] - width).abs().minimum((box[:, 1] - height).abs()) < 1e-3).all()
-    assert (centre[(ratio < 0.81) | (ratio > 1.24)] == 0).all()  # as torchvision's
+    assert (centre[(ratio < 0.81) | (ratio > 1.24)] == 0).all()  # centred, as in torchvision
 
 
 def test_augmentations_compose_in_the_order_given(monkeypatch):

@@ -120,7 +120,7 @@ def find_array_file(folder: Path, name: str | None) -> Path:
     """
     require(
         folder.exists(),
-        f"no folder {folder}; name one by --data_dir, or draw the built-in film: python Resources/simulate.py arena",
+        f"no folder {folder}; name one by --data_dir, or create the built-in film: python Resources/simulate.py arena",
     )
     if folder.is_file():
         require(name in (None, folder.name), f"--data_dir {folder} is a file, but --dataset names another, file={name}")

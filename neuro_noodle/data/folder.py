@@ -135,7 +135,7 @@ def find_images(folder: Path) -> list[Path]:
     """
     require(
         folder.exists(),
-        f"no folder {folder}; name one by --data_dir, or draw the built-in faces: python Resources/simulate.py faces",
+        f"no folder {folder}; name one by --data_dir, or create the built-in faces: python Resources/simulate.py faces",
     )
     require(folder.is_dir(), f"{folder} is a file; --data_dir needs a folder of images")
     paths = sorted(path for path in _walk(folder, set()) if path.suffix.lower() in SUFFIXES)

@@ -105,10 +105,10 @@ def _refuse_contradictions(how: str, test_fraction: float, fold: tuple[int, int]
     """Raise UserError if the options of a split contradict each other."""
     if test_fraction and (fold or how == "given"):
         raise UserError(
-            f"--test_fraction and {'--fold' if fold else '--split given'} both define the test part; give only one"
+            f"--test_fraction and {'--fold' if fold else '--split given'} both define the test part; give one of them"
         )
     if fold and how == "given":
-        raise UserError("--fold chooses the parts, but --split given uses existing ones; give only one")
+        raise UserError("--fold chooses the parts, but --split given uses existing ones; give one of them")
     require(gap == 0 or how == "block", f"--gap leaves out frames next to held-out blocks; --split {how} has no blocks")
 
 

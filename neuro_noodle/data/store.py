@@ -114,7 +114,7 @@ class Store:
         except OSError as error:
             n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
             raise UserError(
-                f"cannot store {format_bytes(n_bytes)} of decoded images in {self.folder}: {error.strerror or error}; "
+                f"cannot keep {format_bytes(n_bytes)} of decoded images in {self.folder}: {error.strerror or error}; "
                 "name another folder by --cache_dir, or choose a smaller size="
             ) from error
 
@@ -128,9 +128,8 @@ class Store:
                 np.lib.format.write_array_header_2_0(file, header)
                 file.flush()
                 n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-                os.posix_fallocate(
-                    file.fileno(), 0, file.tell() + n_bytes
-                )  # writing to a mapped file on a full disk would kill us
+                # allocated before writing: writing to a mapped file on a full disk would kill the process
+                os.posix_fallocate(file.fileno(), 0, file.tell() + n_bytes)
                 array = np.load(scratch / "array.npy", mmap_mode="r+")
                 json.dump(fill(array), about)
                 array.flush()
@@ -186,7 +185,7 @@ def read_header(file: BinaryIO) -> ArrayHeader:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
         shape, is_fortran, dtype = read(file)
-    except (SyntaxError, TokenError) as error:  # numpy does not catch these
+    except (SyntaxError, TokenError) as error:  # from numpy's parser, for a damaged header
         raise ValueError("its header is damaged") from error
     if min(shape, default=0) < 0:
         raise ValueError("its header announces a negative size")

@@ -167,32 +167,26 @@ def concatenate_regions(regions: list[Region]) -> Recordings:
     Raises:
         UserError: if the regions have images of different sizes.
     """
-    ends = np.cumsum([0, *(region.n_neurons for region in regions)])
-    neurons = [slice(*pair) for pair in zip(ends, ends[1:], strict=False)]
-    shown = [
-        (region, columns, part, *pair)
-        for region, columns in zip(regions, neurons, strict=True)
-        for part, pair in region.shown.items()
-    ]
-    n_pixels = {images.shape[1] for *_, images, _ in shown}
+    shown = [images for region in regions for images, _ in region.shown.values()]
+    n_pixels = {images.shape[1] for images in shown}
     require(len(n_pixels) == 1, f"the regions have images of different sizes: {sorted(n_pixels)} px")
-    images = np.concatenate([images for *_, images, _ in shown])  # (N, P)
+    images = np.concatenate(shown)  # (N, P)
+    ends = np.cumsum([0, *(region.n_neurons for region in regions)])
     n_trials = max((len(region.trials) for region in regions if region.trials is not None), default=0)
     responses = np.full((len(images), ends[-1]), np.nan, np.float32)  # (N, n_neurons)
     trials = np.full((n_trials, len(images), ends[-1]), np.nan, np.float32)  # (T, N, n_neurons)
-    row = 0
-    for region, columns, part, pictures, values in shown:
-        rows = slice(row, row + len(pictures))
-        responses[rows, columns] = values
-        if part == "test" and region.trials is not None:
-            trials[: len(region.trials), rows, columns] = region.trials
-        row = rows.stop
-    metadata = {
-        "region": [region.name for region, _, _, pictures, _ in shown for _ in pictures],
-        "part": [part for _, _, part, pictures, _ in shown for _ in pictures],
-        "image": [str(code) for code in np.unique(images, axis=0, return_inverse=True)[1].ravel()],
-    }
-    return Recordings(images, responses, trials, metadata)
+    names, parts = [], []
+    for region, start, end in zip(regions, ends, ends[1:], strict=False):
+        for part, (_, values) in region.shown.items():
+            rows = slice(len(names), len(names) + len(values))
+            responses[rows, start:end] = values
+            if part == "test" and region.trials is not None:
+                trials[: len(region.trials), rows, start:end] = region.trials
+            names += [region.name] * len(values)
+            parts += [part] * len(values)
+    identical = np.unique(images, axis=0, return_inverse=True)[1].ravel()  # (N,) the same number for identical images
+    columns = {"region": names, "part": parts, "image": [str(number) for number in identical]}
+    return Recordings(images, responses, trials, columns)
 
 
 def _read_part(folder: Path, files: dict[str, Path], prefix: str) -> tuple[np.ndarray, np.ndarray]:

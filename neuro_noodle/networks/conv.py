@@ -27,7 +27,7 @@ CHANNELS = (64, 64, 128)
 
 @ENCODERS.add("conv")
 class Conv(Encoder):
-    """Convolutions with batch normalisation and pooling, followed by a linear latent or none (latent=maps).
+    """Convolutions with batch normalisation and pooling; the latent is linear or the feature maps themselves.
 
     Args:
         image_shape: (C, H, W).

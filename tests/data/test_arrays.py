@@ -1,4 +1,4 @@
-"""Array files: every layout and type keeps its exact values, and nothing that a file announces is believed."""
+"""Array files: every layout and type keeps its exact values, and sizes announced by a header are checked."""
 
 import zipfile
 
@@ -15,30 +15,30 @@ from neuro_noodle.data.arrays import bounds, open_array, read_table_array
 from neuro_noodle.data.base import DATASETS
 from neuro_noodle.data.store import Mapped, Store
 
-DRAW = np.random.default_rng(0)
-GREY = DRAW.integers(0, 256, (3, 6, 9), dtype=np.uint8)
-COLOUR = DRAW.integers(0, 256, (3, 3, 6, 9), dtype=np.uint8)
+GENERATOR = np.random.default_rng(0)
+GREY = GENERATOR.integers(0, 256, (3, 6, 9), dtype=np.uint8)
+COLOUR = GENERATOR.integers(0, 256, (3, 3, 6, 9), dtype=np.uint8)
 
 
 @pytest.fixture
 def small_memory(monkeypatch):
-    """Let every array be larger than what is kept in memory."""
+    """Lower the memory limit so that every array is stored in a file."""
     for module in (arrays, store):
         monkeypatch.setattr(module, "IN_MEMORY", 100)
 
 
-def saved(path, values, name="a.npy"):
+def save_npy(path, values, name="a.npy"):
     np.save(path / name, values)
     return path
 
 
-def zipped(path, *one, **several):
+def save_npz(path, *one, **several):
     np.savez(path / "a.npz", *one, **several)
     return path
 
 
-def values(dataset):
-    """The image values that a dataset hands out, in the units of its file."""
+def image_values(dataset):
+    """Return the image values from the samples of a dataset, in the units of its file."""
     return dataset.sample(torch.arange(len(dataset)))["image"].double().numpy() * dataset.max_value
 
 
@@ -59,7 +59,7 @@ LAYOUTS = [
 
 @pytest.mark.parametrize(("stored", "words", "images"), LAYOUTS)
 def test_every_layout_becomes_images_channels_height_width(tmp_path, stored, words, images):
-    dataset = open_at(saved(tmp_path, stored), f"arrays {words}")
+    dataset = open_at(save_npy(tmp_path, stored), f"arrays {words}")
     assert np.array_equal(dataset.images.numpy(), images)
     assert dataset.image_shape == images.shape[1:]
     assert dataset.ids == ["0", "1", "2"]
@@ -69,11 +69,11 @@ def test_every_layout_becomes_images_channels_height_width(tmp_path, stored, wor
 @pytest.mark.parametrize(("stored", "words", "images"), LAYOUTS)
 def test_a_large_array_is_mapped_with_equal_values(tmp_path, small_memory, kind, stored, words, images):
     stored = np.ascontiguousarray(stored)
-    (saved if kind == "npy" else zipped)(tmp_path, stored)
+    (save_npy if kind == "npy" else save_npz)(tmp_path, stored)
     path = tmp_path / f"a.{kind}"
     dataset = open_at(path, f"arrays {words}")
     assert isinstance(dataset._mapped, Mapped)
-    assert np.array_equal(values(dataset).round(), images)
+    assert np.array_equal(image_values(dataset).round(), images)
     assert np.array_equal(dataset.images.numpy(), images)
     dataset.read_ahead(torch.tensor([0, 2]))
     assert len(list((path.parent / "cache").glob("*/array.npy"))) == (kind == "npz")
@@ -105,7 +105,7 @@ def test_a_large_npz_file_is_unpacked_again_only_after_a_change(tmp_path, small_
 )
 @pytest.mark.parametrize("kind", ["npy", "npz"])
 def test_an_array_that_cannot_be_images_is_refused(tmp_path, kind, stored, words, message):
-    path = saved(tmp_path, stored) if kind == "npy" else zipped(tmp_path, x=stored)
+    path = save_npy(tmp_path, stored) if kind == "npy" else save_npz(tmp_path, x=stored)
     with raises_user_error(message):
         open_at(path, f"arrays {words} array={'x' if kind == 'npz' else 'none'}")
 
@@ -119,18 +119,18 @@ TYPES = ["u1", "<u2", ">u2", "<u4", ">u4", "u8", "i1", "<i2", ">i2", "i4", "i8",
 @pytest.mark.parametrize("file", ["npy", "npz", "stored npz"])
 def test_every_type_keeps_its_exact_values(tmp_path, kind, file):
     most = {"?": 1, "i1": 127, "u1": 255}.get(kind, 2000)
-    stored = DRAW.integers(0, most + 1, GREY.shape).astype(kind)
-    path = saved(tmp_path, stored) if file == "npy" else zipped(tmp_path, images=stored) / "a.npz"
+    stored = GENERATOR.integers(0, most + 1, GREY.shape).astype(kind)
+    path = save_npy(tmp_path, stored) if file == "npy" else save_npz(tmp_path, images=stored) / "a.npz"
     dataset = open_at(path, f"arrays max_value={most}", always=file == "stored npz")
-    assert np.allclose(values(dataset)[:, 0], stored.astype(float), rtol=1e-7, atol=0)
+    assert np.allclose(image_values(dataset)[:, 0], stored.astype(float), rtol=1e-7, atol=0)
     assert np.array_equal(dataset.images[:, 0].double().numpy(), stored.astype(float))
     assert dataset.max_value == most
 
 
 @pytest.mark.parametrize("kind", ["<u2", ">u2"])
 def test_16_bit_images_stay_16_bit(tmp_path, kind):
-    stored = DRAW.integers(0, 65536, GREY.shape).astype(kind)
-    dataset = open_at(saved(tmp_path, stored))
+    stored = GENERATOR.integers(0, 65536, GREY.shape).astype(kind)
+    dataset = open_at(save_npy(tmp_path, stored))
     assert dataset.images.dtype == torch.uint16
     assert np.array_equal(dataset.images[:, 0].numpy(), stored)
 
@@ -145,7 +145,7 @@ def test_16_bit_images_stay_16_bit(tmp_path, kind):
 )
 def test_a_large_array_that_torch_cannot_map_is_refused(tmp_path, small_memory, stored, message):
     with raises_user_error(message):
-        open_at(saved(tmp_path, stored), "arrays max_value=255")
+        open_at(save_npy(tmp_path, stored), "arrays max_value=255")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_large_array_that_torch_cannot_map_is_refused(tmp_path, small_memory, 
     ],
 )
 def test_white_is_the_maximum_of_the_type_or_1_by_default(tmp_path, kind, top, words, white):
-    dataset = open_at(saved(tmp_path, np.full((2, 3, 3), top, kind)), f"arrays {words}")
+    dataset = open_at(save_npy(tmp_path, np.full((2, 3, 3), top, kind)), f"arrays {words}")
     assert dataset.max_value == pytest.approx(white, rel=1e-3 if kind == "f2" else 1e-7)
     assert dataset.notes == []
     assert dataset.sample(torch.tensor([0]))["image"].max() <= 1
@@ -173,7 +173,7 @@ def test_white_is_the_maximum_of_the_type_or_1_by_default(tmp_path, kind, top, w
 
 @pytest.mark.parametrize("top", [0, 1, 4000, 32767])
 def test_dark_16_bit_images_are_noted_with_a_better_max_value(tmp_path, top):
-    notes = open_at(saved(tmp_path, np.full((2, 3, 3), top, np.uint16))).notes
+    notes = open_at(save_npy(tmp_path, np.full((2, 3, 3), top, np.uint16))).notes
     expected = f"the brightest image value is {top} of 65535; max_value={top} would make it white"
     assert notes == ([expected] if top else [])
 
@@ -201,11 +201,11 @@ def test_dark_16_bit_images_are_noted_with_a_better_max_value(tmp_path, top):
 )
 def test_values_outside_0_to_white_are_refused_with_their_range(tmp_path, stored, words, message):
     with raises_user_error(message):
-        open_at(saved(tmp_path, np.array(stored).reshape(2, 1, 1)), f"arrays {words}")
+        open_at(save_npy(tmp_path, np.array(stored).reshape(2, 1, 1)), f"arrays {words}")
 
 
 def test_bounds_are_the_same_when_read_in_pieces(monkeypatch):
-    stored = DRAW.normal(size=(7, 2, 3))
+    stored = GENERATOR.normal(size=(7, 2, 3))
     assert bounds(stored) == (stored.min(), stored.max())
     monkeypatch.setattr(arrays, "CHUNK", 13)
     assert bounds(stored) == (stored.min(), stored.max())
@@ -217,10 +217,10 @@ def test_bounds_are_the_same_when_read_in_pieces(monkeypatch):
 
 
 def test_the_file_is_found_by_path_by_name_or_if_it_is_the_only(tmp_path):
-    saved(tmp_path, GREY)
+    save_npy(tmp_path, GREY)
     for path, words in ((tmp_path, "arrays"), (tmp_path / "a.npy", "arrays"), (tmp_path, "arrays file=a.npy")):
         assert np.array_equal(open_at(path, words).images[:, 0].numpy(), GREY)
-    saved(tmp_path, 255 - GREY, "b.npy")
+    save_npy(tmp_path, 255 - GREY, "b.npy")
     assert np.array_equal(open_at(tmp_path, "arrays file=b.npy").images[:, 0].numpy(), 255 - GREY)
     with raises_user_error(
         f"{tmp_path} holds a.npy, b.npy; choose the one with the images: --dataset arrays file=NAME"
@@ -233,14 +233,14 @@ def test_the_file_is_found_by_path_by_name_or_if_it_is_the_only(tmp_path):
 def test_a_folder_without_array_files_is_refused_by_name(tmp_path):
     with raises_user_error(f"no .npy or .npz file in {tmp_path}; name it, or its folder, by --data_dir"):
         open_at(tmp_path)
-    with raises_user_error(f"no folder {tmp_path / 'nowhere'}; name one by --data_dir, or draw the built-in film"):
+    with raises_user_error(f"no folder {tmp_path / 'nowhere'}; name one by --data_dir, or create the built-in film"):
         open_at(tmp_path / "nowhere")
 
 
 def test_1_d_arrays_of_an_npz_file_become_columns(tmp_path):
     """The images are the only array with the shape of images."""
     age, who = np.array([3, 4, 5]), np.array(["x", "y", "z"])
-    zipped(tmp_path, age=age, images=GREY, who=who, other=np.zeros(2), matrix=np.eye(3))
+    save_npz(tmp_path, age=age, images=GREY, who=who, other=np.zeros(2), matrix=np.eye(3))
     dataset = open_at(tmp_path, "arrays label=who group=age")
     assert np.array_equal(dataset.images[:, 0].numpy(), GREY)
     assert {name: list(column) for name, column in dataset.columns.items()} == {
@@ -251,7 +251,7 @@ def test_1_d_arrays_of_an_npz_file_become_columns(tmp_path):
 
 
 def test_array_chooses_among_several_arrays_of_an_npz_file(tmp_path):
-    zipped(tmp_path, small=GREY[:2], large=COLOUR)
+    save_npz(tmp_path, small=GREY[:2], large=COLOUR)
     with raises_user_error(
         "holds small (2 x 6 x 9), large (3 x 3 x 6 x 9); choose the array with the images: --dataset arrays array=NAME"
     ):
@@ -263,20 +263,20 @@ def test_array_chooses_among_several_arrays_of_an_npz_file(tmp_path):
 
 
 def test_rows_of_pixels_are_images_if_an_npz_has_no_others(tmp_path):
-    zipped(tmp_path, pixels=GREY.reshape(3, -1), label=np.arange(3))
+    save_npz(tmp_path, pixels=GREY.reshape(3, -1), label=np.arange(3))
     assert np.array_equal(open_at(tmp_path, "arrays size=6x9").images[:, 0].numpy(), GREY)
 
 
 def test_an_array_of_neither_numbers_nor_text_is_not_a_column(tmp_path):
-    zipped(tmp_path, images=GREY, when=np.zeros(3, "M8[s]"), age=np.arange(3))
+    save_npz(tmp_path, images=GREY, when=np.zeros(3, "M8[s]"), age=np.arange(3))
     assert list(open_at(tmp_path, "arrays").columns) == ["age"]
 
 
-def spoil_npy(path, how):
+def write_damaged_npy(path, how):
     np.save(path / "a.npy", np.full(3, {}) if how == "objects" else GREY, allow_pickle=True)
     whole = (path / "a.npy").read_bytes()
-    spoilt = {"cut": whole[:-1], "header": whole[:60], "words": b"words", "empty": b""}
-    (path / "a.npy").write_bytes(spoilt.get(how, whole))
+    damaged = {"cut": whole[:-1], "header": whole[:60], "words": b"words", "empty": b""}
+    (path / "a.npy").write_bytes(damaged.get(how, whole))
 
 
 @pytest.mark.parametrize(
@@ -292,12 +292,12 @@ def spoil_npy(path, how):
 @pytest.mark.parametrize("large", [False, True])
 def test_a_damaged_npy_file_is_named_with_the_reason(tmp_path, monkeypatch, how, message, large):
     monkeypatch.setattr(arrays, "IN_MEMORY", 0 if large else 2**30)
-    spoil_npy(tmp_path, how)
+    write_damaged_npy(tmp_path, how)
     with raises_user_error(f"{tmp_path / 'a.npy'} cannot be read: {message}"):
         open_at(tmp_path)
 
 
-def npz_of(path, how):
+def write_damaged_npz(path, how):
     file = path / "a.npz"
     if how == "fortran":
         np.savez(file, images=np.asfortranarray(GREY))
@@ -333,7 +333,7 @@ def npz_of(path, how):
 )
 @pytest.mark.parametrize("always", [False, True])
 def test_a_damaged_npz_file_is_named_and_never_stored(tmp_path, how, message, always):
-    npz_of(tmp_path, how)
+    write_damaged_npz(tmp_path, how)
     with raises_user_error(f"{tmp_path / 'a.npz'} cannot be read: {message}"):
         open_at(tmp_path / "a.npz", always=always)
     assert not list((tmp_path / "cache").glob("*/array.npy"))
@@ -342,8 +342,8 @@ def test_a_damaged_npz_file_is_named_and_never_stored(tmp_path, how, message, al
 # ------------------------------------------------------------------------------------------------------- metadata
 
 
-def with_table(path, name="t.csv", content="who,age\nx,3\ny,4\nx,5\n"):
-    saved(path, GREY)
+def save_with_table(path, name="t.csv", content="who,age\nx,3\ny,4\nx,5\n"):
+    save_npy(path, GREY)
     if isinstance(content, str):
         (path / name).write_text(content)
     else:
@@ -361,12 +361,12 @@ def with_table(path, name="t.csv", content="who,age\nx,3\ny,4\nx,5\n"):
     ],
 )
 def test_each_image_has_its_row_of_the_table(tmp_path, name, content, words, columns):
-    dataset = open_at(with_table(tmp_path, name, content), f"arrays file=a.npy metadata={name} {words}")
+    dataset = open_at(save_with_table(tmp_path, name, content), f"arrays file=a.npy metadata={name} {words}")
     assert {key: list(column) for key, column in dataset.columns.items()} == columns
 
 
 def test_a_column_of_a_table_can_be_label_and_group(tmp_path):
-    dataset = open_at(with_table(tmp_path), "arrays file=a.npy metadata=t.csv label=who group=age")
+    dataset = open_at(save_with_table(tmp_path), "arrays file=a.npy metadata=t.csv label=who group=age")
     assert dataset.classes == ["x", "y"]
     assert dataset.sample(torch.arange(3))["label"].tolist() == [0, 1, 0]
     with raises_user_error("label=mood names no column; there are who, age"):
@@ -388,11 +388,11 @@ def test_a_column_of_a_table_can_be_label_and_group(tmp_path):
 )
 def test_a_table_that_does_not_fit_the_images_is_refused(tmp_path, name, content, words, message):
     with raises_user_error(message):
-        open_at(with_table(tmp_path, name, content), f"arrays file=a.npy {words}")
+        open_at(save_with_table(tmp_path, name, content), f"arrays file=a.npy {words}")
 
 
 def test_a_column_in_both_table_and_npz_file_is_refused(tmp_path):
-    zipped(tmp_path, images=GREY, who=np.arange(3))
+    save_npz(tmp_path, images=GREY, who=np.arange(3))
     (tmp_path / "t.csv").write_text("who\n1\n2\n3\n")
     with raises_user_error("two sources provide a column who"):
         open_at(tmp_path, "arrays metadata=t.csv")
@@ -415,7 +415,7 @@ def test_a_table_array_is_read_exactly(tmp_path):
 
 MAKE = {
     "folder": lambda path: [Image.fromarray(image).save(path / f"{i}.png") for i, image in enumerate(GREY)],
-    "arrays": lambda path: zipped(path, images=COLOUR, label=np.arange(3)),
+    "arrays": lambda path: save_npz(path, images=COLOUR, label=np.arange(3)),
     "mnist": write_idx,
     "digits": lambda path: None,
     "v1": write_region,

@@ -1,4 +1,4 @@
-"""Two thousand spoiled files: each is read, or refused in one clear message, at once and within little memory."""
+"""Two thousand damaged files: each is read, or refused with one clear message, quickly and with little memory."""
 
 import gzip
 import io
@@ -22,14 +22,14 @@ from neuro_noodle.data.base import DATASETS, Source
 from neuro_noodle.data.store import Store
 
 N_OF_EACH = 72
-SLOWEST = 10  # s
-MOST_MEMORY = 3 * 2**29  # bytes
-MOST_DISK = 2 * 2**30
-DRAW = np.random.default_rng(0)
-GREY = DRAW.integers(0, 256, (24, 20), dtype=np.uint8)
-DEEP = DRAW.integers(0, 65536, (24, 20)).astype(np.uint16)
-COLOUR = DRAW.integers(0, 256, (24, 20, 3), dtype=np.uint8)
-FRAMES = DRAW.integers(0, 256, (5, 6, 7), dtype=np.uint8)
+MAX_SECONDS = 10  # s
+MAX_MEMORY = 3 * 2**29  # bytes
+MAX_DISK = 2 * 2**30
+GENERATOR = np.random.default_rng(0)
+GREY = GENERATOR.integers(0, 256, (24, 20), dtype=np.uint8)
+DEEP = GENERATOR.integers(0, 65536, (24, 20)).astype(np.uint16)
+COLOUR = GENERATOR.integers(0, 256, (24, 20, 3), dtype=np.uint8)
+FRAMES = GENERATOR.integers(0, 256, (5, 6, 7), dtype=np.uint8)
 HUGE = (0, 1, 255, 10**4, 12_000, 65535, 10**5, 10**6, 2**31 - 1, 2**31, 2**32 - 1, 10**9, 10**12, 2**63 - 1, -1, -7)
 
 
@@ -56,7 +56,7 @@ def idx(values: np.ndarray) -> bytes:
 
 
 def tiled_tiff() -> bytes:
-    """One tile of 32x32, which Pillow reads but does not write."""
+    """Return a TIFF with one tile of 32x32, which Pillow reads but does not write."""
     tile = np.zeros((32, 32), np.uint8)
     tile[:24, :20] = GREY
     tags = [(256, 20), (257, 24), (258, 8), (259, 1), (262, 1), (277, 1), (322, 32), (323, 32), (324, 134), (325, 1024)]
@@ -68,19 +68,19 @@ COLUMNS = {"mouse": np.arange(5), "name": np.array(list("abcde"))}
 TABLE = "file,person,age\n" + "".join(f"{name},p{i % 2},{i}\n" for i, name in enumerate(["a.png", "b.png", "c.png"]))
 IDX = {"train-images-idx3-ubyte": FRAMES, "train-labels-idx1-ubyte": np.arange(5, dtype=np.uint8)}
 V1 = {
-    "training_inputs.npy": DRAW.uniform(0, 255e-6, (4, 9)),
-    "training_set.npy": DRAW.normal(size=(4, 3)),
-    "validation_inputs.npy": DRAW.uniform(0, 255e-6, (2, 9)),
-    "validation_set.npy": DRAW.normal(size=(2, 3)),
-    "raw_validation_set.npy": DRAW.normal(size=(5, 2, 3)),
+    "training_inputs.npy": GENERATOR.uniform(0, 255e-6, (4, 9)),
+    "training_set.npy": GENERATOR.normal(size=(4, 3)),
+    "validation_inputs.npy": GENERATOR.uniform(0, 255e-6, (2, 9)),
+    "validation_set.npy": GENERATOR.normal(size=(2, 3)),
+    "raw_validation_set.npy": GENERATOR.normal(size=(5, 2, 3)),
 }
 REGION = {name: npy(values) for name, values in V1.items()}
 
-# name of a kind: (the spoiled file, its content, files beside it, the datasets that read it)
+# name of a kind: (the damaged file, its content, the other files, the datasets that read them)
 PICTURES = ["folder", "folder size=24x20", "folder size=9x31 fit=pad colour=rgb", "folder colour=auto fit=stretch"]
 TABLES = ["folder metadata=t.csv", "folder metadata=t.csv label=person group=age"]
 ARRAYS = ["arrays", "arrays max_value=70000", "arrays size=6x7 max_value=1e30"]
-BESIDE_TABLE = {f"{name}.png": picture(GREY, "png") for name in "abc"}
+TABLE_IMAGES = {f"{name}.png": picture(GREY, "png") for name in "abc"}
 KINDS = {
     "png 8 bit": ("b.png", picture(GREY, "png"), {"a.png": picture(GREY, "png")}, PICTURES),
     "png 16 bit": ("b.png", picture(DEEP, "png"), {"a.png": picture(GREY, "png")}, PICTURES),
@@ -110,7 +110,7 @@ KINDS = {
         {"x.npy": npy(FRAMES)},
         ["arrays file=x.npy metadata=t.npy label=b", "arrays file=x.npy metadata=t.npy"],
     ),
-    "csv of pictures": ("t.csv", TABLE.encode(), BESIDE_TABLE, TABLES),
+    "csv of pictures": ("t.csv", TABLE.encode(), TABLE_IMAGES, TABLES),
     "idx images": ("train-images-idx3-ubyte", idx(FRAMES), {k: idx(v) for k, v in IDX.items()}, ["mnist"]),
     "idx labels gz": (
         "train-labels-idx1-ubyte.gz",
@@ -128,34 +128,35 @@ KINDS = {
 }
 
 
-def spoil(whole: bytes, other: bytes, draw: random.Random) -> bytes:
-    """Change a file in one to three places, as damage or malice would."""
-    for _ in range(draw.choice((1, 1, 2, 3))):
-        at, to = sorted((draw.randrange(len(whole) + 1), draw.randrange(len(whole) + 1)))
-        if draw.random() < 0.5:  # most can go wrong in the header
-            at, to = sorted((draw.randrange(min(len(whole), 140) + 1), draw.randrange(min(len(whole), 140) + 1)))
-        how = draw.choice(("flip", "cut", "twice", "out", "in", "number", "number", "digits", "digits", "splice"))
+def damage(whole: bytes, other: bytes, generator: random.Random) -> bytes:
+    """Change a file in one to three places, as damage or an attack could."""
+    for _ in range(generator.choice((1, 1, 2, 3))):
+        at, to = sorted((generator.randrange(len(whole) + 1), generator.randrange(len(whole) + 1)))
+        if generator.random() < 0.5:  # errors are most likely in the header
+            n_first = min(len(whole), 140)
+            at, to = sorted((generator.randrange(n_first + 1), generator.randrange(n_first + 1)))
+        how = generator.choice(("flip", "cut", "twice", "out", "in", "number", "number", "digits", "digits", "splice"))
         if how == "flip":
             changed = bytearray(whole)
-            for _ in range(draw.choice((1, 4, 40)) if whole else 0):
-                changed[draw.randrange(at, len(whole)) if at < len(whole) else -1] ^= 1 << draw.randrange(8)
+            for _ in range(generator.choice((1, 4, 40)) if whole else 0):
+                changed[generator.randrange(at, len(whole)) if at < len(whole) else -1] ^= 1 << generator.randrange(8)
             whole = bytes(changed)
         elif how == "number":
-            form = draw.choice(("<H", ">H", "<I", ">I", "<q", ">q"))
+            form = generator.choice(("<H", ">H", "<I", ">I", "<q", ">q"))
             size = struct.calcsize(form)
-            number = (draw.choice(HUGE) % 256**size).to_bytes(size, "little" if form[0] == "<" else "big")
+            number = (generator.choice(HUGE) % 256**size).to_bytes(size, "little" if form[0] == "<" else "big")
             whole = whole[:at] + number + whole[at + size :]
-        elif how == "digits":  # of a header that is text
+        elif how == "digits":  # for headers that are text
             runs = [i for i, byte in enumerate(whole[:400]) if 48 <= byte < 58]
-            at = draw.choice(runs) if runs else at
-            whole = whole[:at] + str(draw.choice(HUGE)).encode() + whole[at + 1 :]
+            at = generator.choice(runs) if runs else at
+            whole = whole[:at] + str(generator.choice(HUGE)).encode() + whole[at + 1 :]
         else:
-            start = draw.randrange(len(other) + 1)
+            start = generator.randrange(len(other) + 1)
             whole = {
                 "cut": whole[:to],
                 "twice": whole[:to] + whole[at:],
                 "out": whole[:at] + whole[to:],
-                "in": whole[:at] + draw.randbytes(draw.choice((1, 3, 100))) + whole[at:],
+                "in": whole[:at] + generator.randbytes(generator.choice((1, 3, 100))) + whole[at:],
                 "splice": whole[:at] + other[start:],
             }[how]
     return whole
@@ -167,23 +168,26 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
         (folder / name).write_bytes(content)
 
 
-def peak() -> int:
+def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @pytest.fixture
 def attempt(tmp_path, monkeypatch):
-    """Return a function that reads a dataset and returns it, or the message; anything else fails, as does excess."""
-    taken = []
+    """Return a function that reads a dataset and returns it, or the message of its UserError.
+
+    Fails on any other error, and if reading needs too much time, memory or disk space.
+    """
+    allocated = []
     true_allocate = store.os.posix_fallocate
 
     def allocate(file: int, offset: int, n_bytes: int) -> None:
-        taken.append(n_bytes)
-        assert n_bytes <= MOST_DISK
+        allocated.append(n_bytes)
+        assert n_bytes <= MAX_DISK
         true_allocate(file, offset, n_bytes)
 
     monkeypatch.setattr(store.os, "posix_fallocate", allocate)
-    before = peak()
+    before = peak_memory()
 
     def read(words: str, folder: Path, skip_unreadable: bool = False, always: bool = False):
         started = time.monotonic()
@@ -195,8 +199,8 @@ def attempt(tmp_path, monkeypatch):
                 dataset.sample(torch.arange(len(dataset)))
         except UserError as error:
             dataset = str(error)
-        assert time.monotonic() - started < SLOWEST
-        assert peak() - before < MOST_MEMORY
+        assert time.monotonic() - started < MAX_SECONDS
+        assert peak_memory() - before < MAX_MEMORY
         return dataset
 
     return read
@@ -205,20 +209,20 @@ def attempt(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_file_is_read_or_refused_with_one_message(kind, attempt, tmp_path):
     """Quickly, and with little memory and disk space."""
-    name, whole, beside, readers = KINDS[kind]
+    name, whole, other_files, readers = KINDS[kind]
     folder = tmp_path / "data"
-    write(folder, beside)
-    draw = random.Random(kind)
+    write(folder, other_files)
+    generator = random.Random(kind)
     others = [content for _, content, _, _ in KINDS.values() if content]
     outcomes = set()
     for number in range(N_OF_EACH):
         if kind == "v1":
-            write(folder, beside)
-            name = draw.choice(list(beside))
-            whole = beside[name]
-        write(folder, {name: spoil(whole, draw.choice(others), draw)})
+            write(folder, other_files)
+            name = generator.choice(list(other_files))
+            whole = other_files[name]
+        write(folder, {name: damage(whole, generator.choice(others), generator)})
         try:
-            read = attempt(draw.choice(readers), folder, draw.random() < 0.5, draw.random() < 0.3)
+            read = attempt(generator.choice(readers), folder, generator.random() < 0.5, generator.random() < 0.3)
         except Exception as error:
             (tmp_path / f"{number}").write_bytes((folder / name).read_bytes())
             raise AssertionError(f"{kind} number {number}: {type(error).__name__}: {error}") from error
@@ -226,7 +230,7 @@ def test_a_damaged_file_is_read_or_refused_with_one_message(kind, attempt, tmp_p
     assert str in outcomes
 
 
-# ------------------------------------------------------------------------------------------ files that announce
+# ------------------------------------------------------------------------- headers that announce too much
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -240,7 +244,7 @@ def npy_header(shape: tuple[int, ...], dtype: str = "|u1") -> bytes:
 
 
 def lying_npz(shape: tuple[int, ...], compressed: int | None = None) -> bytes:
-    """Announce an array that is not there, in npy header and zip directory alike, with the right checksum."""
+    """Return an npz file that announces an array that is not there, with the right checksum."""
     file = io.BytesIO()
     content = npy_header(shape) + b"short"
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:

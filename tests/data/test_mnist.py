@@ -1,4 +1,4 @@
-"""Handwritten digits: MNIST and its like from idx files, which are never mixed up, and scikit-learn's."""
+"""Handwritten digits: MNIST and similar sets from idx files, and the digits of scikit-learn."""
 
 import gzip
 import re
@@ -11,8 +11,8 @@ from helpers import open_at, raises_user_error
 from neuro_noodle.choices import UserError
 from neuro_noodle.data.mnist import read_idx
 
-DRAW = np.random.default_rng(0)
-GREY = DRAW.integers(0, 256, (3, 6, 9), dtype=np.uint8)
+GENERATOR = np.random.default_rng(0)
+GREY = GENERATOR.integers(0, 256, (3, 6, 9), dtype=np.uint8)
 
 
 def idx(values, kind=8):
@@ -20,11 +20,11 @@ def idx(values, kind=8):
 
 
 def write_idx(path, parts=("train", "t10k"), ending="-idx{}-ubyte", n=4, n_labels=None, top=10, side=5):
-    """Write the files of MNIST, of other images in each part; returns the images and labels by part."""
+    """Write files in the format of MNIST, with different images each; returns the images and labels by part."""
     written = {}
     path.mkdir(parents=True, exist_ok=True)
     for part in parts:
-        pictures = DRAW.integers(0, 256, (n, side, side), dtype=np.uint8)
+        pictures = GENERATOR.integers(0, 256, (n, side, side), dtype=np.uint8)
         labels = (np.arange(n_labels or n) % top).astype(np.uint8)
         for name, array in (("images", pictures), ("labels", labels)):
             file = path / f"{part}-{name}{ending.format(array.ndim)}"
@@ -141,7 +141,7 @@ def test_a_download_writes_the_files_or_says_why_it_failed(tmp_path, monkeypatch
     monkeypatch.setattr(f"torchvision.datasets.{kind}", offline)
     with raises_user_error(f"{name} cannot be downloaded to {tmp_path}: Error downloading"):
         open_at(tmp_path, f"mnist name={name} download=true")
-    write_idx(tmp_path, ["train"])  # of another set, perhaps
+    write_idx(tmp_path, ["train"])  # could be of another set
 
     class Online:
         def __init__(self, root, download):

@@ -1,4 +1,4 @@
-"""What must hold on photographs of people; skipped where the data are absent."""
+"""Tests on real data, skipped if the data are not on this machine."""
 
 import json
 

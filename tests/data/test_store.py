@@ -85,7 +85,7 @@ def test_a_stored_array_is_a_plain_npy_file_with_a_json_file(tmp_path):
     assert json.loads((tmp_path / KEY / "about.json").read_text()) == {"n": 7}
 
 
-def _slowly(folder, start, calls):
+def _store_slowly(folder, start, calls):
     def slow(out):
         with calls.get_lock():
             calls.value += 1
@@ -98,7 +98,7 @@ def _slowly(folder, start, calls):
 def test_two_processes_at_once_make_an_array_once(tmp_path):
     context = multiprocessing.get_context("fork")
     calls, start = context.Value("i", 0), context.Event()
-    both = [context.Process(target=_slowly, args=(tmp_path, start, calls)) for _ in range(2)]
+    both = [context.Process(target=_store_slowly, args=(tmp_path, start, calls)) for _ in range(2)]
     for process in both:
         process.start()
     for process in both:
@@ -107,7 +107,7 @@ def test_two_processes_at_once_make_an_array_once(tmp_path):
     assert calls.value == 1
 
 
-# --------------------------------------------------------------------------------------------- completely or not at all
+# ------------------------------------------------------------------------------------------ completely or not at all
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, RuntimeError])
@@ -144,13 +144,13 @@ def test_a_full_disk_is_reported_before_anything_is_decoded(tmp_path, monkeypatc
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     message = error_message(tmp_path, filler=never)
-    assert f"cannot store 0.0 MiB of decoded images in {tmp_path}: No space left on device" in message
+    assert f"cannot keep 0.0 MiB of decoded images in {tmp_path}: No space left on device" in message
     assert "--cache_dir" in message
     assert names_without_locks(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_created_is_a_user_error(tmp_path):
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("a file with the name of the folder")
     assert "--cache_dir" in error_message(tmp_path / "file" / "cache")
 
 
@@ -264,7 +264,7 @@ def test_all_rows_can_be_read_ahead_and_keep_their_values(tmp_path, shape):
 # ------------------------------------------------------------------------------------------------------- headers
 
 
-def header(path, text: str):
+def write_header(path, text: str):
     line = text.encode() + b"\n"
     path.write_bytes(b"\x93NUMPY\x01\x00" + len(line).to_bytes(2, "little") + line + bytes(64))
     return path.open("rb")
@@ -275,7 +275,7 @@ PLAIN = "{'descr': '|u1', 'fortran_order': False, 'shape': (8, 8)}"
 
 def test_a_header_holds_shape_order_and_type(tmp_path):
     """The file is then at its first value."""
-    with header(tmp_path / "a.npy", PLAIN) as file:
+    with write_header(tmp_path / "a.npy", PLAIN) as file:
         assert read_header(file) == ArrayHeader((8, 8), False, np.dtype(np.uint8))
         assert len(file.read()) == 64
 
@@ -299,7 +299,7 @@ def test_pickled_objects_are_never_opened(tmp_path, array):
     ],
 )
 def test_an_invalid_header_is_a_value_error(tmp_path, text, message):
-    with header(tmp_path / "a.npy", text) as file, pytest.raises(ValueError, match=message):
+    with write_header(tmp_path / "a.npy", text) as file, pytest.raises(ValueError, match=message):
         read_header(file)
 
 

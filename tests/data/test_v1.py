@@ -1,4 +1,4 @@
-"""Recordings of visual cortex: every response stands at its image and its neuron, and what was not recorded is NaN."""
+"""Recordings of visual cortex: responses are assigned to their image and neuron, and NaN where not recorded."""
 
 import numpy as np
 import pytest
@@ -12,13 +12,13 @@ WHITE = 255e-6
 
 
 def write_region(folder, number=1, n_train=4, n_test=3, n_neurons=2, n_trials=5, side=6, **replaced):
-    """Write a region of made-up recordings as they are published; a file replaced by None is left out."""
-    draw = np.random.default_rng(number)
-    trials = draw.gamma(1, 1, (n_trials, n_test, n_neurons))
+    """Write a region of random recordings in the published format; a file replaced by None is left out."""
+    generator = np.random.default_rng(number)
+    trials = generator.gamma(1, 1, (n_trials, n_test, n_neurons))
     files = {
-        "training_inputs": draw.integers(0, 256, (n_train, side**2)) * 1e-6,
-        "training_set": draw.gamma(1, 1, (n_train, n_neurons)),
-        "validation_inputs": draw.integers(0, 256, (n_test, side**2)) * 1e-6,
+        "training_inputs": generator.integers(0, 256, (n_train, side**2)) * 1e-6,
+        "training_set": generator.gamma(1, 1, (n_train, n_neurons)),
+        "validation_inputs": generator.integers(0, 256, (n_test, side**2)) * 1e-6,
         "validation_set": trials.mean(0),
         "raw_validation_set": trials,
     } | replaced
@@ -30,14 +30,14 @@ def write_region(folder, number=1, n_train=4, n_test=3, n_neurons=2, n_trials=5,
     return files
 
 
-def v1(folder, words=""):
+def open_v1(folder, words=""):
     return DATASETS.build(f"v1 {words}", Source(folder, Store(folder / "cache")))
 
 
 @pytest.mark.parametrize("inside", ["", "region1"])
 def test_a_region_is_read_from_its_folder_or_the_one_above(tmp_path, inside):
     files = write_region(tmp_path)
-    dataset = v1(tmp_path / inside)
+    dataset = open_v1(tmp_path / inside)
     assert dataset.ids[:4] == [f"region1/train/000{i}" for i in range(4)]
     assert dataset.ids[4:] == [f"region1/test/000{i}" for i in range(3)]
     assert dataset.columns["part"] == ["train"] * 4 + ["test"] * 3
@@ -52,7 +52,7 @@ def test_a_region_is_read_from_its_folder_or_the_one_above(tmp_path, inside):
 
 def test_a_sample_has_the_images_and_responses_at_its_indices(tmp_path):
     files = write_region(tmp_path)
-    sample = v1(tmp_path).sample(torch.tensor([6, 1]))
+    sample = open_v1(tmp_path).sample(torch.tensor([6, 1]))
     assert set(sample) == {"image", "response"}
     assert sample["response"].dtype == torch.float32
     assert np.allclose(sample["response"], [files["validation_set"][2], files["training_set"][1]])
@@ -61,7 +61,7 @@ def test_a_sample_has_the_images_and_responses_at_its_indices(tmp_path):
 
 def test_pixels_from_0_to_255_millionths_become_0_to_1(tmp_path):
     write_region(tmp_path, training_inputs=np.tile([0, 255], (4, 18)) * 1e-6)
-    image = v1(tmp_path).sample(torch.arange(4))["image"]
+    image = open_v1(tmp_path).sample(torch.arange(4))["image"]
     assert (image.min(), image.max()) == (0, 1)
 
 
@@ -71,17 +71,17 @@ def test_responses_are_nan_exactly_where_not_recorded(tmp_path):
         number: write_region(tmp_path, number, n_train, n_test, n_neurons, n_trials)
         for number, (n_train, n_test, n_neurons, n_trials) in shapes.items()
     }
-    dataset = v1(tmp_path)
+    dataset = open_v1(tmp_path)
     rows, neurons = {1: slice(0, 7), 2: slice(7, 15)}, {1: slice(0, 2), 2: slice(2, 5)}
     repeated, recorded = {1: slice(0, 3), 2: slice(3, 5)}, np.zeros((15, 5), bool)
     for number in shapes:
-        own = files[number]
-        expected = np.concatenate([own["training_set"], own["validation_set"]])
+        expected_files = files[number]
+        expected = np.concatenate([expected_files["training_set"], expected_files["validation_set"]])
         assert np.allclose(dataset.responses[rows[number], neurons[number]], expected)
         recorded[rows[number], neurons[number]] = True
         n_trials = shapes[number][-1]
         trials = dataset.trials[:, repeated[number], neurons[number]]
-        assert np.allclose(trials[:n_trials], own["raw_validation_set"])
+        assert np.allclose(trials[:n_trials], expected_files["raw_validation_set"])
         assert trials[n_trials:].isnan().all()
     assert np.array_equal(~dataset.responses.isnan(), recorded)
     assert np.array_equal(~dataset.trials.isnan().all(0), recorded[dataset.repeated])
@@ -94,7 +94,7 @@ def test_the_repeated_images_are_the_test_images(tmp_path):
     """The mean of their trials is their response."""
     for number in (1, 2):
         write_region(tmp_path, number)
-    dataset = v1(tmp_path)
+    dataset = open_v1(tmp_path)
     assert [dataset.columns["part"][i] for i in dataset.repeated] == ["test"] * 6
     assert dataset.columns["part"].count("test") == 6
     assert dataset.trials.shape == (5, 6, 4)
@@ -108,7 +108,7 @@ def test_the_repeated_images_are_the_test_images(tmp_path):
 def test_only_the_chosen_regions_are_read_in_their_order(tmp_path, words, chosen):
     for number in (1, 2, 3):
         write_region(tmp_path, number)
-    assert list(dict.fromkeys(v1(tmp_path, words).columns["region"])) == [f"region{number}" for number in chosen]
+    assert list(dict.fromkeys(open_v1(tmp_path, words).columns["region"])) == [f"region{number}" for number in chosen]
 
 
 def test_the_column_image_identifies_identical_images(tmp_path):
@@ -116,7 +116,7 @@ def test_the_column_image_identifies_identical_images(tmp_path):
     other = shown[[2, 2, 0, 1]].copy()
     other[3, -1] += 1e-6
     write_region(tmp_path, 2, training_inputs=other)
-    image = v1(tmp_path).columns["image"]
+    image = open_v1(tmp_path).columns["image"]
     assert image[7:10] == [image[2], image[2], image[0]]
     assert len(set(image)) == 14 - 3
 
@@ -134,7 +134,7 @@ def test_the_column_image_identifies_identical_images(tmp_path):
 def test_a_missing_file_leaves_out_its_part_with_a_note(tmp_path, missing, part, n_images, n_others):
     for number in range(1 + n_others):
         write_region(tmp_path, number + 1, **({} if number else {missing: None}))
-    dataset = v1(tmp_path)
+    dataset = open_v1(tmp_path)
     assert len(dataset) == n_images + 7 * n_others
     assert dataset.notes == [f"region1: no {missing}.npy, so it has no {part} images"]
     assert not any(name.startswith(f"region1/{part}/") for name in dataset.ids)
@@ -142,18 +142,18 @@ def test_a_missing_file_leaves_out_its_part_with_a_note(tmp_path, missing, part,
 
 def test_without_single_presentations_there_are_no_trials(tmp_path):
     write_region(tmp_path, raw_validation_set=None)
-    assert v1(tmp_path).trials.shape == (0, 3, 2)
+    assert open_v1(tmp_path).trials.shape == (0, 3, 2)
 
 
 def test_missing_folders_are_refused_with_the_existing_ones(tmp_path):
     with raises_user_error(f"no folder region1 in {tmp_path}; there are no regions at all; --data_dir must name"):
-        v1(tmp_path)
+        open_v1(tmp_path)
     write_region(tmp_path, 1)
     write_region(tmp_path, 3)
     with raises_user_error(
         f"no folder region2 or region4 in {tmp_path}; there are region1, region3; --data_dir must name"
     ):
-        v1(tmp_path, "regions=2,3,4")
+        open_v1(tmp_path, "regions=2,3,4")
 
 
 @pytest.mark.parametrize(
@@ -178,19 +178,19 @@ def test_missing_folders_are_refused_with_the_existing_ones(tmp_path):
 def test_files_that_do_not_belong_together_are_refused(tmp_path, files, message):
     write_region(tmp_path, **files)
     with raises_user_error(message):
-        v1(tmp_path)
+        open_v1(tmp_path)
 
 
 def test_regions_with_images_of_different_sizes_are_refused(tmp_path):
     write_region(tmp_path, 1)
     write_region(tmp_path, 2, side=5)
     with raises_user_error("the regions have images of different sizes: [25, 36] px"):
-        v1(tmp_path)
-    assert v1(tmp_path, "regions=2").image_shape == (1, 5, 5)
+        open_v1(tmp_path)
+    assert open_v1(tmp_path, "regions=2").image_shape == (1, 5, 5)
 
 
 def test_max_value_is_the_value_of_white(tmp_path):
     write_region(tmp_path, training_inputs=np.full((4, 36), 400e-6))
-    assert v1(tmp_path, "max_value=0.0005").sample(torch.tensor([0]))["image"].mean().item() == pytest.approx(0.8)
+    assert open_v1(tmp_path, "max_value=0.0005").sample(torch.tensor([0]))["image"].mean().item() == pytest.approx(0.8)
     with raises_user_error("max_value=-1.0 must be above 0"):
-        v1(tmp_path, "max_value=-1")
+        open_v1(tmp_path, "max_value=-1")

@@ -32,28 +32,28 @@ def test_filter_gradients_agree_with_finite_differences():
 def test_a_filter_with_equal_gains_sums_to_0():
     centre, sigma, widening, gain = filter_parameters()
     gain = gain[:, :1].expand(-1, 2)
-    made = difference_of_gaussians((17, 15), centre, sigma, widening, gain)
-    assert torch.allclose(made.sum((1, 2)), torch.zeros(4, dtype=torch.float64), atol=1e-12)
+    filters = difference_of_gaussians((17, 15), centre, sigma, widening, gain)
+    assert torch.allclose(filters.sum((1, 2)), torch.zeros(4, dtype=torch.float64), atol=1e-12)
 
 
 def test_a_filter_peaks_at_its_centre_and_sums_to_its_gains():
     centre = torch.tensor([[3.0, -5.0]])
-    made = difference_of_gaussians(
+    filters = difference_of_gaussians(
         (21, 31), centre, torch.tensor([1.5]), torch.tensor([2.0]), torch.tensor([[2.0, 0.5]])
     )
-    assert made.sum().item() == pytest.approx(1.5, abs=1e-5)
-    assert divmod(made.argmax().item(), 31) == (10 + 3, 15 - 5)
+    assert filters.sum().item() == pytest.approx(1.5, abs=1e-5)
+    assert divmod(filters.argmax().item(), 31) == (10 + 3, 15 - 5)
 
 
 def test_a_filter_is_the_difference_of_two_normal_densities():
     """Far from the edge, where nothing is cut off."""
-    made = difference_of_gaussians(
+    filters = difference_of_gaussians(
         (41, 41), torch.zeros(1, 2), torch.tensor([2.0]), torch.tensor([1.5]), torch.tensor([[1.0, 0.7]])
     )
     position = torch.arange(41) - 20.0
     squared = position[:, None] ** 2 + position**2
     density = [torch.exp(-squared / (2 * s**2)) / (2 * torch.pi * s**2) for s in (2.0, 3.5)]
-    assert torch.allclose(made[0], density[0] - 0.7 * density[1], atol=1e-6)
+    assert torch.allclose(filters[0], density[0] - 0.7 * density[1], atol=1e-6)
 
 
 def test_conv_dog_applies_its_filters_at_every_position():
@@ -94,9 +94,9 @@ def test_roughness_ignores_size_and_is_larger_for_noise():
 
 
 def test_group_sparsity_is_minimal_for_one_channel():
-    one = torch.zeros(1, 6, 3, 3)
-    one[:, 2] = torch.randn(3, 3)
-    assert group_sparsity(one).item() == pytest.approx(1, abs=1e-3)
+    one_channel = torch.zeros(1, 6, 3, 3)
+    one_channel[:, 2] = torch.randn(3, 3)
+    assert group_sparsity(one_channel).item() == pytest.approx(1, abs=1e-3)
     assert group_sparsity(torch.ones(1, 6, 3, 3)).item() == pytest.approx(6**0.5, abs=1e-3)
 
 

@@ -261,9 +261,9 @@ def test_weights_from_a_file_give_torchvisions_features(tmp_path, with_fc):
     state = weights_file(tmp_path / "net.pth", with_fc)
     encoder = ENCODERS.build(f"resnet18 weights={tmp_path / 'net.pth'}", (3, 32, 32), None)
     encoder.fit(torch.rand(2, 3, 32, 32))
-    ours = {key: value for key, value in encoder.state_dict().items() if key not in ("mean", "sd")}
-    theirs = [value for key, value in state.items() if not key.startswith("fc.")]
-    assert all(torch.equal(a, b) for a, b in zip(ours.values(), theirs, strict=True))
+    loaded = {key: value for key, value in encoder.state_dict().items() if key not in ("mean", "sd")}
+    expected = [value for key, value in state.items() if not key.startswith("fc.")]
+    assert all(torch.equal(a, b) for a, b in zip(loaded.values(), expected, strict=True))
     network = resnet18()
     network.load_state_dict(state, strict=False)
     network.fc = torch.nn.Identity()
@@ -343,10 +343,10 @@ def test_a_head_without_fit_leaves_a_resnet_unchanged():
 # ------------------------------------------------------------------------------------------------- precision
 
 
-@pytest.mark.parametrize("wanted", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("encoder", list(ENCODERS))
-def test_an_explicit_precision_is_used(encoder, wanted):
-    assert choose_precision(encoder, "linear", wanted, CPU) == wanted
+def test_an_explicit_precision_is_used(encoder, precision):
+    assert choose_precision(encoder, "linear", precision, CPU) == precision
 
 
 @pytest.mark.parametrize(

@@ -36,9 +36,9 @@ def fitted(choice, images, latent_dim):
 def test_pca_agrees_with_scikit_learn(whiten):
     training, unseen = distinct_variances(100).split([70, 30])
     encoder = fitted(f"pca whiten={whiten}", training, 6)
-    theirs = PCA(6, whiten=whiten == "true", svd_solver="full").fit(training.flatten(1).double().numpy())
+    sklearn_pca = PCA(6, whiten=whiten == "true", svd_solver="full").fit(training.flatten(1).double().numpy())
     for images in (training, unseen):
-        scores = torch.from_numpy(theirs.transform(images.flatten(1).double().numpy()))
+        scores = torch.from_numpy(sklearn_pca.transform(images.flatten(1).double().numpy()))
         latents = encoder(images).double()
         sign = (latents * scores).sum(0).sign()
         assert (latents * sign - scores).norm() <= 2e-3 * scores.norm()
@@ -56,11 +56,11 @@ def test_only_whitened_components_have_unit_variance():
 def test_explained_variance_is_exact_for_training_and_new_images(whiten):
     training, unseen = distinct_variances(100).split([70, 30])
     encoder = fitted(f"pca whiten={whiten}", training, 6)
-    theirs = PCA(6, svd_solver="full").fit(training.flatten(1).double().numpy())
-    assert encoder.explained.tolist() == pytest.approx(theirs.explained_variance_ratio_, rel=1e-3)
+    sklearn_pca = PCA(6, svd_solver="full").fit(training.flatten(1).double().numpy())
+    assert encoder.explained.tolist() == pytest.approx(sklearn_pca.explained_variance_ratio_, rel=1e-3)
     assert torch.allclose(encoder.explained_by(training), encoder.explained, rtol=1e-3)
     deviations = (unseen - training.mean(0)).flatten(1).double().numpy()
-    exact = np.square(deviations @ theirs.components_.T).sum(0) / np.square(deviations).sum()
+    exact = np.square(deviations @ sklearn_pca.components_.T).sum(0) / np.square(deviations).sum()
     assert encoder.explained_by(unseen).tolist() == pytest.approx(exact, rel=1e-2)
 
 
@@ -128,11 +128,11 @@ def test_umap_latents_have_mean_0_and_sd_1_on_training_images(fitted_umap):
 def test_umap_embeds_new_images_in_their_own_cluster(fitted_umap):
     encoder, images, cluster_index = fitted_umap
     latents = encoder(images)
-    new, theirs = clusters(20)
+    new, new_cluster_index = clusters(20)
     distances = torch.cdist(encoder(new), latents)
-    assert (cluster_index[distances.argmin(1)] == theirs).all()
+    assert (cluster_index[distances.argmin(1)] == new_cluster_index).all()
     centres = torch.stack([latents[cluster_index == cluster].mean(0) for cluster in (0, 1)])
-    assert (torch.cdist(encoder(new), centres).argmin(1) == theirs).all()
+    assert (torch.cdist(encoder(new), centres).argmin(1) == new_cluster_index).all()
 
 
 def test_embedding_new_images_does_not_change_the_map(fitted_umap):
