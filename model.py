@@ -92,8 +92,8 @@ def precompute(model: Model, flags: argparse.Namespace, task: Task, session: Pat
     encodes_once = model.encoder.encodes_once
     if encodes_once and images_change:
         raise UserError(
-            f"--encoder {flags.encoder} encodes each image only once, so images cannot change between epochs; leave out "
-            "--augment and noise="
+            f"--encoder {flags.encoder} encodes each image only once, so images cannot change between epochs; leave "
+            "out --augment and noise="
         )
     too_large = task.dataset.is_mapped and model.encoder.latent_dim >= math.prod(task.dataset.image_shape)
     if not model.has_fixed_encoder or images_change or (too_large and not encodes_once):

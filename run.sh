@@ -1,47 +1,43 @@
 #!/usr/bin/env bash
 # The batch of experiments, in an environment of its own.
 #
-#   ./run.sh                      set up, draw the built-in stimuli if there are none, run the batch below
+#   ./run.sh                      set up, draw the built-in faces if there are no stimuli, run the batch below
 #   ./run.sh arena                the same with a film of an animal: what does each objective make the latent represent?
-#   ./run.sh v1                   the same with neurons of V1: which model predicts them, how near to their noise ceiling?
+#   ./run.sh v1                   the same with V1 neurons: which model predicts them, and how close to the ceiling?
 #   ./run.sh main.py --flags      run anything in that environment
-#   ./run.sh test                 set up, check the style, run the tests
+#   ./run.sh test                 set up, check style and types, run the tests
 #
-# The environment is .venv, made anew when the requirements change. PYTHON=python3.12 ./run.sh takes another Python.
+# The environment is .venv; it is updated when the requirements change. PYTHON=python3.12 ./run.sh uses another Python.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
-set_up() { # set_up REQUIREMENTS: make .venv, or refresh it where the requirements have changed
+set_up() { # set_up REQUIREMENTS: create .venv, or update it if the requirements have changed
     local made
-    made="$here/.venv/made-$(cat "$here/requirements.txt" "$here/$1" | cksum | tr ' ' '-')"
+    made="$here/.venv/made-$(cat "$here/requirements.txt" "$here/pyproject.toml" "$here/$1" | cksum | tr ' ' '-')"
     PATH="$here/.venv/bin:$PATH"
     [ -e "$made" ] && return
     if [ ! -x "$here/.venv/bin/python" ]; then
         "${PYTHON:-python3}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-            { echo "error: Python 3.11 or newer is needed; name one: PYTHON=python3.12 ./run.sh" >&2; exit 2; }
+            { echo "error: Python 3.11 or newer is needed; choose one: PYTHON=python3.12 ./run.sh" >&2; exit 2; }
         "${PYTHON:-python3}" -m venv "$here/.venv"
     fi
     echo "setting up .venv from $1 (a few GB, once)" >&2
     python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
-    uv pip install --quiet --python "$here/.venv/bin/python" -r "$here/$1"
-    # a filled-in settings.json holds keys: this hook refuses to commit it
+    uv pip install --quiet --python "$here/.venv/bin/python" -r "$here/$1" --editable "$here"
+    # a settings.json with keys must not be committed: this hook refuses it
     git -C "$here" config --get core.hooksPath >/dev/null || [ ! -e "$here/.git" ] ||
         git -C "$here" config core.hooksPath .githooks || true
     touch "$made"
 }
 
-draw() { # draw KIND FOLDER: the built-in stimuli, unless the folder holds something
+draw() { # draw KIND FOLDER: draw the built-in stimuli, unless the folder holds files
     [ -n "$(find "$here/Resources/$2" -type f 2>/dev/null | head -n 1)" ] ||
         python "$here/Resources/simulate.py" "$1"
 }
 
-experiment() { # experiment FLAGS: train, then make every picture of the run that it left, whose folder is then $run
-    local told
-    told=$(mktemp)
-    python main.py "$@" | tee "$told"
-    run=$(sed -n 's/.*written to //p' "$told")
+experiment() { # experiment FLAGS: train, then write every picture of the run; its folder is then $run
+    run=$(python main.py --print_run "$@")
     python Plotting/report.py "$run"
-    rm "$told"
 }
 
 batch() {
@@ -49,7 +45,7 @@ batch() {
     draw faces stimuli
     # what does an autoencoder represent about a face?
     experiment --log_every 10
-    # happy or sad? From scratch, so that it runs without a network; people in the test part are never trained on
+    # happy or sad? From scratch, so that no download is needed; the people in the test part are not in training
     experiment --recipe faces_emotion_scratch --split group --test_fraction 0.25 --val_fraction 0.2 --log_every 5
 }
 
@@ -98,6 +94,7 @@ test)
     cd "$here"
     ruff check .
     ruff format --check .
+    mypy
     python -m pytest "${@:2}"
     ;;
 *)

@@ -4,7 +4,7 @@ Nothing here prints, writes files or chooses a device.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,8 +111,7 @@ def prepare(flags: argparse.Namespace, network: Model | Repetitions) -> Learning
     patience = Patience(flags.repetitions, flags.patience)
     if schedule.name == "plateau":
         require_proportional_steps(optimizer, "plateau")
-        options = schedule.options
-        patience = Patience(flags.repetitions, flags.patience, options["drops"], options["factor"])
+        patience = Patience(flags.repetitions, flags.patience, schedule.options["drops"], schedule.options["factor"])
 
     def factor(epoch: int) -> float:
         return SCHEDULES[schedule.name](epoch, flags.n_epochs, **schedule.options)
@@ -148,7 +147,7 @@ def fit(
         test_every: evaluate on validation after this many epochs, and after the last.
 
     Raises:
-        UserError: if a loss or a weight is not finite, with epoch, step and learning rate; if a step cannot be compiled.
+        UserError: if a loss or a weight is not finite, or if a step cannot be compiled.
         RuntimeError: if a stage does not train.
     """
     compute = compiled(step_loss) if learning.is_compiled else step_loss
@@ -172,7 +171,7 @@ def train_epoch(
     optimizer: optim.Optimizer,
     epoch: int,
     compute: StepLoss,
-) -> Iterator[Record]:
+) -> Generator[Record, None, np.ndarray]:
     """Take one step per batch, yielding a record between two; returns the mean loss over images, (R,)."""
     network.train()
     losses, sizes = torch.empty(0), []

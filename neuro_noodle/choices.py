@@ -48,7 +48,7 @@ class Choice:
     """An entry of a table with a value for each of its options; str() returns it as NAME KEY=VALUE ..."""
 
     name: str
-    options: dict[str, object]
+    options: dict[str, typing.Any]
 
     def __str__(self) -> str:
         return shlex.join([self.name, *(f"{key}={write(value)}" for key, value in self.options.items())])

@@ -70,12 +70,14 @@ class Flag:
         elif self.kind == "choice":
             group.add_argument(option, nargs="+", metavar=CHOICE, default=self.default, help=self.help)
         elif self.kind == "choices":
-            more = {"nargs": "+", "metavar": CHOICE, "default": argparse.SUPPRESS}
-            group.add_argument(option, action="append", help=self.help, **more)
+            suppress = argparse.SUPPRESS
+            group.add_argument(option, action="append", nargs="+", metavar=CHOICE, default=suppress, help=self.help)
         else:
             default = home / self.default if isinstance(self.default, Path) else self.default
-            reading = {"type": self.type or str, "choices": self.choices, "metavar": self.metavar}
-            group.add_argument(option, default=default, help=self.help, **reading)
+            reader = self.type or str
+            group.add_argument(
+                option, type=reader, default=default, choices=self.choices, metavar=self.metavar, help=self.help
+            )
 
 
 def positive(text: str) -> int:
@@ -131,8 +133,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("recipe", f"named values for the flags: {', '.join(RECIPES)}", "faces_ae", metavar="NAME"),
         Flag("namestr", "name of the run; default: the recipe", resume=True),
         Flag("list", "print every choice and every recipe, then exit", kind="switch", resume=True, recorded=False),
-        Flag("test", "judge the run in --load_dir on its test part, or on all images of another --data_dir or --dataset",
-             kind="switch", resume=True, recorded=False),
+        Flag("test", "judge the run in --load_dir on its test part, or on all images of another --data_dir or "
+             "--dataset", kind="switch", resume=True, recorded=False),
         Flag("trust_pickle", "open the UMAP of a run, which can run code; only for runs you trust", kind="switch",
              resume=True, recorded=False),
         Flag("print_run", "print only the folder of the run on standard output, everything else on standard error",
@@ -285,8 +287,8 @@ def refuse_contradictions(flags: argparse.Namespace) -> None:
     )
     require(
         not flags.trainable_stages or flags.fresh_stages <= flags.trainable_stages,
-        f"--fresh_stages {flags.fresh_stages} re-initialises stages of which only {flags.trainable_stages} train; raise "
-        "--trainable_stages",
+        f"--fresh_stages {flags.fresh_stages} re-initialises stages of which only {flags.trainable_stages} train; "
+        "raise --trainable_stages",
     )
     require(
         not (flags.latents_every and flags.repetitions > 1),
@@ -297,7 +299,7 @@ def refuse_contradictions(flags: argparse.Namespace) -> None:
         not (flags.rejig_data and flags.load_dir), "--rejig_data makes data for a new run; leave it out with --load_dir"
     )
     require(
-        not flags.log_images or flags.comet or trackers,
+        not flags.log_images or flags.comet or bool(trackers),
         "--log_images sends reconstructions to a tracker; add --comet or --track NAME",
     )
     require(
@@ -362,7 +364,7 @@ def plain(flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def load_tables() -> dict[str, Table]:
-    """Return every table by the flag that chooses from it; imported here, because they need torch and --help does not."""
+    """Return every table by the flag that chooses from it; imported here, because tables need torch."""
     from neuro_noodle.augment import AUGMENTATIONS
     from neuro_noodle.data.base import DATASETS
     from neuro_noodle.learning.optimizers import OPTIMIZERS

@@ -1,4 +1,4 @@
-"""The best weights of each repetition so far, and the patience that stops or slows down those that no longer improve."""
+"""The best weights of each repetition so far, and the patience that slows down or stops those that do not improve."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,7 +104,7 @@ class Patience:
         return [vars(best) for best in self.each]
 
     def restore(self, state: list[dict], epoch: int) -> None:
-        """Restore from `state()` after an epoch; a repetition that had stopped resumes if the new patience allows it."""
+        """Restore from `state()` after an epoch; a stopped repetition resumes if the new patience allows it."""
         self.each = [Best(**best) for best in state]
         for best in self.each:
             best.stopped = best.stopped and self._has_run_out(best, epoch)

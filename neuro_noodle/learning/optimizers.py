@@ -66,8 +66,8 @@ def require_proportional_steps(optimizer: optim.Optimizer, schedule: str) -> Non
     """Raise UserError if a schedule scales the rate of an optimizer whose steps are not proportional to it."""
     require(
         isinstance(optimizer, PROPORTIONAL),
-        f"--schedule {schedule} cannot scale the steps of {type(optimizer).__name__}, which are not proportional to the "
-        "learning rate; use --optimizer adam or sgd",
+        f"--schedule {schedule} cannot scale the steps of {type(optimizer).__name__}, which are not proportional to "
+        "the learning rate; use --optimizer adam or sgd",
     )
 
 

@@ -32,6 +32,6 @@ def step(epoch: int, n_epochs: int, *, every: int = 30, factor: float = 0.1) -> 
 
 @SCHEDULES.add("plateau")
 def plateau(epoch: int, n_epochs: int, *, factor: float = 0.333, drops: int = 2) -> float:
-    """Multiply the learning rate by `factor` when --patience runs out and resume from the best weights, `drops` times."""
+    """Multiply the learning rate by `factor` when --patience runs out, `drops` times, from the best weights."""
     require(0 < factor < 1 and drops >= 1, f"schedule 'plateau': factor={factor} or drops={drops} is out of range")
     return 1.0  # `Patience` reduces the rate, separately for each repetition

@@ -1,4 +1,4 @@
-"""What encoders (image to latent) and heads (latent to prediction) are, the tables of both, and the model of the two."""
+"""What encoders (image to latent) and heads (latent to prediction) are, their tables, and the model of the two."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -133,7 +133,7 @@ class Loader(DataLoader):
         super().__init__(batches, batch_sampler=sampler, collate_fn=_unchanged)
 
     def of_images(self) -> "Loader":
-        """Return a loader of the same batches whose x are images, without augmentation, even if latents replace them."""
+        """Return a loader of the same batches without augmentation; x is always an image, never a latent."""
         return Loader(Batches(self.batches.task, self.batches.indices.tolist()), self.n_max)
 
     def generator_states(self) -> list[Tensor]:

@@ -49,8 +49,9 @@ def judge_part(model: Model, task: Task, part: str, loader: Loader, baselines: M
         name: objective.metrics(join((objective.evidence(baseline(x), y) for x, y in images), len(images)))
         for name, baseline in baselines.items()
     }
-    has_groups = dataset.split_unit and len(set(dataset.columns[dataset.split_unit])) > 1
-    groups = np.asarray(dataset.columns[dataset.split_unit] if has_groups else dataset.ids)[indices]
+    units = dataset.columns[dataset.split_unit] if dataset.split_unit else []
+    has_groups = len(set(units)) > 1
+    groups = np.asarray(units if has_groups else dataset.ids)[indices]
     metrics, trials = objective.metrics(evidence), dataset.trials_of(indices)
     record = {
         "value": metrics[objective.metric],

@@ -143,8 +143,8 @@ def _require_same_kind(dataset: StimulusSet, config: dict, session: Path) -> Non
     expected = config["model"]["image_shape"]
     require(
         list(dataset.image_shape) == expected and dataset.classes == config["classes"],
-        f"these images have shape {dataset.image_shape} and classes {dataset.classes or 'none'}, but those of {session} "
-        f"have shape {tuple(expected)} and classes {config['classes'] or 'none'}",
+        f"these images have shape {dataset.image_shape} and classes {dataset.classes or 'none'}, but those of "
+        f"{session} have shape {tuple(expected)} and classes {config['classes'] or 'none'}",
     )
     neurons = config.get("neurons", [])
     require(

@@ -124,8 +124,8 @@ def load_split(run: Path, dataset: StimulusSet) -> Parts:
     n_new = len(index) + len(missing) - sum(len(names) for names in ids.values())
     if load_config(run).get("digest") not in (None, dataset.digest):
         raise UserError(
-            f"the images differ from those {run} was trained on (same number, other pixels); name the right folder with "
-            "--data_dir"
+            f"the images differ from those {run} was trained on (same number, other pixels); name the right folder "
+            "with --data_dir"
         )
     if missing or n_new:
         example = f" (for example {missing[0]})" if missing else ""

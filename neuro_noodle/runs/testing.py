@@ -32,8 +32,8 @@ def test_run(run: Run, source: TaskSource, device: torch.device, batch_size: int
     """
     require(
         bool(run.parts["test"]),
-        f"{run.folder} has no test part; train with --test_fraction or --fold, or test other images with --data_dir and "
-        "--dataset",
+        f"{run.folder} has no test part; train with --test_fraction or --fold, or test other images with --data_dir "
+        "and --dataset",
     )
     print("".join(f"note: {note}\n" for note in run.notes), file=sys.stderr, end="")
     baselines, leaks = fit_baselines(run)
@@ -43,9 +43,15 @@ def test_run(run: Run, source: TaskSource, device: torch.device, batch_size: int
     run.model.cpu()
     folder = run.folder / ("test" if has_own_images(source, run.config) else f"test-{name_of(source)}")
     folder.mkdir(exist_ok=True)
-    record = {"metric": run.objective.metric, "direction": run.objective.direction, "test": judged.record}
-    record |= {"session": run.session, "leaks": leaks}
-    record |= {"data_dir": str(source.data_dir.resolve()), "dataset": source.dataset}
+    record = {
+        "metric": run.objective.metric,
+        "direction": run.objective.direction,
+        "test": judged.record,
+        "session": run.session,
+        "leaks": leaks,
+        "data_dir": str(source.data_dir.resolve()),
+        "dataset": source.dataset,
+    }
     write_result(folder, record, {"test": judged}, task)
     print(format_part("test", run.objective.metric, judged.record))
     n_repetitions = run.config["flags"].get("repetitions", 1)

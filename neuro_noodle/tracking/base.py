@@ -3,7 +3,7 @@
 To add one: a subclass of `Tracker` under @TRACKERS.add("name") in a file of this folder. `--track name` starts it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +69,7 @@ class Tracker:
     def progress(self, epochs: float) -> None:
         """Record how many epochs have been trained, fractions included; called after each step."""
 
-    def log(self, epoch: int, metrics: dict[str, np.ndarray]) -> None:
+    def log(self, epoch: int, metrics: Mapping[str, np.ndarray]) -> None:
         """Record the metrics of an epoch, (R,) each."""
 
     def image(self, name: str, pixels: np.ndarray, epoch: int) -> None:
@@ -85,7 +85,7 @@ class Tracker:
         """Finish; called once, also after an error."""
 
 
-def as_json(metrics: dict[str, np.ndarray]) -> dict:
+def as_json(metrics: Mapping[str, np.ndarray]) -> dict:
     """Return the metrics of an epoch as JSON can hold them.
 
     For one network each is a number. For several repetitions each is the median, NAME_p10 and NAME_p90 are the 10th and
@@ -138,7 +138,7 @@ class Trackers(Tracker):
         for tracker in self.each:
             tracker.progress(epochs)
 
-    def log(self, epoch: int, metrics: dict[str, np.ndarray]) -> None:
+    def log(self, epoch: int, metrics: Mapping[str, np.ndarray]) -> None:
         for tracker in self.each:
             tracker.log(epoch, metrics)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ class Comet(Tracker):
     def parameters(self, config: dict) -> None:
         self.experiment.log_parameters(config)
 
-    def log(self, epoch: int, metrics: dict[str, np.ndarray]) -> None:
+    def log(self, epoch: int, metrics: Mapping[str, np.ndarray]) -> None:
         values = {name: value for name, value in as_json(metrics).items() if name != "repetitions"}
         self.experiment.log_metrics(values, step=epoch, epoch=epoch)
 

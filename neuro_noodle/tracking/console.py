@@ -1,6 +1,7 @@
 """The console: a progress bar on a terminal, and a line every so many epochs."""
 
 import sys
+from collections.abc import Mapping
 
 import numpy as np
 from tqdm import tqdm
@@ -25,7 +26,7 @@ class Console(Tracker):
     def progress(self, epochs: float) -> None:
         self.bar.update(round(epochs * self.run.n_steps) - self.bar.n)
 
-    def log(self, epoch: int, metrics: dict[str, np.ndarray]) -> None:
+    def log(self, epoch: int, metrics: Mapping[str, np.ndarray]) -> None:
         n_trained = epoch + 1
         self.bar.set_description(f"epoch {n_trained}/{self.run.n_epochs}")
         if n_trained % self.run.log_every == 0 or n_trained == self.run.n_epochs:

@@ -1,6 +1,7 @@
 """Records: a line per epoch in metrics.jsonl."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ class Records(Tracker):
         super().__init__(run)
         self.file = (run.folder / FILE).open("a")
 
-    def log(self, epoch: int, metrics: dict[str, np.ndarray]) -> None:
+    def log(self, epoch: int, metrics: Mapping[str, np.ndarray]) -> None:
         self.file.write(json.dumps({"epoch": epoch} | as_json(metrics)) + "\n")
         self.file.flush()
 

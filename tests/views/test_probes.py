@@ -122,13 +122,13 @@ def test_folds_keep_groups_apart_or_are_contiguous():
     groups = np.tile(["a", "b", "c", "d", "e", "f", "g"], 10)
     folds = probes.folds(70, groups)
     assert len(folds) == 5
-    for fitted, judged in folds:
-        assert not set(groups[fitted]) & set(groups[judged])
-        assert sorted([*fitted, *judged]) == list(range(70))
+    for fitted, evaluated in folds:
+        assert not set(groups[fitted]) & set(groups[evaluated])
+        assert sorted([*fitted, *evaluated]) == list(range(70))
     assert len(probes.folds(70, groups == "a")) == 2
     for folds in (probes.folds(70, None), probes.folds(70, np.zeros(70))):
         assert len(folds) == 5
-        assert all(np.all(np.diff(judged) == 1) for _, judged in folds)
+        assert all(np.all(np.diff(evaluated) == 1) for _, evaluated in folds)
 
 
 def test_the_ridge_strength_is_chosen_between_groups():
@@ -168,11 +168,11 @@ def test_new_classes_count_as_errors_and_empty_ones_do_not():
 
 def test_class_folds_keep_groups_apart_and_have_two_classes():
     names = np.repeat(["a", "b"], 30)  # as sorted folders
-    for fitted, judged in probes.class_folds(names, None):
-        assert set(names[fitted]) == set(names[judged]) == {"a", "b"}
+    for fitted, evaluated in probes.class_folds(names, None):
+        assert set(names[fitted]) == set(names[evaluated]) == {"a", "b"}
     groups = np.arange(60) // 6
-    for fitted, judged in probes.class_folds(names, groups):
-        assert not set(groups[fitted]) & set(groups[judged])
+    for fitted, evaluated in probes.class_folds(names, groups):
+        assert not set(groups[fitted]) & set(groups[evaluated])
     assert probes.class_folds(names, names) == []  # each group has a class of its own
     assert probes.class_folds(np.array(["a", "b", "c"]), None) == []
 
