@@ -14,14 +14,8 @@ from neuro_noodle.runs.files import sessions, short_path
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor
-
     import train
     import utils
-    from neuro_noodle.networks.base import Model
-    from neuro_noodle.networks.repetitions import Repetitions
-    from neuro_noodle.runs.loaders import Loader
-    from neuro_noodle.runs.task import Task
     from neuro_noodle.tracking.base import Trackers
 
 HOME = Path(__file__).resolve().parent
@@ -74,7 +68,7 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     import train
     import utils
     from neuro_noodle.runs import result
-    from neuro_noodle.runs.sessions import describe_run, save_task
+    from neuro_noodle.runs.sessions import save_task
     from neuro_noodle.tracking.base import Trackers, require_ready
 
     flags = utils.arrange_by_emotion(command.resolve(flags))
@@ -89,8 +83,7 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     start_epoch = learning.restore(state) if saved else 0
     finished = learning.has_finished(start_epoch)
     utils.require_work(saved, start_epoch, finished, learning.patience.has_stopped)
-    config = describe_run(command.plain(flags), words, task, model.describe(flags, task))
-    session = utils.open_session(flags, config, saved, state, started)
+    session = utils.open_session(flags, words, task, model.describe(flags, task), saved, state, started)
     save_task(session.folder, task, network.encoder, latents)
     try:
         with Trackers(names, session.tracked(SETTINGS, loaders["training"])) as trackers:
@@ -115,10 +108,10 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
 def loop(
     records: "Iterator[train.Record]",
     session: "utils.Session",
-    task: "Task",
-    network: "Model | Repetitions",
-    latents: "Tensor | None",
-    loaders: "dict[str, Loader]",
+    task: "utils.Task",
+    network: "utils.Model | utils.Repetitions",
+    latents: "utils.Tensor | None",
+    loaders: "dict[str, utils.Loader]",
     learning: "train.Learning",
     trackers: "Trackers",
 ) -> bool:
@@ -134,8 +127,7 @@ def loop(
             trackers.log(record.epoch, record.metrics)
             finished = learning.has_finished(record.epoch + 1)
             if finished or interrupt.requested or session.is_due(record.epoch):
-                best = learning.patience.best.weights
-                session.save(record.epoch, network, loaders["training"], learning.optimizer, learning.state(), best)
+                session.save(record.epoch, network, loaders["training"], learning)
             if finished or interrupt.requested:
                 return finished
     return True
@@ -143,19 +135,12 @@ def loop(
 
 def test(flags: argparse.Namespace) -> None:
     """Judge the run of --load_dir on its test part, or on other images: numbers, a row per image, pictures, a film."""
-    from neuro_noodle.learning.devices import choose_device
-    from neuro_noodle.runs import testing
-    from neuro_noodle.runs.run import open_run
-    from neuro_noodle.runs.task import TaskSource
-    from neuro_noodle.views import report
-    from neuro_noodle.views.outcomes import plot_outcomes, write_film
+    from neuro_noodle.runs.task import TaskSource  # torch starts here
+    from neuro_noodle.views.report import write_test
 
     flags = command.resolve(flags)
-    source = TaskSource.of(vars(flags))
-    run = open_run(flags.load_dir, images=source, trust_pickle=flags.trust_pickle)
-    folder = testing.test_run(run, source, choose_device(flags.device), flags.batch_size)
-    for path in report.write_pictures(folder, plot_outcomes(run)) + write_film(folder, run):
-        print(short_path(path))
+    how = {"device": flags.device, "batch_size": flags.batch_size, "trust_pickle": flags.trust_pickle}
+    print(*map(short_path, write_test(flags.load_dir, TaskSource.of(vars(flags)), **how)), sep="\n")
 
 
 def clear_cache(flags: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from neuro_noodle.learning.checks import check_moved, require_finite, weight_sum
 from neuro_noodle.learning.compilation import compiled
 from neuro_noodle.learning.evaluation import Batches, evaluate
 from neuro_noodle.learning.optimizers import OPTIMIZERS, RateScale, require_proportional_steps
+from neuro_noodle.learning.record import Record
 from neuro_noodle.learning.schedules import SCHEDULES
 from neuro_noodle.networks.base import Model
 from neuro_noodle.networks.repetitions import Repetitions
@@ -44,13 +45,18 @@ class Learning:
     n_epochs: int
     is_compiled: bool = False
 
-    def update(self, record: "Record", objective: Objective, model: Model | Repetitions) -> None:
+    def update(self, record: Record, objective: Objective, model: Model | Repetitions) -> None:
         """Update the learning rate after an epoch and, if it was evaluated, the best weights and the patience."""
         self.schedule.step()
         if f"validation/{objective.metric}" in record.metrics:
             ranks = [objective.rank(record.of_repetition(index)) for index in range(model.n_repetitions)]
             self.patience.update(record.epoch, ranks, model)
             self.rate_scale.scales = self.patience.rate_scales()
+
+    @property
+    def best_weights(self) -> dict[str, Tensor] | None:
+        """The best weights so far, of the best repetition; None before the first evaluation."""
+        return self.patience.best.weights
 
     def has_finished(self, n_trained: int) -> bool:
         """Return whether there is nothing left to train after so many epochs."""
@@ -74,33 +80,6 @@ class Learning:
         for group, base, factor in factors:
             group["lr"] = base * factor(epoch + 1)
         return epoch + 1
-
-
-@dataclass(frozen=True)
-class Record:
-    """The state of training after a step, and the metrics if that step ended an epoch.
-
-    Attributes:
-        epochs: trained so far; 1.25 is a quarter of the second epoch.
-        metrics: (R,) each; empty within an epoch.
-    """
-
-    epochs: float
-    metrics: Mapping[str, np.ndarray]
-
-    @property
-    def ends_epoch(self) -> bool:
-        """Whether the epoch is complete."""
-        return bool(self.metrics)
-
-    @property
-    def epoch(self) -> int:
-        """The index of the epoch that was trained last."""
-        return round(self.epochs) - 1
-
-    def of_repetition(self, index: int) -> dict[str, float]:
-        """Return the metrics of one repetition."""
-        return {name: float(values[index]) for name, values in self.metrics.items()}
 
 
 def prepare(flags: argparse.Namespace, network: Model | Repetitions) -> Learning:

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
+from neuro_noodle import command
 from neuro_noodle.augment import AUGMENTATIONS, Augmentation
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import DATASETS, StimulusSet
@@ -94,6 +94,7 @@ def arrange_by_emotion(flags: argparse.Namespace) -> argparse.Namespace:
     if not flags.rejig_data:
         return flags
     out = flags.data_dir.resolve().parent / "classify"
+    require(out != flags.data_dir.resolve(), f"{out} is arranged already; train on it with --split given")
     counts = make_classification_dataset(
         flags.data_dir, out, apart=flags.split == "group", val_fraction=flags.val_fraction, seed=flags.seed
     )
@@ -141,26 +142,17 @@ class Session:
         """Return whether to save after this epoch."""
         return (epoch + 1) % self.flags.save_every == 0
 
-    def save(
-        self,
-        epoch: int,
-        network: Model | Repetitions,
-        loader: Loader,
-        optimizer: Optimizer,
-        learning: dict[str, Any],
-        best: dict[str, Tensor] | None,
-    ) -> None:
-        """Save epoch/{model,optim,state}.pth, everything that resuming needs, and the best weights so far.
+    def save(self, epoch: int, network: Model | Repetitions, loader: Loader, learning: sessions.Resumable) -> None:
+        """Save EPOCH/{model,optim,state}.pth, everything that resuming needs, and best/model.pth.
 
         Args:
             epoch: the epoch just trained.
-            network, optimizer: saved with all their state.
+            network: saved with all its weights.
             loader: of training, whose random numbers continue when resuming.
-            learning: the state of the schedule and the patience.
-            best: the best weights so far.
+            learning: saved with its optimizer, and the best weights so far.
         """
         device = next(network.parameters()).device
-        state = learning | {
+        state = learning.state() | {
             "epoch": epoch,
             "seconds": self.seconds,
             "generators": loader.generator_states(),
@@ -168,7 +160,7 @@ class Session:
             "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         }
         keep_all = self.flags.keep == "all"
-        sessions.save_session(self.folder, epoch, network, optimizer, state, best, keep_all=keep_all)
+        sessions.save_session(self.folder, epoch, network, learning, state, keep_all=keep_all)
 
     def latents_are_due(self, epochs: float, n_steps: int) -> bool:
         """Return whether the last of n_steps per epoch was the first to reach a multiple of --latents_every epochs."""
@@ -221,13 +213,20 @@ def require_work(saved: Path | None, start_epoch: int, finished: bool, patience_
 
 
 def open_session(
-    flags: argparse.Namespace, config: dict, saved: Path | None, state: dict[str, Any], started: float
+    flags: argparse.Namespace,
+    words: list[str],
+    task: Task,
+    model: dict[str, Any],
+    saved: Path | None,
+    state: dict[str, Any],
+    started: float,
 ) -> Session:
     """Make the folder of a new run, or open that of the run to resume, and write config.json.
 
     A session that is not its run's latest is resumed as a new run, so that no later epoch is lost; so is one that is
     given another --namestr or --save_dir.
     """
+    config = sessions.describe_run(command.plain(flags), words, task, model)
     start_epoch = state["epoch"] + 1 if saved else 0
     if saved and sessions.is_in_place(saved, config["flags"]):
         folder = saved.parent

@@ -1,170 +1,286 @@
-"""The structure that everything stands on: who may import whom, what no file may do, and a README that is true."""
+"""The structure of the code: which file may import which, and what no file may contain."""
 
 import ast
 import json
 import re
-import shlex
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from helpers import HERE
 
-from neuro_noodle.command import build_parser
-from neuro_noodle.recipes import RECIPES
-
-MAY_IMPORT = {
-    "choices": set(),
-    "recipes": set(),
-    "components": set(),
-    "circular": set(),
-    "augment": {"choices"},
-    "losses": {"choices"},
-    "store": {"choices"},
-    "metadata": {"choices", "store"},
-    "pictures": {"choices", "store"},
-    "arrays": {"choices", "metadata", "store"},
-    "v1": {"arrays", "choices"},
-    "datasets": {"arrays", "choices", "metadata", "pictures", "store", "v1"},
-    "splits": {"choices", "datasets", "metadata"},
-    "rejig": {"choices", "datasets", "pictures", "splits"},
-    "intervals": set(),
-    "aims": {"choices", "intervals"},
-    "responses": {"aims", "choices", "components"},
-    "objectives": {"aims", "augment", "choices", "circular", "components", "intervals", "losses", "responses"},
-    "networks": {"choices"},
-    "conv": {"choices", "networks"},
-    "fc": {"choices", "components", "networks"},
-    "reductions": {"choices", "components", "networks"},
-    "resnet": {"choices", "networks"},
-    "cortex": {"choices", "fc", "networks"},
-    "model": {"choices", "conv", "cortex", "fc", "networks", "reductions", "resnet"},
-    "repetitions": {"choices", "model", "networks"},
-    "progress": set(),
-    "train": {"choices"},
-    "tracking": {"choices"},
-    "encoded": {"choices", "datasets", "model", "networks"},
-    "utils": {"augment", "choices", "datasets", "encoded", "metadata", "model", "objectives", "splits", "store"},
-    "flags": {"augment", "choices", "datasets", "model", "objectives", "recipes", "train", "utils"},
-    "conclusion": {"metadata", "tracking", "train", "utils"},
-    "wiring": {"choices", "encoded", "flags", "model", "progress", "repetitions", "splits", "train", "utils"},
-    "testing": {
-        "choices",
-        "conclusion",
-        "encoded",
-        "flags",
-        "splits",
-        "utils",
-        "wiring",
-        "Plotting/latents",
-        "Plotting/report",
-    },
-    "main": {
-        "choices",
-        "conclusion",
-        "encoded",
-        "flags",
-        "rejig",
-        "repetitions",
-        "store",
-        "testing",
-        "tracking",
-        "train",
-        "utils",
-        "wiring",
-    },
-    "Plotting/measures": {"circular"},
-    "Plotting/compare": {
-        "choices",
-        "circular",
-        "components",
-        "datasets",
-        "metadata",
-        "utils",
-        "Plotting/latents",
-        "Plotting/measures",
-    },
-    "Plotting/figures": {"circular"},
-    "Plotting/latents": {"augment", "choices", "datasets", "encoded", "objectives", "utils"},
-    "Plotting/neurons": {"responses", "Plotting/figures", "Plotting/latents", "Plotting/measures"},
-    "Plotting/bands": {"choices", "tracking", "Plotting/figures"},
-    "Plotting/report": {
-        "choices",
-        "metadata",
-        "splits",
-        "tracking",
-        "Plotting/figures",
-        "Plotting/latents",
-        "Plotting/neurons",
-    },
-    "Plotting/training": {"choices", "circular", "datasets", "encoded", "metadata", "utils", "Plotting/figures"},
-    "Resources/arena": set(),
-    "Resources/faces": set(),
-    "Resources/population": set(),
-    "Resources/simulate": {"Resources/arena", "Resources/faces", "Resources/population"},
+PACKAGE = "neuro_noodle"
+RANKS = [  # the highest first; a file imports from its own package and from lower ranks
+    {"main", "Plotting", "Resources", "benchmarks"},
+    {"model", "utils", "train"},
+    {PACKAGE, "command", "sweeps"},
+    {"views"},
+    {"runs"},
+    {"data", "networks", "objectives"},
+    {"augment", "learning", "measures", "simulate", "tracking"},
+    {"choices", "recipes"},
+]
+RANK = {unit: len(RANKS) - number for number, units in enumerate(RANKS) for unit in units}
+MAX_LINES = {"main.py": 150, "model.py": 170, "utils.py": 230, "train.py": 200}
+MAX_LINES_TOGETHER = 750
+LONG_FUNCTIONS = {
+    "main.py:run": "a training from start to end, to be read in one sitting",
+    "neuro_noodle/measures/probes.py:probe": "half of it describes its arguments and results",
+    "neuro_noodle/tracking/comet.py:Comet.__init__": "most lines are settings of the client, one per line",
 }
-SOURCES = {name: HERE / f"{name}.py" for name in MAY_IMPORT}
-EVERY_SOURCE = pytest.mark.parametrize("name", SOURCES)
+LOCAL_IMPORTS = {  # elsewhere imports of our own modules are at the top of the file
+    "main.py:run",
+    "main.py:test",
+    "main.py:clear_cache",
+    "neuro_noodle/command.py:load_tables",
+    "neuro_noodle/__init__.py:__getattr__",
+}
+
+FOUR = [HERE / name for name in MAX_LINES]
+PRODUCT = [
+    *FOUR,
+    *(HERE / PACKAGE).rglob("*.py"),
+    *(HERE / "Plotting").glob("*.py"),
+    *(HERE / "Resources").glob("*.py"),
+]
+BENCHMARKS = list((HERE / "benchmarks").rglob("*.py"))
+TESTS = list((HERE / "tests").rglob("*.py"))
 
 
-def tree(name):
-    return ast.parse(SOURCES[name].read_text())
+def name_of(path: Path) -> str:
+    return path.relative_to(HERE).as_posix()
 
 
-def imported(name):
-    """Return the modules of ours that a file imports, anywhere in it."""
-    ours = {path.rsplit("/")[-1]: path for path in MAY_IMPORT}
-    nodes = list(ast.walk(tree(name)))
-    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
-    return {ours[name.split(".")[0]] for name in names if name.split(".")[0] in ours}
+def each_file(paths):
+    return pytest.mark.parametrize("path", sorted(paths), ids=name_of)
 
 
-def test_every_source_file_has_its_place_in_the_architecture():
-    found = {path for folder in (".", "Plotting", "Resources") for path in (HERE / folder).glob("*.py")}
-    assert found == set(SOURCES.values())
+each_product_file = each_file(PRODUCT)
+each_product_or_benchmark_file = each_file(PRODUCT + BENCHMARKS)
+every_file = each_file(PRODUCT + BENCHMARKS + TESTS)
 
 
-@EVERY_SOURCE
-def test_a_file_imports_only_what_it_may(name):
-    assert imported(name) <= MAY_IMPORT[name]
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
-@EVERY_SOURCE
-def test_a_file_tells_its_responsibility_first(name):
-    assert ast.get_docstring(tree(name)).splitlines()[0].endswith(".")
+def n_lines(path: Path) -> int:
+    return len(path.read_text().splitlines())
 
 
-@EVERY_SOURCE
-def test_no_file_is_so_long_that_it_holds_two_things(name):
-    assert len(SOURCES[name].read_text().splitlines()) <= 520
+def nodes(path: Path, kind) -> list:
+    return [node for node in ast.walk(parsed(path)) if isinstance(node, kind)]
 
 
-@EVERY_SOURCE
-def test_no_function_passes_unnamed_options_on_and_no_user_error_is_an_assertion(name):
-    nodes = list(ast.walk(tree(name)))
-    assert not [node for node in nodes if isinstance(node, ast.Assert)]
-    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
-    assert not [function.name for function in functions if function.args.kwarg]
-    assert not [node for node in nodes if isinstance(node, ast.ExceptHandler) and node.type is None]
+def names_in(node: ast.Import | ast.ImportFrom) -> set[str]:
+    return {alias.name for alias in node.names}
 
 
-@EVERY_SOURCE
-def test_no_flag_is_read_by_bool_for_which_every_text_is_true(name):
-    assert "type=bool" not in SOURCES[name].read_text()
+def module_of(path: Path) -> str:
+    """Return the dotted name of a file, neuro_noodle.data.base for example."""
+    return ".".join(path.relative_to(HERE).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path) for path in PRODUCT + BENCHMARKS}
+
+
+def unit_of(module: str) -> str:
+    """Return the entry of RANKS that a module belongs to: its package, or the file itself."""
+    first, *rest = module.split(".")
+    return rest[0] if first == PACKAGE and rest else first
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Return our own modules that are imported anywhere in a tree, also for types only."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= names_in(node)
+        elif isinstance(node, ast.ImportFrom):
+            for name in names_in(node):
+                whole = f"{node.module}.{name}"
+                found.add(whole if whole in MODULES else str(node.module))
+    return found & MODULES
+
+
+def functions(tree: ast.AST, prefix: str = "") -> list[tuple[str, ast.FunctionDef]]:
+    """Return every function with its name, methods and inner functions after the name of what holds them."""
+    found = []
+    for node in ast.iter_child_nodes(tree):
+        name = f"{prefix}{getattr(node, 'name', '')}"
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.append((name, node))
+        is_scope = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        found += functions(node, f"{name}." if is_scope else prefix)
+    return found
+
+
+# --------------------------------------------------------------------------------------------------- who imports whom
+
+
+def test_the_top_level_has_exactly_four_python_files():
+    assert {path.name for path in HERE.glob("*.py")} == set(MAX_LINES)
+
+
+def test_every_file_and_package_has_a_rank():
+    assert {module for module in MODULES if unit_of(module) not in RANK} == set()
+
+
+@each_product_or_benchmark_file
+def test_a_file_imports_only_from_lower_ranks(path):
+    own = unit_of(module_of(path))
+    units = {unit_of(module) for module in imported(parsed(path))} - {own}
+    assert {unit for unit in units if RANK[unit] >= RANK[own]} == set()
+
+
+@each_file(BENCHMARKS)
+def test_benchmarks_import_none_of_the_four_files(path):
+    assert imported(parsed(path)) & {"main", "model", "utils", "train"} == set()
+
+
+def test_files_do_not_import_each_other_in_a_circle():
+    imports = {module_of(path): imported(parsed(path)) for path in PRODUCT}
+    while leaves := {module for module, others in imports.items() if not others & imports.keys()}:
+        imports = {module: others for module, others in imports.items() if module not in leaves}
+    assert imports == {}
+
+
+@each_product_file
+def test_only_named_functions_import_our_own_modules(path):
+    found = {f"{name_of(path)}:{name}" for name, function in functions(parsed(path)) if imported(function)}
+    assert found - LOCAL_IMPORTS == set()
+
+
+@each_file((HERE / PACKAGE / "measures").glob("*.py"))
+def test_measures_do_not_import_torch(path):
+    names = {name for node in nodes(path, ast.Import) for name in names_in(node)}
+    names |= {str(node.module) for node in nodes(path, ast.ImportFrom)}
+    assert {name for name in names if name.split(".")[0].startswith("torch")} == set()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--recipe", "v1_hsm", "--help"]])
+def test_help_does_not_import_torch(words):
+    code = (
+        "import sys, main\n"
+        f"try: main.main({words})\n"
+        "except SystemExit: pass\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('torch', 'numpy', 'sklearn', 'matplotlib')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=HERE, capture_output=True, text=True, check=True)
+    assert "--latent_dim" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize(
     ("word", "owner"),
     [
-        ("comet_ml", "tracking"),
-        ("torch.save", "utils"),
-        ("tqdm", "tracking"),
-        ("matplotlib", "Plotting/figures"),
-        ("pickle.load", "encoded"),
+        ("comet_ml", "neuro_noodle/tracking/comet.py"),
+        ("tqdm", "neuro_noodle/tracking/console.py"),
+        ("pickle.load", "neuro_noodle/runs/latents.py"),
+        ("torch.save", "neuro_noodle/runs/sessions.py"),
     ],
 )
 def test_only_one_file_knows(word, owner):
-    assert [name for name, path in SOURCES.items() if word in path.read_text()] == [owner]
+    assert [name_of(path) for path in PRODUCT if word in path.read_text()] == [owner]
+
+
+def test_only_views_know_matplotlib():
+    users = [path for path in PRODUCT if "matplotlib" in path.read_text()]
+    assert {path.parent for path in users} == {HERE / PACKAGE / "views"}
+
+
+# ------------------------------------------------------------------------------------------------- what is not allowed
+
+
+@every_file
+def test_a_file_starts_with_a_docstring(path):
+    assert (ast.get_docstring(parsed(path)) or "").partition("\n")[0].endswith(".")
+
+
+@each_product_or_benchmark_file
+def test_a_file_has_at_most_400_lines(path):
+    assert n_lines(path) <= MAX_LINES.get(name_of(path), 400)
+
+
+def test_the_four_files_together_stay_short():
+    assert sum(map(n_lines, FOUR)) <= MAX_LINES_TOGETHER
+
+
+@each_product_or_benchmark_file
+def test_a_function_has_at_most_40_lines(path):
+    lengths = {
+        f"{name_of(path)}:{name}": function.end_lineno - function.lineno + 1
+        for name, function in functions(parsed(path))
+    }
+    assert {name: n for name, n in lengths.items() if n > 40 and name not in LONG_FUNCTIONS} == {}
+
+
+def test_at_most_five_functions_may_be_longer():
+    assert len(LONG_FUNCTIONS) <= 5
+
+
+@every_file
+def test_no_file_changes_the_import_path(path):
+    assert [node for node in nodes(path, ast.Attribute) if ast.unparse(node) == "sys.path"] == []
+    assert {name for node in nodes(path, ast.ImportFrom) if node.module == "sys" for name in names_in(node)} & {
+        "path"
+    } == set()
+
+
+def test_no_notebook_changes_the_import_path():
+    assert [path.name for path in (HERE / "Plotting").glob("*.ipynb") if "sys.path" in path.read_text()] == []
+
+
+@each_product_or_benchmark_file
+def test_an_error_is_never_an_assertion(path):
+    assert nodes(path, ast.Assert) == []
+
+
+@each_product_or_benchmark_file
+def test_no_function_takes_unnamed_keyword_arguments(path):
+    assert [ast.unparse(node.args) for node in nodes(path, ast.FunctionDef | ast.Lambda) if node.args.kwarg] == []
+
+
+@every_file
+def test_no_except_clause_is_bare(path):
+    assert [node.lineno for node in nodes(path, ast.ExceptHandler) if node.type is None] == []
+
+
+@every_file
+def test_no_flag_is_read_by_bool(path):
+    """Every text is true for bool, "false" included."""
+    assert [node for node in nodes(path, ast.keyword) if ast.unparse(node) == "type=bool"] == []
+
+
+@each_product_file
+def test_no_public_function_returns_three_results(path):
+    """A small frozen dataclass would name them; a tuple of values of one type, such as a shape, is one result."""
+    for name, function in functions(parsed(path)):
+        if name.rpartition(".")[2].startswith("_"):
+            continue
+        for node in ast.walk(function.returns or ast.Tuple([])):
+            if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "tuple":
+                elements = [ast.unparse(element) for element in getattr(node.slice, "elts", [node.slice])]
+                assert len(elements) <= 2 or len(set(elements)) == 1, name
+
+
+@each_file(path for path in TESTS if path.name.startswith("test_"))
+def test_the_name_of_a_test_has_at_most_60_characters(path):
+    names = [name for name, _ in functions(parsed(path)) if re.fullmatch(r"test_\w*", name)]
+    assert [name for name in names if len(name) > 60] == []
+
+
+@pytest.mark.parametrize(
+    "table", ["TRACKERS", "ENCODERS", "HEADS", "OBJECTIVES", "DATASETS", "OPTIMIZERS", "SCHEDULES"]
+)
+def test_a_table_is_filled_in_its_own_package(table):
+    pattern = re.compile(rf"^@{table}\.add\(|^{table} = ", re.MULTILINE)
+    users = {unit_of(module_of(path)) for path in PRODUCT if pattern.search(path.read_text())}
+    assert len(users) == 1
+
+
+# ------------------------------------------------------------------------------------------------------- settings
 
 
 def test_the_settings_are_empty():
@@ -184,51 +300,3 @@ def test_a_filled_in_settings_file_cannot_be_committed(content, status, tmp_path
     done = git("commit", "-q", "-m", "settings")
     assert done.returncode == status
     assert ("COMET_API_KEY" in done.stderr) is bool(status)
-
-
-# ------------------------------------------------------------------------------------------------------ README
-
-README = (HERE / "README.md").read_text()
-BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [line.split(" #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
-
-
-@pytest.mark.parametrize("command", [line for line in COMMANDS if " main.py" in line])
-def test_every_training_command_of_the_readme_can_be_parsed(command):
-    words = shlex.split(command)
-    words = words[words.index("main.py") + 1 :]
-    defaults = build_parser().parse_args([])
-    flags = build_parser().parse_args(words)
-    assert flags != defaults or not words
-    assert flags.recipe in RECIPES
-
-
-def test_the_files_that_the_readme_runs_exist():
-    files = {word for line in COMMANDS for word in line.split() if re.fullmatch(r"(\./)?[\w/]+\.(py|sh)", word)}
-    assert "./run.sh" in files
-    assert [file for file in files if not (HERE / file).is_file()] == []
-
-
-def test_the_tree_of_the_readme_lists_what_there_is():
-    told = re.search(r"```\n\.\n(.*?)```", README, flags=re.DOTALL)[1]
-    listed, folders = set(), []
-    for line in told.splitlines():
-        depth, name = re.match(r"([│ ]*)[├└]── (\S+)", line).groups()
-        folders = folders[: len(depth) // 4] + [name.rstrip("/")]
-        listed.add("/".join(folders))
-    tracked = subprocess.run(["git", "ls-files"], cwd=HERE, capture_output=True, text=True).stdout.split()
-    missing = [path for path in listed if not (HERE / path).exists()]
-    assert missing == []
-    whole = {path for path in listed if path.startswith((".", "tests", "benchmarks", "scratch"))}
-    for path in tracked:
-        folder_listed = any(path.startswith(f"{folder}/") for folder in whole)
-        assert path in listed or folder_listed or path.startswith("."), f"{path} is not in the README's tree"
-
-
-def test_every_flag_and_recipe_is_in_the_readme():
-    flags = {
-        option for action in build_parser()._actions for option in action.option_strings if option.startswith("--")
-    }
-    flags = {flag for flag in flags if flag != "--help" and not flag.startswith("--no-")}
-    assert [flag for flag in sorted(flags) if f"`{flag}" not in README] == []
-    assert [name for name in RECIPES if f"`{name}`" not in README] == []

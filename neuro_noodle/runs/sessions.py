@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -37,24 +37,32 @@ from neuro_noodle.tracking.records import FILE as RECORDS
 from neuro_noodle.tracking.records import read_records
 
 
+class Resumable(Protocol):
+    """What a session saves of the learning."""
+
+    optimizer: Optimizer
+
+    @property
+    def best_weights(self) -> dict[str, Tensor] | None:
+        """The best weights so far."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return plain values and tensors from which learning resumes, without those of the optimizer."""
+        ...
+
+
 def save_session(
-    run: Path,
-    epoch: int,
-    model: Module,
-    optimizer: Optimizer,
-    state: dict,
-    best: dict[str, Tensor] | None,
-    *,
-    keep_all: bool,
+    run: Path, epoch: int, model: Module, learning: Resumable, state: dict[str, Any], *, keep_all: bool
 ) -> None:
     """Write run/EPOCH/{model,optim,state}.pth, completely or not at all, and the best weights to run/best.
 
     Args:
         run: the folder of the run.
         epoch: the epoch just trained, from 0.
-        model, optimizer: their state_dicts are saved.
+        model: saved with all its weights.
+        learning: its optimizer and its best weights are saved.
         state: everything else that resuming needs.
-        best: the best weights so far, if there are any yet.
         keep_all: keep earlier sessions; otherwise they are removed once this one is complete.
     """
     for stale in run.glob(".session.*"):
@@ -62,14 +70,15 @@ def save_session(
     earlier = sessions(run)
     try:
         scratch = Path(tempfile.mkdtemp(dir=run, prefix=".session."))
-        for name, content in (("model", model.state_dict()), ("optim", optimizer.state_dict()), ("state", state)):
+        contents = {"model": model.state_dict(), "optim": learning.optimizer.state_dict(), "state": state}
+        for name, content in contents.items():
             save_pth(content, scratch / f"{name}.pth")
         scratch.chmod(0o755)
         scratch.rename(run / str(epoch))
         sync_folder(run)
-        if best:
+        if learning.best_weights:
             (run / "best").mkdir(exist_ok=True)
-            save_pth(best, run / "best" / "model.pth")
+            save_pth(learning.best_weights, run / "best" / "model.pth")
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         raise UserError(
             f"cannot write session {epoch} to {run}: {str(error).splitlines()[0]}; earlier sessions are complete"

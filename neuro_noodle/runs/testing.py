@@ -54,9 +54,8 @@ def test_run(run: Run, source: TaskSource, device: torch.device, batch_size: int
     }
     write_result(folder, record, {"test": judged}, task)
     print(format_part("test", run.objective.metric, judged.record))
-    n_repetitions = run.config["flags"].get("repetitions", 1)
-    if n_repetitions > 1:
-        print(f"this is the best of {n_repetitions} repetitions on validation; result.json of the run has all of them")
+    if (n := run.config["flags"].get("repetitions", 1)) > 1:
+        print(f"this is the best of {n} repetitions on validation; result.json of the run has all of them")
     print(f"written to {short_path(folder)}")
     return folder
 

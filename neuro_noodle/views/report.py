@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from neuro_noodle.learning.devices import choose_device
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.runs.files import atomic, write_csv
 from neuro_noodle.runs.run import Run, open_run
+from neuro_noodle.runs.task import TaskSource
+from neuro_noodle.runs.testing import test_run
 from neuro_noodle.tracking.records import read_records
 from neuro_noodle.views import figures, maps
-from neuro_noodle.views.outcomes import MAX_IMAGES, PICTURES, Pictures, image_titles, plot_outcomes
+from neuro_noodle.views.outcomes import MAX_IMAGES, PICTURES, Pictures, image_titles, plot_outcomes, write_film
 
 MAX_MAPPED = 5000  # images on a map
 MAX_VALUES = 2**27  # of all their pixels, half a gigabyte
@@ -36,6 +39,23 @@ def write_report(
     if PICTURES.find(run.objective) is None:
         print(f"note: the objective {type(run.objective).__name__} has no pictures of its own", file=sys.stderr)
     return write_pictures(run.folder / "figures", plot_run(run, columns))
+
+
+def write_test(
+    load_dir: Path, source: TaskSource, *, device: str, batch_size: int, trust_pickle: bool = False
+) -> list[Path]:
+    """Judge a run on its test part or on other images, and write its pictures and film; returns their paths.
+
+    Args:
+        load_dir: a run (its best weights), or one of its sessions.
+        source: the images to test.
+        device: auto, cpu, cuda or cuda:1.
+        batch_size: images per batch, at most.
+        trust_pickle: also load a UMAP, which is stored as a pickle and can run code when loaded.
+    """
+    run = open_run(load_dir, images=source, trust_pickle=trust_pickle)
+    folder = test_run(run, source, choose_device(device), batch_size)
+    return write_pictures(folder, plot_outcomes(run)) + write_film(folder, run)
 
 
 def write_pictures(folder: Path, pictures: Mapping[str, figures.Figure | Mapping]) -> list[Path]:

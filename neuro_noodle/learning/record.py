@@ -1,0 +1,33 @@
+"""Record: what the training loop yields after each step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Record:
+    """The state of training after a step, and the metrics if that step ended an epoch.
+
+    Attributes:
+        epochs: trained so far; 1.25 is a quarter of the second epoch.
+        metrics: (R,) each; empty within an epoch.
+    """
+
+    epochs: float
+    metrics: Mapping[str, np.ndarray]
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether the epoch is complete."""
+        return bool(self.metrics)
+
+    @property
+    def epoch(self) -> int:
+        """The index of the epoch that was trained last."""
+        return round(self.epochs) - 1
+
+    def of_repetition(self, index: int) -> dict[str, float]:
+        """Return the metrics of one repetition."""
+        return {name: float(values[index]) for name, values in self.metrics.items()}
