@@ -26,7 +26,8 @@ from neuro_noodle.data.base import DATASETS, Source, StimulusSet
 from neuro_noodle.data.folder import find_images
 from neuro_noodle.data.store import Store
 from neuro_noodle.objectives.base import OBJECTIVES
-from neuro_noodle.runs.loaders import dataloaders
+from neuro_noodle.runs.loaders import make_loaders
+from neuro_noodle.runs.task import Task
 
 BATCH_SIZE = 128
 SIZE = (130, 101)  # height and width of the images of the folder, px
@@ -52,7 +53,7 @@ def main() -> None:
 def compare_mnist(data_dir: Path, rounds: int) -> None:
     """Time epochs over the 60,000 training images in shuffled, normalised batches."""
     dataset = DATASETS.build("mnist", Source(data_dir, Store(data_dir)))
-    ours = our_loader(dataset, [i for i, part in enumerate(dataset.columns["part"]) if part == "train"])
+    ours = our_loader(dataset, [i for i, part in enumerate(dataset.columns["part"]) if part == "train"], "classify")
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "MNIST" / "raw"
         raw.mkdir(parents=True)
@@ -80,7 +81,7 @@ def compare_folder(folder: Path, rounds: int) -> None:
         start = time.perf_counter()
         choice = f"folder size={SIZE[0]}x{SIZE[1]} fit=stretch"
         dataset = DATASETS.build(choice, Source(folder, Store(folder)))
-        ours = our_loader(dataset, list(range(len(dataset))))
+        ours = our_loader(dataset, list(range(len(dataset))), "reconstruct")
         first["ours"].append(len(dataset) / (run_through(ours, start)))
     print_rates("first epoch, with opening", first)
     print("later epochs")
@@ -98,12 +99,11 @@ class Normalised:
         return ((x.sub_(0.1307).div_(0.3081), y) for x, y in self.loader)
 
 
-def our_loader(dataset: StimulusSet, indices: list[int]) -> DataLoader:
+def our_loader(dataset: StimulusSet, indices: list[int], objective: str) -> DataLoader:
     """Return the training loader that main.py uses."""
     parts = {"training": indices, "validation": [], "test": []}
-    objective = OBJECTIVES.build("classify")
-    settings = {"batch_size": BATCH_SIZE, "augmentations": [], "device": torch.device("cpu"), "seed": 0}
-    return dataloaders(dataset, parts, objective, **settings)["training"]
+    task = Task(dataset, OBJECTIVES.build(objective).on(dataset), parts, {}, torch.device("cpu"))
+    return make_loaders(task, batch_size=BATCH_SIZE)["training"]
 
 
 def compare(loaders: dict[str, Iterable], rounds: int) -> None:
