@@ -8,7 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from neuro_noodle.command import comma_separated, guarded
+from neuro_noodle.command import guarded
+from neuro_noodle.flags import comma_separated
 from neuro_noodle.views.compare import print_comparison
 
 

@@ -202,7 +202,7 @@ def describe_type(annotation: object) -> str:
         bool: "true or false",
         int: "a whole number",
         float: "a number",
-        str: "a text",
+        str: "text",
         Size: "HEIGHTxWIDTH",
     }
     return names[annotation]

@@ -1,16 +1,21 @@
 """Transfer: frozen stages do not change, encoders load exactly, and latents replace the images of a frozen encoder."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers import indexed_images, raises_user_error
-from wiring import describe_stages
 
-import utils
+from model import format_stages
 from neuro_noodle.networks.base import ENCODERS, build_model
 from neuro_noodle.objectives.base import OBJECTIVES
-from neuro_noodle.runs import latents as encoded
+from neuro_noodle.runs import latents as runs_latents
+from neuro_noodle.runs.files import new_run, write_json
+from neuro_noodle.runs.latents import encode
+from neuro_noodle.runs.loaders import make_loaders
+from neuro_noodle.runs.sessions import load_encoder, save_pth, save_session
+from neuro_noodle.runs.task import Task
 
 SHAPE = (1, 12, 9)
 CONV = "conv channels=4,4,8 activation=leakyrelu"
@@ -87,7 +92,7 @@ def test_a_frozen_variational_latent_is_not_random():
 
 
 def counted(table):
-    """Return the columns of the table (stage, weights, trains) and the number of trained weights in its last line."""
+    """Return the columns of the table (stage, weights, trains), and the number in its last line."""
     _, *rows, total = table.splitlines()
     names, weights, trains = zip(*(row.split() for row in rows), strict=True)
     return list(names), [int(n.replace(",", "")) for n in weights], list(trains), int(total.split()[0].replace(",", ""))
@@ -99,7 +104,7 @@ def test_the_table_of_stages_counts_every_weight_once(encoder, k):
     model = build(encoder)
     if k:
         model.freeze(k)
-    names, weights, trains, n_trained = counted(describe_stages(model))
+    names, weights, trains, n_trained = counted(format_stages(model))
     assert names == list(model.stages())
     assert sum(weights) == sum(p.numel() for p in model.parameters())
     assert trains == ["no" if k and name != "head" else "yes" for name in names]
@@ -130,14 +135,9 @@ def test_the_head_predicts_the_same_from_latents_as_from_images(encoder, head):
     model.encoder.fit(images)
     model.freeze(1)
     train(model, 2)
-    learner = model.after_encoding()
-    assert learner.head is model.head
-    assert list(learner.stages()) == ["head"]
-    latents = model.encode(images)
-    assert torch.equal(learner(latents), model(images))
-    with torch.no_grad():
-        next(learner.parameters()).add_(1)
-    assert torch.equal(learner(latents), model(images))
+    latents, expected = model.encode(images), model(images)
+    model.precomputed = True
+    assert torch.equal(model(latents), expected)
 
 
 def test_training_on_latents_gives_the_same_gradients():
@@ -146,7 +146,8 @@ def test_training_on_latents_gives_the_same_gradients():
     second = copy.deepcopy(first)
     images, target = torch.rand(8, *SHAPE), torch.randn(8, 3)
     latents = second.encode(images)
-    for model, x in ((first, images), (second.after_encoding(), latents)):
+    second.precomputed = True
+    for model, x in ((first, images), (second, latents)):
         model.train()
         (model(x) - target).square().mean().backward()
     ours, theirs = (list(model.head.parameters()) for model in (first, second))
@@ -157,20 +158,20 @@ def test_a_loader_can_yield_latents_with_the_targets_of_images():
     dataset = indexed_images()
     latents = torch.arange(len(dataset)).float()[:, None].expand(-1, 2)
     indices = [5, 3, 40, 17, 8]
-    settings = {"batch_size": 2, "augmentations": (), "device": torch.device("cpu"), "seed": 1}
-    fed = utils.dataloaders(dataset, {"training": indices}, OBJECTIVES.build("classify"), **settings, latents=latents)
-    shown = [(x[:, 0].long(), y) for x, y in fed["training"]]
-    seen = torch.cat([x for x, _ in shown])
+    task = Task(dataset, OBJECTIVES.build("classify").on(dataset), {"training": indices}, {}, torch.device("cpu"))
+    loaders = make_loaders(task, batch_size=2, seed=1, latents=latents)
+    batches = [(x[:, 0].long(), y) for x, y in loaders["training"]]
+    seen = torch.cat([x for x, _ in batches])
     assert sorted(seen.tolist()) == sorted(indices)
-    assert torch.equal(torch.cat([y for _, y in shown]), dataset.labels[seen])
+    assert torch.equal(torch.cat([y for _, y in batches]), dataset.labels[seen])
 
 
 def test_images_are_encoded_in_evaluation_mode_and_in_id_order(monkeypatch):
     dataset = indexed_images()
     model = build("conv channels=4", shape=(1, 4, 3))
-    monkeypatch.setattr(encoded, "BATCH", 7)
+    monkeypatch.setattr(runs_latents, "BATCH", 7)
     model.train()
-    latents = encoded.encode(model, dataset)
+    latents = encode(model, dataset)
     assert model.training
     whole = model.eval().encoder(dataset.sample(torch.arange(len(dataset)))["image"])
     assert torch.allclose(latents, whole, atol=1e-5)
@@ -192,13 +193,13 @@ def test_fitting_the_head_does_not_change_the_encoder(encoder):
 
 def leave_run(folder, encoder=CONV, shape=SHAPE, latent_dim=6):
     """Write a run whose best weights are not its last; return its folder, the best and the last weights."""
-    made_of = {"encoder": encoder, "head": "linear", "image_shape": list(shape), "output_shape": [3]}
-    made_of |= {"latent_dim": latent_dim, "precision": "fp32"}
-    run = utils.new_run(folder, "run")
-    utils.write_json(run / "config.json", {"model": made_of})
+    arguments = {"encoder": encoder, "head": "linear", "image_shape": list(shape), "output_shape": [3]}
+    arguments |= {"latent_dim": latent_dim, "precision": "fp32"}
+    run = new_run(folder, "run")
+    write_json(run / "config.json", {"model": arguments})
     best, last = build(encoder, "linear", shape, latent_dim), build(encoder, "linear", shape, latent_dim)
-    optimizer = torch.optim.SGD(last.parameters(), lr=0.1)
-    utils.save_session(run, 9, last, optimizer, {}, best.state_dict(), keep_all=False)
+    learning = SimpleNamespace(optimizer=torch.optim.SGD(last.parameters()), best_weights=best.state_dict())
+    save_session(run, 9, last, learning, {}, keep_all=False)
     return run, best.state_dict(), last.state_dict()
 
 
@@ -207,7 +208,7 @@ def test_all_but_the_fresh_stages_load_the_best_weights(k, tmp_path):
     run, best, _ = leave_run(tmp_path)
     model = build()
     initial = snapshot(model)
-    utils.load_encoder(model, run, k, trust_pickle=False)
+    load_encoder(model, run, k, trust_pickle=False)
     for key, value in model.state_dict().items():
         wanted = initial if stage_of(key) in STAGES[-k:] else best
         assert torch.equal(value, wanted[key]), key
@@ -217,27 +218,27 @@ def test_naming_a_session_loads_that_session(tmp_path):
     run, best, last = leave_run(tmp_path)
     for path, wanted in ((run / "9", last), (run / "best", best)):
         model = build()
-        utils.load_encoder(model, path, 1, trust_pickle=False)
+        load_encoder(model, path, 1, trust_pickle=False)
         assert all(torch.equal(v, wanted[f"encoder.{key}"]) for key, v in model.encoder.state_dict().items())
 
 
 def test_an_encoder_loads_whatever_the_head(tmp_path):
     run, best, _ = leave_run(tmp_path)
     model = build_model(CONV, "conv", SHAPE, SHAPE, 6, "fp32")
-    utils.load_encoder(model, run, 1, trust_pickle=False)
+    load_encoder(model, run, 1, trust_pickle=False)
     assert torch.equal(model.encoder.stages["conv2"][1].weight, best["encoder.stages.conv2.1.weight"])
 
 
 def test_fitted_buffers_of_an_encoder_are_loaded(tmp_path):
     run, best, _ = leave_run(tmp_path, "pca")
     weights = best | {"encoder.components": torch.randn(6, 108), "encoder.centre": torch.rand(108)}
-    utils.write_best(run, weights)
+    save_pth(weights, run / "best" / "model.pth")
     model = build("pca")
-    utils.load_encoder(model, run, 1, trust_pickle=False)
+    load_encoder(model, run, 1, trust_pickle=False)
     assert torch.equal(model.encoder.components, weights["encoder.components"])
 
 
-WHAT_TO_DO = "images must be of the same size and --encoder and --latent_dim the same as there"
+WHAT_TO_DO = "the images must have the same size, and --encoder and --latent_dim must be the same"
 
 
 @pytest.mark.parametrize(
@@ -262,7 +263,7 @@ def test_an_encoder_that_does_not_match_changes_nothing(theirs, ours, culprit, t
     model = build(ours[0], "linear", *ours[1:])
     before = snapshot(model)
     with raises_user_error(WHAT_TO_DO) as error:
-        utils.load_encoder(model, run, 1, trust_pickle=False)
+        load_encoder(model, run, 1, trust_pickle=False)
     assert culprit in str(error.value)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
@@ -275,14 +276,14 @@ def test_an_encoder_with_more_or_fewer_layers_is_refused(theirs, ours, tmp_path)
     shape = (1, 16, 16)
     run, _, _ = leave_run(tmp_path, theirs, shape)
     with raises_user_error(WHAT_TO_DO):
-        utils.load_encoder(build(ours, "linear", shape), run, 1, trust_pickle=False)
+        load_encoder(build(ours, "linear", shape), run, 1, trust_pickle=False)
 
 
 @pytest.mark.parametrize(("latent_dim", "k"), [(4, 2), (3, 5)])
 def test_fresh_stages_may_have_other_shapes(latent_dim, k, tmp_path):
     run, best, _ = leave_run(tmp_path)
     model = build(latent_dim=latent_dim)
-    utils.load_encoder(model, run, k, trust_pickle=False)
+    load_encoder(model, run, k, trust_pickle=False)
     loaded = torch.equal(model.encoder.stages["conv1"][0].weight, best["encoder.stages.conv1.0.weight"])
     assert loaded == (k == 2)
 
@@ -290,7 +291,7 @@ def test_fresh_stages_may_have_other_shapes(latent_dim, k, tmp_path):
 def test_too_many_fresh_stages_are_refused_by_name(tmp_path):
     run, _, _ = leave_run(tmp_path)
     with raises_user_error("--fresh_stages 6: there are 5 stages: conv1, conv2, conv3, latent, head"):
-        utils.load_encoder(build(), run, 6, trust_pickle=False)
+        load_encoder(build(), run, 6, trust_pickle=False)
 
 
 def test_every_encoder_can_be_loaded_from_its_own_run(tmp_path):
@@ -299,5 +300,5 @@ def test_every_encoder_can_be_loaded_from_its_own_run(tmp_path):
         latent_dim = None if name in ("conv_dog", "identity") else 6
         run, best, _ = leave_run(tmp_path / name, encoder, latent_dim=latent_dim)
         model = build(encoder, latent_dim=latent_dim)
-        utils.load_encoder(model, run, 1, trust_pickle=False)
+        load_encoder(model, run, 1, trust_pickle=False)
         assert all(torch.equal(v, best[f"encoder.{key}"]) for key, v in model.encoder.state_dict().items())

@@ -3,18 +3,20 @@
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from helpers import error_message, raises_user_error, train_silently
+from helpers import HERE, error_message, raises_user_error, train_silently
 
-import utils
-from neuro_noodle.learning.best import Progress
-from neuro_noodle.learning.optimizers import OPTIMIZERS, Paces
+from neuro_noodle import command
 from neuro_noodle.networks.base import build_model
-from neuro_noodle.networks.repetitions import OfEach, records_of_each, stack, unstacked
+from neuro_noodle.networks.repetitions import Repetitions, unstack
 from neuro_noodle.objectives.base import OBJECTIVES
-from neuro_noodle.tracking.base import spread, summarised
+from neuro_noodle.runs.files import best_session, sessions
+from neuro_noodle.runs.sessions import load_model, load_pth
+from train import Record
 
 SMALL = "--n_epochs 3 --batch_size 24 --val_fraction 0.25 --test_fraction 0.2 --device cpu --precision fp32"
 DIGITS = "--recipe faces_ae --dataset digits --augment none --encoder {encoder} --head {head} --objective {objective}"
@@ -65,13 +67,12 @@ def test_repetitions_equal_separate_runs_with_one_split(name, folder):
                 assert whole["repetitions"][key][index] == pytest.approx(one[key], abs=1e-4, rel=1e-4), key
         split = [json.loads((folder / run / "split.json").read_text()) for run in (name, f"{name}-{seed}")]
         assert split[0] == split[1]
-        told = result(folder / name)["repetitions"]
+        repetitions = result(folder / name)["repetitions"]
         alone = result(folder / f"{name}-{seed}")
         for part in ("validation", "test"):
             for metric, value in alone[part]["metrics"].items():
-                assert told[part][metric][index] == pytest.approx(value, abs=1e-4, rel=1e-4)
-    seeds = told["seeds"]
-    assert seeds == [5, 6, 7]
+                assert repetitions[part][metric][index] == pytest.approx(value, abs=1e-4, rel=1e-4)
+    assert repetitions["seeds"] == [5, 6, 7]
 
 
 @pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="compiling needs a C++ compiler")
@@ -99,15 +100,15 @@ def test_a_run_of_repetitions_opens_as_the_best_one(folder):
     network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
     words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder}"
     train_silently(f"{words} --namestr opened --repetitions 3")
-    told = result(folder / "opened")
-    best = max(range(3), key=lambda i: (told["repetitions"]["validation"]["accuracy"][i],
-                                        -told["repetitions"]["validation"]["loss"][i]))  # fmt: skip
-    assert told["validation"]["value"] == pytest.approx(told["repetitions"]["validation"]["accuracy"][best])
-    model, _ = utils.load_model(utils.best_session(folder / "opened"))
-    state = utils.load_pth(folder / "opened" / "2" / "state.pth")
-    assert all(torch.equal(v, state["progress"][best]["weights"][key]) for key, v in model.state_dict().items())
+    summary = result(folder / "opened")
+    values = summary["repetitions"]["validation"]
+    best = max(range(3), key=lambda index: (values["accuracy"][index], -values["loss"][index]))
+    assert summary["validation"]["value"] == pytest.approx(values["accuracy"][best])
+    model, _ = load_model(best_session(folder / "opened"))
+    state = load_pth(folder / "opened" / "2" / "state.pth")
+    assert all(torch.equal(v, state["patience"][best]["weights"][key]) for key, v in model.state_dict().items())
     with raises_user_error("holds 3 repetitions"):
-        utils.load_model(folder / "opened" / "2")
+        load_model(folder / "opened" / "2")
 
 
 def test_resuming_repetitions_is_exact(folder):
@@ -118,143 +119,120 @@ def test_resuming_repetitions_is_exact(folder):
     train_silently(f"{words} --n_epochs 2 --namestr halves")
     train_silently(f"--load_dir {folder / 'halves'} --n_epochs 6")
     assert records(folder / "whole") == records(folder / "halves")
-    last = [utils.load_pth(utils.sessions(folder / name)[-1] / "model.pth") for name in ("whole", "halves")]
+    last = [load_pth(sessions(folder / name)[-1] / "model.pth") for name in ("whole", "halves")]
     assert all(torch.equal(last[0][key], last[1][key]) for key in last[0])
     assert result(folder / "whole")["repetitions"] == result(folder / "halves")["repetitions"]
 
 
 def test_a_network_that_cannot_be_stacked_is_refused():
     models = [build_model("fc hidden=4", "linear", (1, 3, 3), (2,), 3, "fp32") for _ in range(2)]
-    whole = stack(models)
+    whole = Repetitions(models)
     whole.penalised.model.head.forward = lambda latent: latent * latent.sum().item()
-    with raises_user_error(
-        "leave out --repetitions and train one after another: another --seed each, the same --split_seed"
-    ):
+    with raises_user_error("leave out --repetitions and train one after another: vary --seed and keep --split_seed"):
         whole.eval()(torch.rand(5, 1, 3, 3))
 
 
-def test_latents_every_is_refused_with_repetitions(folder):
-    from neuro_noodle import command as flags
-
+def test_latents_every_is_refused_with_repetitions():
     with raises_user_error("--latents_every follows one network"):
-        flags.parse(["--repetitions", "2", "--latents_every", "1"])
+        command.parse(["--repetitions", "2", "--latents_every", "1"], HERE)
 
 
-# --------------------------------------------------------------------------------------------------- the parts
+# --------------------------------------------------------------------------------------------- one repetition at a time
 
 
 def models(n=3):
     return [build_model("conv channels=3 scale=zscore", "linear", (1, 6, 5), (4,), 2, "fp32") for _ in range(n)]
 
 
+def classify():
+    """Return an objective with four classes."""
+    dataset = SimpleNamespace(
+        provides=["image", "label"],
+        image_shape=(1, 6, 5),
+        classes=list("abcd"),
+        neurons=[],
+        targets=None,
+        responses=None,
+    )
+    return OBJECTIVES.build("classify").on(dataset)
+
+
 def test_a_stack_predicts_what_each_model_predicts():
     each = models()
     x = torch.rand(7, 1, 6, 5)
-    together = stack(each).eval()(x)
+    together = Repetitions(each).eval()(x)
     assert torch.allclose(together, torch.stack([model.eval()(x) for model in each]), atol=1e-6)
 
 
 def test_weights_are_copied_and_loaded_per_repetition():
     each = models()
-    whole = stack(each)
-    assert all(torch.equal(value, whole.weights(1)[name]) for name, value in each[1].state_dict().items())
-    assert all(torch.equal(value, whole.weights(1)[name]) for name, value in unstacked(whole.state_dict(), 1).items())
-    whole.put(each[0].state_dict(), 2)
-    assert all(torch.equal(value, whole.weights(2)[name]) for name, value in each[0].state_dict().items())
-    assert all(torch.equal(value, whole.weights(1)[name]) for name, value in each[1].state_dict().items())
+    whole = Repetitions(each)
+    own = each[1].state_dict()
+    assert all(torch.equal(value, whole.copy_weights(1)[name]) for name, value in own.items())
+    assert all(torch.equal(value, unstack(whole.state_dict(), 1)[name]) for name, value in own.items())
+    whole.load_weights(each[0].state_dict(), 2)
+    assert all(torch.equal(value, whole.copy_weights(2)[name]) for name, value in each[0].state_dict().items())
+    assert all(torch.equal(value, whole.copy_weights(1)[name]) for name, value in own.items())
+
+
+def test_one_repetition_can_be_copied_as_a_model():
+    each = models()
+    whole = Repetitions(each)
+    x = torch.rand(7, 1, 6, 5)
+    alone = whole.single(1).eval()
+    assert torch.allclose(alone(x), each[1].eval()(x), atol=1e-6)
+    with torch.no_grad():
+        next(alone.parameters()).add_(1)
+    assert all(torch.equal(value, whole.copy_weights(1)[name]) for name, value in each[1].state_dict().items())
 
 
 def test_a_stack_has_the_losses_and_metrics_of_each_model():
-    each, objective = models(), OBJECTIVES.build("classify")
-    objective.check(["image", "label"], list("abcd"))
-    whole = stack(each).eval()
-    judge = OfEach(objective, whole)
-    x, target = torch.rand(9, 1, 6, 5), torch.arange(9) % 4
-    prediction = whole(x)
-    losses = judge.loss(prediction, target)
-    evidence = judge.evidence(judge.output(prediction), target)
-    metrics = judge.metrics(evidence)
+    each, objective = models(), classify()
+    whole = Repetitions(each).eval()
+    x, y = torch.rand(9, 1, 6, 5), torch.arange(9) % 4
+    losses, evidence = whole.judge(objective, x, y)
+    metrics = whole.metrics(objective, evidence)
+    assert torch.equal(whole.losses(objective, x, y), losses)
     for index, model in enumerate(each):
         alone = model.eval()(x)
-        assert torch.allclose(losses[index], objective.loss(alone, target), atol=1e-6)
-        expected = objective.metrics(objective.evidence(objective.output(alone), target))
+        assert torch.allclose(losses[index], objective.loss(alone, y), atol=1e-6)
+        expected = objective.metrics(objective.evidence(objective.output(alone), y))
         assert metrics["accuracy"][index] == pytest.approx(expected["accuracy"])
 
 
-def test_a_record_is_summarised_over_repetitions():
-    record = {"epoch": 3, "train/loss": [3.0, 1.0, 2.0]}
-    assert records_of_each(record, 3)[1] == {"epoch": 3, "train/loss": 1.0}
-    told = summarised(record)
-    assert told["train/loss"] == 2.0
-    assert (told["train/loss_p10"], told["train/loss_p90"]) == pytest.approx((1.2, 2.8))
-    assert told["repetitions"] == {"train/loss": [3.0, 1.0, 2.0]}
-    assert summarised({"epoch": 3, "train/loss": 1.0}) == {"epoch": 3, "train/loss": 1.0}
-    assert spread([1.0]) == (1.0, 1.0, 1.0)
+def test_one_model_has_the_methods_of_a_stack_with_r_1():
+    (model,), objective = models(1), classify()
+    model.eval()
+    stack = Repetitions([model]).eval()
+    x, y = torch.rand(9, 1, 6, 5), torch.arange(9) % 4
+    assert model.n_repetitions == stack.n_repetitions == 1
+    assert torch.allclose(model.losses(objective, x, y), stack.losses(objective, x, y), atol=1e-6)
+    (losses, evidence), (losses_r, evidence_r) = model.judge(objective, x, y), stack.judge(objective, x, y)
+    assert torch.allclose(losses, losses_r, atol=1e-6)
+    metrics, metrics_r = model.metrics(objective, evidence), stack.metrics(objective, evidence_r)
+    assert {name: values.shape for name, values in metrics.items()} == dict.fromkeys(metrics_r, (1,))
+    assert metrics["accuracy"] == pytest.approx(metrics_r["accuracy"])
+    assert model.copy_weights(0).keys() == stack.copy_weights(0).keys()
+    assert list(model.stages()) == list(stack.stages())
 
 
-class Tape:
-    """A stand-in for a model; its weights are one number."""
-
-    def __init__(self, n):
-        self.now = [0] * n
-
-    def weights(self, index):
-        return self.now[index]
-
-    def put(self, weights, index):
-        self.now[index] = weights
+def test_in_training_each_repetition_has_its_own_batch():
+    each, objective = models(2), classify()
+    whole = Repetitions(each).train()
+    x, y = torch.rand(2, 9, 1, 6, 5), torch.stack([torch.arange(9) % 4, torch.arange(9) // 3])
+    losses = whole.losses(objective, x, y)
+    for index, model in enumerate(each):
+        assert torch.allclose(losses[index], objective.loss(model.train()(x[index]), y[index]), atol=1e-6)
 
 
-def follow(ranks, patience, most_drops=0):
-    """Record ranks by epoch and repetition; return the progress and the epoch after which all stopped, or None."""
-    n = len(ranks[0])
-    progress, model = Progress(n, patience, most_drops), Tape(n)
-    for epoch, of_epoch in enumerate(ranks):
-        model.now = [epoch] * n
-        progress.take(epoch, [(rank, 0.0) for rank in of_epoch], model)
-        if progress.finished:
-            return progress, epoch
-    return progress, None
+def test_a_record_gives_the_metrics_of_one_repetition():
+    record = Record(4, {"train/loss": np.array([3.0, 1.0, 2.0])})
+    assert record.of_repetition(1) == {"train/loss": 1.0}
+    assert record.epoch == 3
+    assert record.ends_epoch
 
 
-def test_each_repetition_has_its_own_best_epoch_and_patience():
-    progress, end = follow([(1, 1), (2, 0), (0, 0), (0, 9), (0, 9), (9, 9), (9, 9)], patience=2)
-    assert [(best.epoch, best.weights) for best in progress.each] == [(1, 1), (0, 0)]
-    assert end == 3
-    assert progress.chosen == 0
-
-
-def test_without_patience_no_repetition_stops():
-    progress, end = follow([(3,), (2,), (1,), (0,)], None)
-    assert end is None
-    assert progress.each[0].epoch == 0
-
-
-def test_a_plateau_restores_the_best_weights_at_every_drop():
-    n, model = [(5,), (1,), (1,), (6,), (1,), (1,), (1,), (1,)], Tape(1)
-    progress = Progress(1, 2, 2)
-    drops = []
-    for epoch, rank in enumerate(n):
-        model.now = [epoch]
-        progress.take(epoch, [(rank[0], 0.0)], model)
-        drops.append((progress.each[0].n_drops, model.now[0], progress.finished))
-    assert drops == [
-        (0, 0, False), (0, 1, False), (1, 0, False), (1, 3, False), (1, 4, False), (2, 3, False), (2, 6, False),
-        (2, 7, True),
-    ]  # fmt: skip
-
-
-def test_a_stopped_repetition_continues_with_more_patience():
-    progress, _ = follow([(1, 1), (0, 2), (0, 3)], patience=2)
-    assert [best.stopped for best in progress.each] == [True, False]
-    assert progress.shares().tolist() == [0.0, 1.0]
-    more = Progress(2, 3)
-    more.restore(progress.state(), 2)
-    assert [best.stopped for best in more.each] == [False, False]
-    assert not more.finished
-    same = Progress(2, 2)
-    same.restore(progress.state(), 2)
-    assert [best.stopped for best in same.each] == [True, False]
+# ------------------------------------------------------------------------------------------------ stopping and loading
 
 
 def test_a_stopped_run_continues_only_with_more_patience(folder, run_main):
@@ -263,7 +241,7 @@ def test_a_stopped_run_continues_only_with_more_patience(folder, run_main):
     train_silently(words)
     stopped = len(records(folder / "waits"))
     assert stopped < 40
-    assert "give --patience more" in error_message(run_main, f"--load_dir {folder / 'waits'}")
+    assert "raise --patience" in error_message(run_main, f"--load_dir {folder / 'waits'}")
     train_silently(f"--load_dir {folder / 'waits'} --patience 3 --n_epochs {stopped + 2}")
     assert len(records(folder / "waits")) == stopped + 2
 
@@ -271,7 +249,7 @@ def test_a_stopped_run_continues_only_with_more_patience(folder, run_main):
 def test_repetitions_cannot_share_a_random_frozen_encoder(folder, run_main):
     network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
     words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder} --repetitions 2 --trainable_stages 1"
-    assert "name a trained one by --load_encoder" in error_message(run_main, words)
+    assert "load a trained one with --load_encoder" in error_message(run_main, words)
     train_silently(f"{DIGITS.format(**network)} {SMALL} --save_dir {folder} --namestr trained")
     train_silently(f"{words} --load_encoder {folder / 'trained'} --namestr on_trained")
     assert len(result(folder / "on_trained")["repetitions"]["seeds"]) == 2
@@ -282,8 +260,7 @@ def test_load_encoder_uses_the_best_repetition(folder, run_main):
     words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder}"
     train_silently(f"{words} --namestr several --repetitions 2")
     train_silently(f"{words} --load_encoder {folder / 'several'} --namestr from_several")
-    said = error_message(run_main, f"{words} --load_encoder {folder / 'several' / '2'}")
-    assert "holds 2 repetitions" in said
+    assert "holds 2 repetitions" in error_message(run_main, f"{words} --load_encoder {folder / 'several' / '2'}")
 
 
 def test_a_plateau_needs_patience(folder, run_main):
@@ -292,22 +269,3 @@ def test_a_plateau_needs_patience(folder, run_main):
     assert "factor=2.0 or drops=2 is out of range" in error_message(
         run_main, words.replace("plateau", "plateau factor=2") + " --patience 3"
     )
-
-
-@pytest.mark.parametrize("optimizer", ["adam weight_decay=0.1", "sgd momentum=0.9 weight_decay=0.1"])
-def test_slowing_one_repetition_does_not_change_the_others(optimizer):
-    def run(lr, shares):
-        weights = torch.nn.Parameter(torch.arange(6.0).view(2, 3))
-        made = OPTIMIZERS.build(optimizer, [weights], lr)
-        Paces(made, torch.tensor(shares))
-        for step in range(4):
-            made.zero_grad()
-            ((weights - step) ** 2).sum().backward()
-            made.step()
-        return weights.detach()
-
-    slowed, fast, slow = run(0.1, [1.0, 0.25]), run(0.1, [1.0, 1.0]), run(0.025, [1.0, 1.0])
-    assert torch.equal(slowed[0], fast[0])
-    assert torch.allclose(slowed[1], slow[1], atol=1e-5)
-    assert not torch.allclose(slowed[1], fast[1], atol=1e-3)
-    assert torch.equal(run(0.1, [1.0, 0.0])[1], torch.tensor([3.0, 4.0, 5.0]))

@@ -1,4 +1,4 @@
-"""Where records go: files always, Comet when asked; and that no key is ever written or shown."""
+"""Comet: what it is sent, with and without a network; and that no key is ever written or shown."""
 
 import gzip
 import json
@@ -13,8 +13,8 @@ import pytest
 from helpers import HERE, SMALL
 
 from neuro_noodle.choices import UserError
-from neuro_noodle.tracking.comet import comet_account
-from neuro_noodle.tracking.records import JsonLines, read_records
+from neuro_noodle.tracking.comet import read_account
+from neuro_noodle.tracking.records import read_records
 
 KEY = "notAkey0butAsLongAsOne123"
 CLOSED = "http://127.0.0.1:9/clientlib/"
@@ -47,7 +47,7 @@ def files_with(text: str, folder) -> list:
 
 @pytest.fixture(scope="module")
 def archive(stimuli, tmp_path_factory):
-    """What a classifier run without a network leaves for Comet: its messages, its files, and what was printed."""
+    """Train a classifier without a network; return its folder, the finished process and the messages for Comet."""
     folder = tmp_path_factory.mktemp("comet")
     done = train(stimuli, folder, "faces_emotion", "--namestr run", COMET_API_KEY=KEY, COMET_URL_OVERRIDE=CLOSED)
     assert done.returncode == 0, done.stderr
@@ -57,7 +57,7 @@ def archive(stimuli, tmp_path_factory):
     return folder, done, messages
 
 
-def test_without_a_network_training_is_unharmed_and_the_user_is_told_of_the_archive(archive):
+def test_without_a_network_training_works_and_names_the_archive(archive):
     folder, done, _ = archive
     assert (folder / "weights" / "run" / "result.json").is_file()
     assert "comet upload" in done.stderr
@@ -75,7 +75,7 @@ def test_the_archive_holds_every_metric_of_every_epoch(archive):
             assert float(logged[name, record["epoch"]]) == pytest.approx(record[name])
 
 
-def test_the_archive_holds_the_parameters_the_confusion_matrix_and_the_weights(archive):
+def test_the_archive_holds_parameters_confusion_and_weights(archive):
     _, _, messages = archive
     parameters = {
         m["payload"].get("param", m["payload"].get("params"))["paramName"]
@@ -106,7 +106,7 @@ def test_the_key_is_in_no_file_and_in_no_output(archive):
     assert files_with(KEY, folder) == []
 
 
-def test_without_a_key_the_error_names_the_settings_file_and_the_variable(stimuli, tmp_path):
+def test_without_a_key_the_error_names_the_file_and_the_variable(stimuli, tmp_path):
     done = train(stimuli, tmp_path, "faces_ae", "--namestr run")
     assert done.returncode == 2
     assert "settings.json" in done.stderr and "COMET_API_KEY" in done.stderr
@@ -115,7 +115,7 @@ def test_without_a_key_the_error_names_the_settings_file_and_the_variable(stimul
 
 
 class FakeComet(BaseHTTPRequestHandler):
-    """As much of Comet's server as its client needs; refuses the key when told to."""
+    """As much of Comet's server as its client needs; refuses the key if `refuse` is set."""
 
     protocol_version = "HTTP/1.1"
     refuse = False
@@ -156,7 +156,7 @@ def server():
 
 
 @pytest.mark.parametrize("refuse", [False, True])
-def test_a_key_that_is_refused_is_not_shown_and_one_that_is_taken_sends_the_metrics(refuse, server, stimuli, tmp_path):
+def test_metrics_are_sent_unless_the_key_is_refused(refuse, server, stimuli, tmp_path):
     FakeComet.refuse = refuse
     done = train(stimuli, tmp_path, "faces_ae", "--namestr run", COMET_API_KEY=KEY, COMET_URL_OVERRIDE=server)
     assert done.returncode == 0, done.stderr
@@ -170,24 +170,28 @@ def test_a_settings_file_that_is_not_json_is_a_clear_error(tmp_path):
     path = tmp_path / "settings.json"
     path.write_text("{'apikey': 1}")
     with pytest.raises(UserError, match="not valid JSON"):
-        comet_account(path)
+        read_account(path)
 
 
-def test_an_empty_key_in_the_settings_counts_as_none(tmp_path, monkeypatch):
+def test_an_empty_key_in_the_settings_counts_as_no_key(tmp_path, monkeypatch):
     monkeypatch.delenv("COMET_API_KEY", raising=False)
     (tmp_path / "settings.json").write_text('{"username": "", "apikey": ""}')
     with pytest.raises(UserError, match="COMET_API_KEY"):
-        comet_account(tmp_path / "settings.json")
+        read_account(tmp_path / "settings.json")
 
 
-def test_a_resumed_record_keeps_what_came_before_and_drops_what_came_after(tmp_path):
-    first = JsonLines(tmp_path, 0)
-    for epoch in range(3):
-        first.log({"epoch": epoch, "train/loss": 1.0})
-    first.close()
-    with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"epoch": 3, "tra')  # a kill in the middle of a line
-    second = JsonLines(tmp_path, 2)
-    second.log({"epoch": 2, "train/loss": 2.0})
-    second.close()
-    assert [(record["epoch"], record["train/loss"]) for record in read_records(tmp_path)] == [(0, 1), (1, 1), (2, 2)]
+def test_settings_without_names_are_refused(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text('["secret"]')
+    with pytest.raises(UserError, match='should look like {"username"'):
+        read_account(path)
+
+
+def test_the_key_can_be_in_the_settings_or_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("COMET_API_KEY", KEY)
+    path = tmp_path / "settings.json"
+    assert read_account(path) == {"apikey": KEY}
+    path.write_text('{"username": "me", "apikey": ""}')
+    assert read_account(path) == {"username": "me", "apikey": KEY}
+    path.write_text('{"apikey": "other"}')
+    assert read_account(path) == {"apikey": "other"}

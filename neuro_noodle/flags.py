@@ -1,0 +1,195 @@
+"""The flags of main.py: name, default, type and help of each, and what it may do when a run is resumed or tested.
+
+To add one: a `Flag` in FLAGS. A new choice or option of a table needs none.
+"""
+
+import argparse
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neuro_noodle.recipes import RECIPES
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag of main.py.
+
+    Attributes:
+        name: without the dashes.
+        help: what it does.
+        default: its value if neither recipe nor command line gives one; a relative path is in the project.
+        type: reads its text.
+        choices: the allowed texts.
+        metavar: how its value is shown in --help.
+        kind: value; switch (no value), toggle (--NAME or --no-NAME), choice (NAME KEY=VALUE ...), choices (repeatable).
+        resume: whether it may change when a run is resumed.
+        test: whether it may be given with --test.
+        recorded: whether config.json keeps it.
+    """
+
+    name: str
+    help: str
+    default: Any = None
+    type: Callable[[str], Any] | None = None
+    choices: tuple[str, ...] | None = None
+    metavar: str | None = None
+    kind: str = "value"
+    resume: bool = False
+    test: bool = False
+    recorded: bool = True
+
+    def add_to(self, group: argparse._ArgumentGroup, home: Path) -> None:
+        """Add the flag to a group of a parser."""
+        option = f"--{self.name}"
+        if self.kind == "switch":
+            group.add_argument(option, action="store_true", help=self.help)
+        elif self.kind == "toggle":
+            group.add_argument(option, action=argparse.BooleanOptionalAction, default=False, help=self.help)
+        elif self.kind == "choice":
+            group.add_argument(option, nargs="+", metavar=CHOICE, default=self.default, help=self.help)
+        elif self.kind == "choices":
+            suppress = argparse.SUPPRESS
+            group.add_argument(option, action="append", nargs="+", metavar=CHOICE, default=suppress, help=self.help)
+        else:
+            default = home / self.default if isinstance(self.default, Path) else self.default
+            reader = self.type or str
+            group.add_argument(
+                option, type=reader, default=default, choices=self.choices, metavar=self.metavar, help=self.help
+            )
+
+
+def positive(text: str) -> int:
+    """Read an integer of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    """Read an integer of at least 0."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 0")
+    return int(text)
+
+
+def positive_or_none(text: str) -> int | None:
+    """Read an integer of at least 1, or none."""
+    return None if text == "none" else positive(text)
+
+
+def number(low: float, high: float, *, with_low: bool = False) -> Callable[[str], float]:
+    """Return a reader of numbers between two ends, the upper one excluded, the lower one too unless with_low."""
+
+    def read(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if low < float(text) < high or (with_low and float(text) == low):
+                return float(text)
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a number {'from' if with_low else 'above'} {low} to below {high}"
+        )
+
+    return read
+
+
+def fold(text: str) -> str:
+    """Read k/K, the k-th of K folds."""
+    k, _, n = text.partition("/")
+    if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n) and int(n) >= 2):
+        raise argparse.ArgumentTypeError(f"'{text}' is not k/K with 1 <= k <= K, for example 2/5")
+    return text
+
+
+def comma_separated(text: str) -> list[str]:
+    """Read values separated by commas."""
+    return text.split(",") if text else []
+
+
+CHOICE = ("NAME", "KEY=VALUE")
+SPLITS = ("random", "group", "block", "given")
+FLAGS: dict[str, tuple[Flag, ...]] = {
+    "what to run": (
+        Flag("recipe", f"named values for the flags: {', '.join(RECIPES)}", "faces_ae", metavar="NAME"),
+        Flag("namestr", "name of the run; default: the recipe", resume=True),
+        Flag("list", "print every choice and every recipe, then exit", kind="switch", resume=True, recorded=False),
+        Flag("test", "judge the run in --load_dir on its test part, or on all images of another --data_dir or "
+             "--dataset", kind="switch", resume=True, recorded=False),
+        Flag("trust_pickle", "open the UMAP of a run, which can run code; only for runs you trust", kind="switch",
+             resume=True, recorded=False),
+        Flag("print_run", "print only the folder of the run on standard output, everything else on standard error",
+             kind="switch", resume=True, recorded=False),
+        Flag("debug", "start in the debugger (ipdb), and enter it at an error", kind="switch", resume=True,
+             recorded=False),
+    ),
+    "data": (
+        Flag("data_dir", "folder of the images", Path("Resources/stimuli"), Path, resume=True, test=True),
+        Flag("dataset", "how to read the images", "folder", kind="choice", test=True),
+        Flag("skip_unreadable", "skip images that cannot be read", kind="toggle", test=True),
+        Flag("split", "how images are assigned to training and validation: random; group keeps people (animals) "
+             "together, block stretches of frames; given uses the column `part`, else folders train, val, test",
+             "random", choices=SPLITS),
+        Flag("n_blocks", "number of blocks of --split block; default: 20", type=positive),
+        Flag("gap", "frames left out of training on both sides of a held-out block", 0, whole),
+        Flag("val_fraction", "share of the images (groups) outside the test part used for validation", 0.1,
+             number(0, 1)),
+        Flag("test_fraction", "share of the images (groups) used for the test", 0.0, number(0, 1, with_low=True)),
+        Flag("fold", "use the k-th of K parts for the test", type=fold, metavar="k/K"),
+        Flag("cache_dir", "cache decoded images here; without it only sets over 2 GiB are cached, in --save_dir",
+             type=Path, resume=True, test=True),
+        Flag("clear_cache", "remove all cached images, then exit", kind="switch", resume=True, recorded=False),
+        Flag("augment", "change training images at random; repeat it for several; `none` for none (default: the "
+             "recipe's)", kind="choices"),
+        Flag("rejig_data", "first arrange _Ha_ and _Sa_ files as classify/{train,val}/{happy,sad}, then train on those",
+             kind="switch", resume=True, recorded=False),
+    ),
+    "model": (
+        Flag("encoder", "network from image to latent", "fc", kind="choice"),
+        Flag("head", "network from latent to prediction", "linear", kind="choice"),
+        Flag("latent_dim", "size of the latent; none for the encoder's default", type=positive_or_none),
+        Flag("load_encoder", "start with the encoder of this run (its best weights) or session", type=Path,
+             metavar="RUN"),
+        Flag("trainable_stages", "train only the last K stages; 1 is the head alone; default: all", type=positive,
+             metavar="K"),
+        Flag("fresh_stages", "re-initialise the last K stages after --load_encoder; 1 is the head alone", 1, positive,
+             metavar="K"),
+        Flag("precision", "of the arithmetic; auto takes the faster", "auto", choices=("auto", "fp32", "bf16")),
+    ),
+    "training": (
+        Flag("objective", "what is predicted", "reconstruct", kind="choice"),
+        Flag("optimizer", "how weights are updated", "adam", kind="choice"),
+        Flag("schedule", "how the learning rate changes", "constant", kind="choice"),
+        Flag("lr", "learning rate", 1e-3, number(0, float("inf"))),
+        Flag("batch_size", "images per step, at most", 64, positive, test=True),
+        Flag("n_epochs", "total number of epochs, also when resuming", 40, positive, resume=True),
+        Flag("patience", "stop after this many epochs without a better validation metric", type=positive, resume=True),
+        Flag("seed", "of split, weights, shuffling and augmentation", 42, int),
+        Flag("repetitions", "train R networks at once, with this --seed and the following ones; they share the split",
+             1, positive, metavar="R"),
+        Flag("split_seed", "of the split; default: --seed", type=int),
+        Flag("device", "auto, cpu, cuda or cuda:1", "auto", resume=True, test=True),
+        Flag("compile", "compile a training step: starting takes half a minute longer, each step is faster",
+             kind="switch", resume=True),
+    ),
+    "sessions": (
+        Flag("save_dir", "folder of the runs", Path("weights"), Path, resume=True),
+        Flag("load_dir", "resume this run (weights/NAME) or session (weights/NAME/EPOCH)", type=Path, resume=True,
+             recorded=False),
+        Flag("test_every", "epochs between evaluations on the validation images", 1, positive, resume=True),
+        Flag("save_every", "epochs between saved sessions; the last epoch is always saved", 10, positive, resume=True),
+        Flag("latents_every", "epochs (or a fraction of one) between latents of all images written to latents/; "
+             "default: never", type=number(0, float("inf")), metavar="N", resume=True),
+        Flag("keep", "which saved sessions to keep (best/ is always kept)", "last", choices=("last", "all"),
+             resume=True),
+        Flag("log_every", "epochs between printed lines", 1, positive, resume=True),
+    ),
+    "tracking": (
+        Flag("track", "also log to this tracker; may be repeated", kind="choices", resume=True),
+        Flag("comet", "log to Comet with the account in settings.json; the same as --track comet", kind="toggle",
+             resume=True),
+        Flag("log_images", "log reconstructions too; off by default because stimuli may be private", kind="toggle",
+             resume=True),
+    ),
+}  # fmt: skip
+EVERY_FLAG = {flag.name: flag for group in FLAGS.values() for flag in group}

@@ -1,0 +1,163 @@
+"""Optimizers and schedules: their contract, what they refuse, and the rate of each repetition."""
+
+import pytest
+import torch
+from helpers import raises_user_error
+from torch import nn
+
+from neuro_noodle.learning.optimizers import OPTIMIZERS, PROPORTIONAL, RateScale, require_proportional_steps
+from neuro_noodle.learning.schedules import SCHEDULES
+
+every_optimizer = pytest.mark.parametrize("name", list(OPTIMIZERS))
+
+
+def train(choice, lr, scales=None, n_steps=4):
+    """Take steps from the weights (0, 1, 2) and (3, 4, 5) towards a target that moves; return the weights."""
+    weights = nn.Parameter(torch.arange(6.0).view(2, 3))
+    optimizer = OPTIMIZERS.build(choice, [weights], lr)
+    if scales is not None:
+        RateScale(optimizer, torch.tensor(scales))
+    for step in range(n_steps):
+        optimizer.zero_grad()
+        ((weights - step) ** 2).sum().backward()
+        optimizer.step()
+    return weights.detach()
+
+
+# ------------------------------------------------------------------------------------------------------ optimizers
+
+
+@every_optimizer
+def test_the_first_step_is_proportional_to_the_rate(name):
+    start = torch.arange(6.0).view(2, 3)
+    small, large = (train(name, lr, n_steps=1) - start for lr in (0.01, 0.02))
+    assert torch.allclose(2 * small, large, atol=1e-5)
+
+
+@every_optimizer
+def test_a_restored_optimizer_takes_the_same_steps(name):
+    def step(weights, optimizer):
+        optimizer.zero_grad()
+        (weights**2).sum().backward()
+        optimizer.step()
+
+    first = nn.Parameter(torch.ones(3))
+    before = OPTIMIZERS.build(name, [first], 0.1)
+    step(first, before)
+    second = nn.Parameter(first.detach().clone())
+    after = OPTIMIZERS.build(name, [second], 0.1)
+    after.load_state_dict(before.state_dict())
+    step(first, before)
+    step(second, after)
+    assert torch.equal(first, second)
+
+
+@every_optimizer
+def test_weight_decay_shrinks_a_weight_without_gradient(name):
+    weights = nn.Parameter(torch.ones(2))
+    optimizer = OPTIMIZERS.build(f"{name} weight_decay=0.5", [weights], 0.1)
+    weights.grad = torch.zeros(2)
+    optimizer.step()
+    assert torch.allclose(weights, torch.full((2,), 0.95))
+
+
+@pytest.mark.parametrize(
+    ("choice", "reason"),
+    [
+        ("adam weight_decay=-1", "optimizer 'adam': weight_decay=-1.0 must be 0 or more"),
+        ("adam weight_decay=inf", "optimizer 'adam': weight_decay=inf must be 0 or more"),
+        ("sgd weight_decay=-1", "optimizer 'sgd': weight_decay=-1.0 must be 0 or more"),
+        ("sgd momentum=1", "optimizer 'sgd': momentum=1.0 must be from 0 to below 1"),
+        ("sgd momentum=-0.1", "optimizer 'sgd': momentum=-0.1 must be from 0 to below 1"),
+        ("sgd nesterov=true", "optimizer 'sgd': nesterov=true needs momentum above 0"),
+    ],
+)
+def test_an_option_of_an_optimizer_out_of_range_is_refused(choice, reason):
+    with raises_user_error(reason):
+        OPTIMIZERS.build(choice, [nn.Parameter(torch.ones(1))], 0.1)
+
+
+# ----------------------------------------------------------------------------------------- the rate of each repetition
+
+
+@pytest.mark.parametrize("optimizer", ["adam weight_decay=0.1", "sgd momentum=0.9 weight_decay=0.1"])
+def test_slowing_one_repetition_does_not_change_the_others(optimizer):
+    slowed, fast, slow = train(optimizer, 0.1, [1.0, 0.25]), train(optimizer, 0.1), train(optimizer, 0.025)
+    assert torch.equal(slowed[0], fast[0])
+    assert torch.allclose(slowed[1], slow[1], atol=1e-5)
+    assert not torch.allclose(slowed[1], fast[1], atol=1e-3)
+    assert torch.equal(train(optimizer, 0.1, [1.0, 0.0])[1], torch.tensor([3.0, 4.0, 5.0]))
+
+
+@every_optimizer
+def test_a_scale_of_1_changes_nothing(name):
+    assert torch.equal(train(name, 0.1, [1.0, 1.0]), train(name, 0.1))
+    assert torch.equal(train(name, 0.1, 1.0), train(name, 0.1))
+
+
+@every_optimizer
+def test_the_scale_of_a_single_model_applies_to_all_weights(name):
+    assert torch.equal(train(name, 0.1, 0.0), torch.arange(6.0).view(2, 3))
+    assert torch.allclose(train(name, 0.1, 0.5), train(name, 0.05), atol=1e-5)
+
+
+def test_a_stopped_repetition_cannot_diverge():
+    """A scale of 0 keeps the weights even if a step would be large."""
+    weights = train("sgd", 1e6, [0.0, 0.0])
+    assert torch.equal(weights, torch.arange(6.0).view(2, 3))
+
+
+def test_a_scale_can_change_between_steps():
+    weights = nn.Parameter(torch.ones(2, 1))
+    optimizer = OPTIMIZERS.build("sgd", [weights], 0.1)
+    scale = RateScale(optimizer, torch.ones(2))
+    for scales in ([1.0, 1.0], [1.0, 0.0], [1.0, 1.0]):
+        scale.scales = torch.tensor(scales)
+        weights.grad = torch.ones(2, 1)
+        optimizer.step()
+    assert torch.allclose(weights, torch.tensor([[0.7], [0.8]]))
+
+
+@every_optimizer
+def test_every_optimizer_with_proportional_steps_is_accepted(name):
+    optimizer = OPTIMIZERS.build(name, [nn.Parameter(torch.ones(1))], 0.1)
+    assert isinstance(optimizer, PROPORTIONAL)
+    require_proportional_steps(optimizer, "plateau")
+
+
+def test_a_plateau_refuses_an_optimizer_it_cannot_scale():
+    optimizer = torch.optim.RMSprop([nn.Parameter(torch.ones(1))], 0.1)
+    with raises_user_error("--schedule plateau cannot scale the steps of RMSprop") as error:
+        require_proportional_steps(optimizer, "plateau")
+    assert "use --optimizer adam or sgd" in str(error.value)
+
+
+# -------------------------------------------------------------------------------------------------------- schedules
+
+
+@pytest.mark.parametrize(
+    ("choice", "reason"),
+    [
+        ("cosine warmup=-1", "schedule 'cosine': warmup=-1 or final=0.0 is out of range"),
+        ("cosine final=2", "schedule 'cosine': warmup=0 or final=2.0 is out of range"),
+        ("step every=0", "schedule 'step': every=0 or factor=0.1 is out of range"),
+        ("step factor=0", "schedule 'step': every=30 or factor=0.0 is out of range"),
+        ("plateau factor=1", "schedule 'plateau': factor=1.0 or drops=2 is out of range"),
+        ("plateau drops=0", "schedule 'plateau': factor=0.333 or drops=0 is out of range"),
+    ],
+)
+def test_an_option_of_a_schedule_out_of_range_is_refused(choice, reason):
+    parsed = SCHEDULES.parse(choice)
+    with raises_user_error(reason):
+        SCHEDULES[parsed.name](0, 10, **parsed.options)
+
+
+@pytest.mark.parametrize("name", ["constant", "plateau"])
+def test_the_rate_of_some_schedules_ignores_the_epoch(name):
+    options = SCHEDULES.parse(name).options
+    assert {SCHEDULES[name](epoch, 10, **options) for epoch in range(12)} == {1.0}
+
+
+@pytest.mark.parametrize("name", list(SCHEDULES))
+def test_a_schedule_works_for_a_single_epoch(name):
+    assert SCHEDULES[name](0, 1, **SCHEDULES.parse(name).options) == 1
