@@ -4,18 +4,20 @@ import csv
 import json
 import pickle
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from helpers import HERE, SMALL_ARENA, SMALL_CONV
 
-import utils
 from neuro_noodle.recipes import RECIPES
-from neuro_noodle.runs import run as latents
-from neuro_noodle.tracking.console import Punctuated
+from neuro_noodle.runs.run import open_run
+from neuro_noodle.runs.sessions import load_pth
 from neuro_noodle.tracking.records import read_records
-from neuro_noodle.views import report
+from Plotting import report
+from utils import Session
 
 EVERY = pytest.mark.parametrize("recipe", SMALL_ARENA)
 OTHER = "--dataset arrays file=clean.npz metadata=metadata.csv"
@@ -69,7 +71,7 @@ def test_four_epochs_of_the_film_are_two_and_two_bit_for_bit(recipe, train_on_fi
     status, _, err = run_main("", f"--load_dir {halves} --n_epochs 4")
     assert status == 0, err
     if recipe == "arena_umap":  # two UMAPs of one seed are the same here, but that is no promise
-        again, first = (utils.load_pth(run / "3" / "model.pth") for run in (halves, whole))
+        again, first = (load_pth(run / "3" / "model.pth") for run in (halves, whole))
         assert again.keys() == first.keys() and read_records(halves)[:2] == read_records(whole)[:2]
     assert same(weights_of(whole / "3"), weights_of(halves / "3"))
     assert read_records(whole) == read_records(halves)
@@ -82,7 +84,7 @@ def test_frames_of_a_film_are_never_dealt_at_random_by_a_recipe(recipe):
 
 def test_held_out_frames_are_whole_stretches_of_the_film(train_on_film):
     run, _, _ = train_on_film("arena_pca", "--n_epochs 1 --test_fraction 0.2")
-    part = latents.open_run(run).part
+    part = open_run(run).part
     n_changes = int((part[1:] != part[:-1]).sum())
     assert n_changes < 20  # blocks; dealt at random there would be about 60
     assert set(part) == {"training", "validation", "test"}
@@ -138,7 +140,7 @@ def test_the_pickle_of_a_umap_is_never_opened_unless_trusted(train_on_film, run_
     for words in (f"--load_dir {run} --n_epochs 3", f"--test --load_dir {run}"):
         status, _, err = run_main("", words)
         assert status == 0, err
-    assert latents.latents(latents.open_run(run)).shape == (120, 3)
+    assert open_run(run).latents().shape == (120, 3)
     assert report.main([str(run)]) == 0
     status, _, err = run_main("", f"--test --load_dir {run} {OTHER}")
     assert status == 2 and "--trust_pickle" in err
@@ -154,7 +156,7 @@ def test_a_trusted_umap_places_other_images(train_on_film, run_main):
     assert status == 0, err
     tested = result_of(run / "test-clean")
     assert tested["test"]["n"] == 120
-    assert tested["leaks"]["called_alike"] == (latents.open_run(run).part == "training").sum()
+    assert tested["leaks"]["called_alike"] == (open_run(run).part == "training").sum()
     assert "are called as training images" in err
     assert (run / "test-clean" / "film.gif").exists()
 
@@ -301,7 +303,7 @@ def test_frames_without_a_label_are_left_out_and_said_so(train_on_film, arena, r
         csv.writer(file).writerows(rows)
     run, _, err = train_on_film("arena_angle", f"--test_fraction 0.2 --data_dir {mine}")
     assert "10 images are left out" in err
-    assert (latents.open_run(run).part == "left_out").sum() == 10
+    assert (open_run(run).part == "left_out").sum() == 10
     assert run_main("", f"--test --load_dir {run}")[0] == 0
     assert run_main("", f"--load_dir {run} --n_epochs 3")[0] == 0
 
@@ -373,10 +375,10 @@ def test_latents_are_written_as_training_goes_and_do_not_change_it(train_on_film
         assert "column_angle" in file
     with np.load(files["0"]) as file:
         assert not np.allclose(file["latents"], last, atol=1e-3)
-    run = latents.open_run(watched / "1")
-    assert np.allclose(latents.latents(run), last, atol=1e-5)
+    run = open_run(watched / "1")
+    assert np.allclose(run.latents(), last, atol=1e-5)
     assert ids == run.dataset.ids and part == run.part.tolist()
-    assert latents.save(run, last) == files["2"]
+    assert run.save_latents(last) == files["2"]
 
 
 def test_a_resumed_run_goes_on_writing_latents(train_on_film, run_main):
@@ -391,25 +393,15 @@ def test_a_resumed_run_goes_on_writing_latents(train_on_film, run_main):
     ("every", "called"),
     [(1.0, [0, 1, 2]), (0.5, [0, 0.5, 1, 1.5, 2]), (2.0, [0, 2]), (0.25, [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2])],
 )
-def test_calls_come_between_the_right_batches(every, called):
-    tape = []
-    batches = Punctuated(range(4), every, 0, tape.append)
-    for _ in range(2):
-        for batch in batches:
-            tape.append(f"step {batch}")
-    assert [event for event in tape if not isinstance(event, str)] == called
-    steps = 0
-    for event in tape:
-        if isinstance(event, str):
-            steps += 1
-        else:
-            assert event == steps / 4
+def test_latents_are_due_at_the_first_step_past_a_multiple(every, called):
+    session = Session(Path(), {}, SimpleNamespace(latents_every=every), 0, 0.0, 0.0)
+    assert [step / 4 for step in range(9) if session.latents_are_due(step / 4, n_steps=4)] == called
 
 
 def test_a_variational_run_trains_draws_and_is_steady_when_judged(train_on_film):
     run, _, _ = train_on_film("arena_ae", f"{SMALL_CONV.replace('4,8 --head', '4,8 beta=1 --head')}")
-    opened = latents.open_run(run)
-    assert np.array_equal(latents.latents(opened), latents.latents(opened))
+    opened = open_run(run)
+    assert np.array_equal(opened.latents(), opened.latents())
     assert "encoder.stages.latent.1.layer.log_variance.weight" in weights_of(run / "1")
 
 

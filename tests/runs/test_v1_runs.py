@@ -10,9 +10,9 @@ import pytest
 from helpers import HERE, error_message, raises_user_error, train_silently
 from matplotlib.image import imread
 
-import utils
 from neuro_noodle.recipes import RECIPES
-from neuro_noodle.views import bands, report
+from neuro_noodle.runs.sessions import load_model
+from Plotting import bands, report
 
 RECIPES_OF_V1 = [name for name in RECIPES if name.startswith("v1_")]
 FEW = "--n_epochs 2 --device cpu"
@@ -145,4 +145,4 @@ def test_the_repeated_images_are_never_trained_on_nor_choose_an_epoch(weights):
     assert all("/test/" in name for name in split["test"])
     assert not any("/test/" in name for part in ("training", "validation") for name in split[part])
     with raises_user_error("holds 2 repetitions"):
-        utils.load_model(weights / "v1_hsm" / "1")
+        load_model(weights / "v1_hsm" / "1")
