@@ -5,15 +5,14 @@ import contextlib
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuro_noodle import command
-from neuro_noodle.runs.files import sessions, short_path
+from neuro_noodle.runs import files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import train
     import utils
     from neuro_noodle.tracking.base import Trackers
@@ -23,9 +22,8 @@ SETTINGS = HOME / "settings.json"
 
 
 @command.guarded
-def main(words: list[str] | None = None) -> int:
+def main(words: list[str]) -> int:
     """Run the command line; returns the exit status: 0, 2 for a user's mistake, 130 if interrupted."""
-    words = sys.argv[1:] if words is None else words
     flags = command.parse(words, HOME)
     if flags.list:
         print(command.describe_tables())
@@ -33,13 +31,12 @@ def main(words: list[str] | None = None) -> int:
         clear_cache(flags)
     elif flags.test:
         test(flags)
-    elif flags.print_run:
-        with contextlib.redirect_stdout(sys.stderr):
-            folder, status = run(flags, words)
-        print(short_path(folder))
-        return status
     else:
-        return run(flags, words)[1]
+        with contextlib.redirect_stdout(sys.stderr if flags.print_run else sys.stdout):
+            folder, status = run(flags, words)
+        if flags.print_run:
+            print(files.short_path(folder))
+        return status
     return 0
 
 
@@ -67,8 +64,7 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     import model  # torch starts here, so that --help answers at once
     import train
     import utils
-    from neuro_noodle.runs import result
-    from neuro_noodle.runs.sessions import save_task
+    from neuro_noodle.runs import result, sessions
     from neuro_noodle.tracking.base import Trackers, require_ready
 
     flags = utils.arrange_by_emotion(command.resolve(flags))
@@ -78,18 +74,18 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     started = time.monotonic()
     network, latents = model.build(flags, task, saved)  # new or loaded, fitted, frozen; latents of a fixed encoder
     loaders = utils.dataloaders(flags, task, latents)
-    learning = train.prepare(flags, network)  # optimizer, schedule, patience, best weights
+    learning = train.prepare(flags, network, task.objective)  # optimizer, schedule, patience, best weights
     state = utils.load_state(saved, loaders["training"], task.device) if saved else {}
     start_epoch = learning.restore(state) if saved else 0
     finished = learning.has_finished(start_epoch)
     utils.require_work(saved, start_epoch, finished, learning.patience.has_stopped)
     session = utils.open_session(flags, words, task, model.describe(flags, task), saved, state, started)
-    save_task(session.folder, task, network.encoder, latents)
+    sessions.save_task(session.folder, task, network.encoder, latents)
     try:
         with Trackers(names, session.tracked(SETTINGS, loaders["training"])) as trackers:
             trackers.parameters(session.config)
-            records = train.fit(network, loaders, task.objective, learning, start_epoch, flags.test_every)
-            finished = finished or loop(records, session, task, network, latents, loaders, learning, trackers)
+            records = train.fit(network, loaders, learning, start_epoch, flags.test_every)
+            finished = finished or loop(records, session, network, loaders, learning, trackers)
             if finished:
                 outcome = result.judge_run(network, task, loaders, learning.patience, seed=flags.seed)
                 result.write_run(session.folder, outcome, task, session.seconds)
@@ -100,17 +96,15 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     except KeyboardInterrupt:
         finished = False
     if not finished:
-        resume = f"resume with: python main.py --load_dir {short_path(session.folder)}"
-        print(f"stopped; {resume if sessions(session.folder) else 'nothing was saved yet'}", file=sys.stderr)
+        resume = f"resume with: python main.py --load_dir {files.short_path(session.folder)}"
+        print(f"stopped; {resume if files.sessions(session.folder) else 'nothing was saved yet'}", file=sys.stderr)
     return session.folder, 0 if finished else 130
 
 
 def loop(
-    records: "Iterator[train.Record]",
+    records: Iterator["train.Record"],
     session: "utils.Session",
-    task: "utils.Task",
     network: "utils.Model | utils.Repetitions",
-    latents: "utils.Tensor | None",
     loaders: "dict[str, utils.Loader]",
     learning: "train.Learning",
     trackers: "Trackers",
@@ -120,10 +114,10 @@ def loop(
         for record in records:  # one after each step
             trackers.progress(record.epochs)
             if session.latents_are_due(record.epochs, len(loaders["training"])):
-                session.save_latents(record.epochs, network, task, latents)
+                session.save_latents(record.epochs, network, loaders["training"].batches)
             if not record.ends_epoch:
                 continue
-            learning.update(record, task.objective, network)  # best weights, patience, learning rate
+            learning.update(record, network)  # best weights, patience, learning rate
             trackers.log(record.epoch, record.metrics)
             finished = learning.has_finished(record.epoch + 1)
             if finished or interrupt.requested or session.is_due(record.epoch):
@@ -140,15 +134,16 @@ def test(flags: argparse.Namespace) -> None:
 
     flags = command.resolve(flags)
     how = {"device": flags.device, "batch_size": flags.batch_size, "trust_pickle": flags.trust_pickle}
-    print(*map(short_path, write_test(flags.load_dir, TaskSource.of(vars(flags)), **how)), sep="\n")
+    print(*map(files.short_path, write_test(flags.load_dir, TaskSource.of(vars(flags)), **how)), sep="\n")
 
 
 def clear_cache(flags: argparse.Namespace) -> None:
     """Remove the decoded images that earlier runs have cached."""
-    from neuro_noodle.data.store import Store, format_bytes
+    from neuro_noodle.data.store import format_bytes
+    from neuro_noodle.runs.task import TaskSource
 
-    store = Store(flags.cache_dir or flags.save_dir / ".cache", always=bool(flags.cache_dir))
-    print(f"removed {format_bytes(store.clear())} of decoded images from {short_path(store.folder)}")
+    store = TaskSource.of(vars(flags)).store
+    print(f"removed {format_bytes(store.clear())} of decoded images from {files.short_path(store.folder)}")
 
 
 if __name__ == "__main__":

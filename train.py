@@ -30,6 +30,7 @@ class Learning:
     """What changes the weights, how fast, and for how long.
 
     Attributes:
+        objective: gives the loss, and the metrics that order the epochs.
         optimizer: updates the weights that train.
         schedule: sets the learning rate after each epoch.
         patience: keeps the best weights; reduces the rate of each repetition, and stops it.
@@ -38,6 +39,7 @@ class Learning:
         is_compiled: whether the computations of a step are compiled.
     """
 
+    objective: Objective
     optimizer: optim.Optimizer
     schedule: optim.lr_scheduler.LambdaLR
     patience: Patience
@@ -45,12 +47,12 @@ class Learning:
     n_epochs: int
     is_compiled: bool = False
 
-    def update(self, record: Record, objective: Objective, model: Model | Repetitions) -> None:
+    def update(self, record: Record, network: Model | Repetitions) -> None:
         """Update the learning rate after an epoch and, if it was evaluated, the best weights and the patience."""
         self.schedule.step()
-        if f"validation/{objective.metric}" in record.metrics:
-            ranks = [objective.rank(record.of_repetition(index)) for index in range(model.n_repetitions)]
-            self.patience.update(record.epoch, ranks, model)
+        if f"validation/{self.objective.metric}" in record.metrics:
+            ranks = [self.objective.rank(record.of_repetition(index)) for index in range(network.n_repetitions)]
+            self.patience.update(record.epoch, ranks, network)
             self.rate_scale.scales = self.patience.rate_scales()
 
     @property
@@ -82,7 +84,7 @@ class Learning:
         return epoch + 1
 
 
-def prepare(flags: argparse.Namespace, network: Model | Repetitions) -> Learning:
+def prepare(flags: argparse.Namespace, network: Model | Repetitions, objective: Objective) -> Learning:
     """Build the optimizer of the weights that train, the schedule and the patience."""
     weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = OPTIMIZERS.build(flags.optimizer, weights, flags.lr)
@@ -96,6 +98,7 @@ def prepare(flags: argparse.Namespace, network: Model | Repetitions) -> Learning
         return SCHEDULES[schedule.name](epoch, flags.n_epochs, **schedule.options)
 
     return Learning(
+        objective=objective,
         optimizer=optimizer,
         schedule=optim.lr_scheduler.LambdaLR(optimizer, factor),
         patience=patience,
@@ -108,7 +111,6 @@ def prepare(flags: argparse.Namespace, network: Model | Repetitions) -> Learning
 def fit(
     network: Model | Repetitions,
     loaders: Mapping[str, Batches],
-    objective: Objective,
     learning: Learning,
     start_epoch: int = 0,
     test_every: int = 1,
@@ -120,8 +122,7 @@ def fit(
     Args:
         network: a stage that trains but does not change in the first step is an error.
         loaders: batches (x, y) of `training` and `validation`.
-        objective: gives the loss and the metrics.
-        learning: its optimizer updates the weights.
+        learning: its objective gives the loss, its optimizer updates the weights.
         start_epoch: the first epoch to train.
         test_every: evaluate on validation after this many epochs, and after the last.
 
@@ -129,7 +130,7 @@ def fit(
         UserError: if a loss or a weight is not finite, or if a step cannot be compiled.
         RuntimeError: if a stage does not train.
     """
-    compute = compiled(step_loss) if learning.is_compiled else step_loss
+    objective, compute = learning.objective, compiled(step_loss) if learning.is_compiled else step_loss
     if start_epoch == 0:
         yield Record(0, {})
     for epoch in range(start_epoch, learning.n_epochs):

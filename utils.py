@@ -23,7 +23,7 @@ from neuro_noodle.networks.base import Model
 from neuro_noodle.networks.repetitions import Repetitions
 from neuro_noodle.runs import files, sessions
 from neuro_noodle.runs.latents import encode, save_latents
-from neuro_noodle.runs.loaders import Loader, make_loaders, training_sample
+from neuro_noodle.runs.loaders import Batches, Loader, make_loaders, training_sample
 from neuro_noodle.runs.task import Task, TaskSource, drop_missing_targets, keep_on_gpu
 from neuro_noodle.tracking.base import TrackedRun
 
@@ -31,12 +31,7 @@ from neuro_noodle.tracking.base import TrackedRun
 
 
 def open_task(flags: argparse.Namespace, saved: Path | None) -> Task:
-    """Open the images, bind the objective, split the images, and report what the split leaks.
-
-    Args:
-        flags: the values of all flags.
-        saved: the session to resume, whose split is kept; or None.
-    """
+    """Open the images, bind the objective, split the images (or keep the split of a saved session), report leaks."""
     device = choose_device(flags.device)
     dataset, objective = TaskSource.of(vars(flags)).open()
     parts = sessions.load_split(saved.parent, dataset) if saved else split_images(flags, dataset)
@@ -143,14 +138,7 @@ class Session:
         return (epoch + 1) % self.flags.save_every == 0
 
     def save(self, epoch: int, network: Model | Repetitions, loader: Loader, learning: sessions.Resumable) -> None:
-        """Save EPOCH/{model,optim,state}.pth, everything that resuming needs, and best/model.pth.
-
-        Args:
-            epoch: the epoch just trained.
-            network: saved with all its weights.
-            loader: of training, whose random numbers continue when resuming.
-            learning: saved with its optimizer, and the best weights so far.
-        """
+        """Save EPOCH/{model,optim,state}.pth with all that resuming needs, random numbers included, and the best weights."""
         device = next(network.parameters()).device
         state = learning.state() | {
             "epoch": epoch,
@@ -169,10 +157,11 @@ class Session:
             return bool(every)
         return math.floor(step / n_steps / every + 1e-9) > math.floor((step - 1) / n_steps / every + 1e-9)
 
-    def save_latents(self, epochs: float, network: Model | Repetitions, task: Task, latents: Tensor | None) -> None:
-        """Write the present latents of all images to latents/EPOCHS.npz; of a fixed encoder, those given."""
-        values = encode(network, task.dataset) if latents is None else latents
-        save_latents(self.folder / "latents" / f"{epochs:.10g}.npz", values.cpu(), task.dataset, task.part)
+    def save_latents(self, epochs: float, network: Model | Repetitions, batches: Batches) -> None:
+        """Write the latents of all images to latents/EPOCHS.npz; those of a fixed encoder are in the batches."""
+        task = batches.task
+        latents = encode(network, task.dataset) if batches.latents is None else batches.latents
+        save_latents(self.folder / "latents" / f"{epochs:.10g}.npz", latents.cpu(), task.dataset, task.part)
 
     def assets(self) -> list[Path]:
         """Return the files of the run that online trackers keep: the last session, the best weights, the result."""

@@ -9,7 +9,7 @@ from neuro_noodle.views.bands import write_bands
 
 
 @guarded
-def main(words: list[str] | None = None) -> int:
+def main(words: list[str]) -> int:
     """Write the figure and print what each run reached; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="runs, usually trained with --repetitions")

@@ -14,7 +14,7 @@ from neuro_noodle.views.compare import print_comparison
 
 
 @guarded
-def main(words: list[str] | None = None) -> int:
+def main(words: list[str]) -> int:
     """Print the comparison; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="runs, or sessions of runs")

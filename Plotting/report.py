@@ -10,7 +10,7 @@ from neuro_noodle.views.report import write_report
 
 
 @guarded
-def main(words: list[str] | None = None) -> int:
+def main(words: list[str]) -> int:
     """Write the pictures and print their paths; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="a run, or one of its sessions")

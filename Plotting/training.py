@@ -13,7 +13,7 @@ from neuro_noodle.views.over_training import write_over_training
 
 
 @guarded
-def main(words: list[str] | None = None) -> int:
+def main(words: list[str]) -> int:
     """Write the picture and the film, and print their paths; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument

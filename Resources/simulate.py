@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 @guarded
-def main(words: list[str] | None = None) -> int:
+def main(words: list[str]) -> int:
     """Draw the stimuli that the command line asks for."""
     flags = build_parser().parse_args(words)
     kind = KINDS[flags.kind]

@@ -59,7 +59,7 @@ class Table:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.entries: dict[str, Callable] = {}
+        self.entries: dict[str, typing.Any] = {}
 
     def add(self, name: str) -> Callable:
         """Return the decorator that registers a class or function under this name."""
@@ -73,7 +73,7 @@ class Table:
     def __iter__(self) -> typing.Iterator[str]:
         return iter(self.entries)
 
-    def __getitem__(self, name: str) -> Callable:
+    def __getitem__(self, name: str) -> typing.Any:
         if name not in self.entries:
             raise UserError(f"unknown {self.kind} '{name}'; {suggest(name, self.entries)}")
         return self.entries[name]
@@ -133,7 +133,7 @@ class Table:
             raise UserError(f"--{self.kind} needs NAME KEY=VALUE ..., not '{words}': {error}") from None
         return name, settings
 
-    def _annotations(self, name: str) -> dict[str, object]:
+    def _annotations(self, name: str) -> dict[str, typing.Any]:
         entry = self[name]
         return typing.get_type_hints(entry.__init__ if inspect.isclass(entry) else entry)
 
@@ -152,7 +152,7 @@ def suggest(word: str, allowed: Iterable[str]) -> str:
     return f"{hint}allowed: {', '.join(allowed) or 'none'}"
 
 
-def read(text: str, annotation: object) -> object:
+def read(text: str, annotation: typing.Any) -> object:
     """Return the text of an option as a value of the annotated type; raises ValueError if it is not one."""
     arguments = typing.get_args(annotation)
     if _is_union(annotation):
@@ -188,7 +188,7 @@ def write(value: object) -> str:
     return str(value)
 
 
-def describe_type(annotation: object) -> str:
+def describe_type(annotation: typing.Any) -> str:
     """Return a description of the values that an option allows."""
     arguments = typing.get_args(annotation)
     if _is_union(annotation):

@@ -218,8 +218,8 @@ def describe_tables() -> str:
 # -------------------------------------------------------------------------------------------------------- guard
 
 
-def guarded(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
-    """Decorate the main function of a command so that it ends with an exit status.
+def guarded(main: Callable[[list[str]], int]) -> Callable[..., int]:
+    """Decorate the main function of a command, so that it reads sys.argv by default and ends with an exit status.
 
     A user's error is one line and status 2, Ctrl-C gives 130. With --debug, the debugger starts first and again at an
     error.
@@ -227,7 +227,8 @@ def guarded(main: Callable[[list[str] | None], int]) -> Callable[..., int]:
 
     @functools.wraps(main)
     def run(words: list[str] | None = None) -> int:
-        has_debugger = "--debug" in (sys.argv[1:] if words is None else words)
+        words = sys.argv[1:] if words is None else words
+        has_debugger = "--debug" in words
         try:
             if has_debugger:
                 import ipdb

@@ -61,6 +61,16 @@ def draw_stimuli(out, words="", kind="faces") -> int:
             return stop.code
 
 
+def weights_of(session: Path) -> dict[str, torch.Tensor]:
+    """Return the weights of a session."""
+    return torch.load(session / "model.pth", weights_only=True)
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    """Return whether two sets of weights are equal, bit for bit."""
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
 def bytes_by_path(folder: Path) -> dict[str, bytes]:
     """Return the content of every file below a folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -121,7 +121,7 @@ class Encoder(nn.Module):
     latent_shape: tuple[int, ...]
     prefers_bf16: bool | None = False
     encodes_once = False
-    fitted_state: object | None = None
+    fitted_state: Any = None
     hidden: tuple[int, ...] | None = None
     channels: tuple[int, ...] | None = None
     kernel: int | None = None

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -206,7 +206,7 @@ class ConvHead(Head):
         self.last = nn.ConvTranspose2d(channels[0], output_shape[0], kernel, padding=kernel // 2)
         nn.init.normal_(self.last.weight, std=(channels[0] * kernel**2) ** -0.5)  # torch's default is 8 times as large
         self.needs_fit = start == "mean"
-        self.background = nn.Parameter(torch.zeros(output_shape)) if self.needs_fit else 0.0
+        self.background: Any = nn.Parameter(torch.zeros(output_shape)) if self.needs_fit else 0.0
 
     def forward(self, latent: Tensor) -> Tensor:
         images = self.seed(latent)  # (B, channels[-1], *smallest)
@@ -249,10 +249,12 @@ def map_sizes(
     divisors = [2 if i and pool else 1 for i in range(len(kernels))]
     margins = [0 if pad else side - 1 for side in kernels]  # px that a convolution without padding removes
     _require_large_enough(shape, divisors, margins, owner)
-    sizes = [tuple(shape[1:])]
+    height, width = shape[1:]
+    sizes = []
     for divisor, margin in zip(divisors, margins, strict=True):
-        sizes.append(tuple(side // divisor - margin for side in sizes[-1]))
-    return sizes[1:]
+        height, width = height // divisor - margin, width // divisor - margin
+        sizes.append((height, width))
+    return sizes
 
 
 def _require_large_enough(shape: Sequence[int], divisors: list[int], margins: list[int], owner: str) -> None:

@@ -27,14 +27,14 @@ class Dataset(Protocol):
     Attributes:
         classes: names of the classes.
         neurons: names of the neurons.
-        targets: (N, K) columns to predict, NaN where a value is missing; or None.
-        responses: (N, n_neurons) responses, NaN where a neuron was not recorded; or None.
+        targets: (N, K) columns to predict, NaN where a value is missing; None unless columns were chosen.
+        responses: (N, n_neurons) responses, NaN where a neuron was not recorded; None unless `provides` names them.
     """
 
     classes: list[str]
     neurons: list[str]
-    targets: Tensor | None
-    responses: Tensor | None
+    targets: Tensor
+    responses: Tensor
 
     @property
     def provides(self) -> list[str]:
@@ -128,11 +128,10 @@ class Objective:
 
     def learned_tensor(self, name: str, like: Tensor) -> Tensor:
         """Return an entry of `learned` as a tensor on the device of another, cached because copying is slow."""
-        values, tensor = self._tensors.get(name, (None, None))
-        if values is not self.learned[name] or tensor.device != like.device:
-            tensor = torch.tensor(self.learned[name], device=like.device)
-            self._tensors[name] = self.learned[name], tensor
-        return tensor
+        cached = self._tensors.get(name)
+        if cached is None or cached[0] is not self.learned[name] or cached[1].device != like.device:
+            cached = self._tensors[name] = self.learned[name], torch.tensor(self.learned[name], device=like.device)
+        return cached[1]
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss over the batch, a scalar."""

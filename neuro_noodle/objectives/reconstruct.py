@@ -34,8 +34,9 @@ class Reconstruct(Objective):
 
     def __init__(self, *, loss: str = "bce", noise: float = 0.0, second: str | None = None) -> None:
         super().__init__()
-        self.loss_name, self.second = loss, second
-        self._loss, self._second = loss_function(loss), loss_function(second) if second else None
+        self.loss_name = loss
+        self._loss = loss_function(loss)
+        self._reported = {} if second is None else {second: loss_function(second)}
         self.noise = Noise(sd=noise)
         self.is_random = noise > 0
 
@@ -58,9 +59,9 @@ class Reconstruct(Objective):
 
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
         evidence = {"mse": (output - target).square().flatten(1).mean(1)}  # (B,)
-        if self.second:
-            loss = self._second(image_to_prediction(self.second, output, eps=1e-6), target, reduction="none")
-            evidence[self.second] = loss.flatten(1).mean(1)
+        for name, loss in self._reported.items():
+            errors = loss(image_to_prediction(name, output, eps=1e-6), target, reduction="none")
+            evidence[name] = errors.flatten(1).mean(1)
         return evidence
 
     def metrics(self, evidence: Evidence) -> dict[str, float]:

@@ -111,7 +111,7 @@ class Response(Objective):
         return np.arctanh, np.tanh
 
     def rows(self, evidence: Evidence) -> dict[str, list]:
-        columns = {}
+        columns: dict[str, list] = {}
         for name, predicted, recorded in zip(
             self.neurons, evidence["predicted"].T, evidence["recorded"].T, strict=True
         ):

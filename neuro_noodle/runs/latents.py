@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,11 +44,11 @@ def encode(model: Model | Repetitions, dataset: StimulusSet) -> Tensor:
 
 def save_latents(path: Path, latents: Tensor | np.ndarray, dataset: StimulusSet, part: np.ndarray) -> None:
     """Write latents (N, D), ids, the part of each image (N,) and every metadata column to an npz file."""
-    columns = {f"column_{name}": np.array(column) for name, column in dataset.columns.items()}
+    columns: dict[str, Any] = {f"column_{name}": np.array(column) for name, column in dataset.columns.items()}
     path.parent.mkdir(exist_ok=True)
     with atomic(path) as scratch, scratch.open("wb") as file:
-        arrays = {"latents": np.asarray(latents), "ids": np.array(dataset.ids), "part": part, **columns}
-        np.savez_compressed(file, **arrays)
+        ids = np.array(dataset.ids)
+        np.savez_compressed(file, latents=np.asarray(latents), ids=ids, part=part, **columns)
 
 
 def read_latents(path: Path) -> Latents:

@@ -1,5 +1,7 @@
 """Optimizers and schedules: their contract, what they refuse, and the rate of each repetition."""
 
+import copy
+
 import pytest
 import torch
 from helpers import raises_user_error
@@ -46,10 +48,21 @@ def test_a_restored_optimizer_takes_the_same_steps(name):
     step(first, before)
     second = nn.Parameter(first.detach().clone())
     after = OPTIMIZERS.build(name, [second], 0.1)
-    after.load_state_dict(before.state_dict())
+    after.load_state_dict(copy.deepcopy(before.state_dict()))  # loaded tensors are shared, not copied
     step(first, before)
     step(second, after)
     assert torch.equal(first, second)
+
+
+@every_optimizer
+def test_every_optimizer_lowers_a_squared_error(name):
+    weight = nn.Parameter(torch.tensor([3.0]))
+    optimizer = OPTIMIZERS.build(name, [weight], 0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        (weight - 1).square().sum().backward()
+        optimizer.step()
+    assert weight.item() == pytest.approx(1, abs=0.1)
 
 
 @every_optimizer
@@ -161,3 +174,26 @@ def test_the_rate_of_some_schedules_ignores_the_epoch(name):
 @pytest.mark.parametrize("name", list(SCHEDULES))
 def test_a_schedule_works_for_a_single_epoch(name):
     assert SCHEDULES[name](0, 1, **SCHEDULES.parse(name).options) == 1
+
+
+@pytest.mark.parametrize("name", list(SCHEDULES))
+def test_every_schedule_is_a_factor_from_0_to_1(name):
+    """It depends on the epoch alone, so a resumed run has the rate of an uninterrupted one."""
+    options = SCHEDULES.parse(name).options
+    factors = [SCHEDULES[name](epoch, 50, **options) for epoch in range(60)]
+    assert all(0 <= factor <= 1 for factor in factors)
+    assert factors == [SCHEDULES[name](epoch, 50, **options) for epoch in range(60)]
+
+
+def test_a_cosine_falls_from_the_whole_rate_to_the_final_one():
+    cosine = SCHEDULES["cosine"]
+    assert cosine(0, 10, final=0.1) == 1
+    assert cosine(5, 10, final=0.0) == pytest.approx(0.5)
+    assert cosine(10, 10, final=0.1) == cosine(20, 10, final=0.1) == pytest.approx(0.1)
+    assert [cosine(epoch, 10, warmup=3) for epoch in range(3)] == pytest.approx([0.25, 0.5, 0.75])
+
+
+def test_a_step_schedule_multiplies_by_its_factor_each_time():
+    step = SCHEDULES["step"]
+    assert [step(epoch, 9, every=3, factor=0.5) for epoch in (0, 2, 3, 6)] == [1, 1, 0.5, 0.25]
+    assert step(60, 90) == pytest.approx(0.01)
