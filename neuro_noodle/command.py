@@ -130,7 +130,7 @@ def refuse_contradictions(flags: argparse.Namespace) -> None:
     )
     require(
         Path(flags.namestr).name == flags.namestr,
-        f"--namestr {flags.namestr} is a path; it takes a plain name, and --save_dir the folder",
+        f"--namestr {flags.namestr} is a path, but it must be a plain name; use --save_dir for the folder",
     )
 
 

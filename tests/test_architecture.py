@@ -25,7 +25,6 @@ RANK = {unit: len(RANKS) - number for number, units in enumerate(RANKS) for unit
 MAX_LINES = {"main.py": 150, "model.py": 170, "utils.py": 230, "train.py": 200}
 MAX_LINES_TOGETHER = 750
 LONG_FUNCTIONS = {
-    "main.py:run": "a training from start to end, to be read in one sitting",
     "neuro_noodle/measures/probes.py:probe": "half of it describes its arguments and results",
     "neuro_noodle/tracking/comet.py:Comet.__init__": "most lines are settings of the client, one per line",
 }

@@ -191,8 +191,9 @@ def format_run(result: Result, folder: Path, seconds: float, patience: int | Non
         f"best epoch {n_best} of {n_epochs}{why}, {seconds:.0f} s; written to {short_path(folder)}",
         f"pictures: python Plotting/report.py {short_path(folder)}",
     ]
-    better = beaten_by(result.record)
-    return "\n".join([*lines, f"note: the baseline {' and '.join(better)} did as well or better"] if better else lines)
+    if better := beaten_by(result.record):
+        lines.append(f"note: {' and '.join(better)} did as well as the network, or better")
+    return "\n".join(lines)
 
 
 def format_result(record: dict, best_index: int = 0) -> str:

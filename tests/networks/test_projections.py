@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import torch
 from helpers import indexed_images, raises_user_error
 from sklearn.decomposition import PCA
 
-import utils
 from neuro_noodle.networks.base import ENCODERS, build_model
-from neuro_noodle.runs import latents as encoded
+from neuro_noodle.runs import latents as stored
+from neuro_noodle.runs.files import new_run, write_json
+from neuro_noodle.runs.sessions import load_encoder, load_model, save_session
 
 SHAPE = (1, 9, 7)
 
@@ -197,50 +199,51 @@ def run(tmp_path):
     """A run of a UMAP, without its pickle."""
     arguments = {"encoder": "umap", "head": "linear", "image_shape": list(SHAPE), "output_shape": [3]}
     arguments |= {"latent_dim": 2, "precision": "fp32"}
-    folder = utils.new_run(tmp_path, "run")
-    utils.write_json(folder / "config.json", {"model": arguments})
+    folder = new_run(tmp_path, "run")
+    write_json(folder / "config.json", {"model": arguments})
     model = build_model(**arguments)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    utils.save_session(folder, 3, model, optimizer, {}, model.state_dict(), keep_all=False)
+    learning = SimpleNamespace(optimizer=optimizer, best_weights=model.state_dict())
+    save_session(folder, 3, model, learning, {}, keep_all=False)
     return folder
 
 
 def test_a_umap_is_loaded_from_its_pickle_only_when_trusted(run, fitted_umap):
     encoder, images, _ = fitted_umap
-    encoded.save_pickled(run, encoder)
+    stored.save_fitted_state(run, encoder)
     assert sorted(path.name for path in run.iterdir()) == ["3", "best", "config.json", "encoder.pkl"]
-    model, _ = utils.load_model(run)
+    model, _ = load_model(run)
     assert model.encoder.fitted_state is None
     with raises_user_error("add --trust_pickle"):
         model(images)
-    model, _ = utils.load_model(run, trust_pickle=True)
+    model, _ = load_model(run, trust_pickle=True)
     model.encoder.load_state_dict(encoder.state_dict())
     assert torch.equal(model.encoder(images), encoder(images))
 
 
 def test_an_encoder_without_fitted_state_saves_no_pickle(tmp_path):
-    encoded.save_pickled(tmp_path, ENCODERS.build("pca", SHAPE, 2))
+    stored.save_fitted_state(tmp_path, ENCODERS.build("pca", SHAPE, 2))
     assert not list(tmp_path.iterdir())
-    assert encoded.load_pickled(tmp_path) is None
+    assert stored.load_fitted_state(tmp_path) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"some text", pickle.dumps(list(range(1000)))[:-100], b"cnone\nsuch\n."])
 def test_a_damaged_pickle_is_refused_by_name(run, content):
     (run / "encoder.pkl").write_bytes(content)
     with raises_user_error("encoder.pkl cannot be opened: "):
-        utils.load_model(run, trust_pickle=True)
+        load_model(run, trust_pickle=True)
 
 
 def test_a_pickle_is_opened_only_when_trusted(run, tmp_path):
     sprung = tmp_path / "sprung"
     (run / "encoder.pkl").write_bytes(pickle.dumps(Trap(sprung)))
-    model, _ = utils.load_model(run)
-    utils.load_encoder(model, run, 1, trust_pickle=False)
+    model, _ = load_model(run)
+    load_encoder(model, run, 1, trust_pickle=False)
     assert not sprung.exists()
-    utils.load_model(run, trust_pickle=True)
+    load_model(run, trust_pickle=True)
     assert sprung.exists()  # so the trap works
     sprung.rmdir()
-    utils.load_encoder(model, run, 1, trust_pickle=True)
+    load_encoder(model, run, 1, trust_pickle=True)
     assert sprung.exists()
 
 
@@ -251,11 +254,11 @@ def test_stored_latents_load_for_the_same_images_only(tmp_path):
     dataset = indexed_images()
     latents = torch.randn(len(dataset), 3)
     path = tmp_path / "latents" / "encoder.npz"
-    encoded.save_latents(path, latents, dataset, np.full(len(dataset), "training"))
-    assert torch.equal(encoded.load_latents(path, dataset), latents)
+    stored.save_latents(path, latents, dataset, np.full(len(dataset), "training"))
+    assert torch.equal(stored.load_latents(path, dataset), latents)
     assert [file.name for file in path.parent.iterdir()] == ["encoder.npz"]
     with raises_user_error("encoder.npz holds the latents of other images"):
-        encoded.load_latents(path, indexed_images(n_people=9))
+        stored.load_latents(path, indexed_images(n_people=9))
 
 
 DAMAGES = {"empty": lambda content: b"", "text": lambda content: b"text", "cut off": lambda content: content[:300]}
@@ -265,10 +268,10 @@ DAMAGES = {"empty": lambda content: b"", "text": lambda content: b"text", "cut o
 def test_damaged_latents_are_refused_by_name(tmp_path, damage):
     dataset = indexed_images()
     path = tmp_path / "latents" / "encoder.npz"
-    encoded.save_latents(path, torch.randn(len(dataset), 3), dataset, np.full(len(dataset), "training"))
+    stored.save_latents(path, torch.randn(len(dataset), 3), dataset, np.full(len(dataset), "training"))
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     with raises_user_error("encoder.npz cannot be read: "):
-        encoded.load_latents(path, dataset)
+        stored.load_latents(path, dataset)
 
 
 def test_an_encoder_that_encodes_once_sees_all_images_at_once(monkeypatch):
@@ -282,7 +285,7 @@ def test_an_encoder_that_encodes_once_sees_all_images_at_once(monkeypatch):
             return pixels[:, :2]
 
     model.encoder.fitted_state = Map()
-    monkeypatch.setattr(encoded, "BATCH", 7)
-    latents = encoded.encode(model, dataset)
+    monkeypatch.setattr(stored, "BATCH", 7)
+    latents = stored.encode(model, dataset)
     assert sizes == [len(dataset)]
     assert torch.equal(latents, dataset.sample(torch.arange(len(dataset)))["image"].flatten(1)[:, :2])

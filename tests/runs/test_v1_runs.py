@@ -1,4 +1,4 @@
-"""V1 as its users run it: every recipe on a small population, its pictures and numbers, alone and repeated."""
+"""The V1 recipes on a small recording, with two repetitions each: results, figures, tests and refusals."""
 
 import csv
 import json
@@ -11,11 +11,14 @@ from helpers import HERE, error_message, raises_user_error, train_silently
 from matplotlib.image import imread
 
 from neuro_noodle.recipes import RECIPES
+from neuro_noodle.runs.run import open_run
 from neuro_noodle.runs.sessions import load_model
+from neuro_noodle.views.neurons import receptive_fields
 from Plotting import bands, report
 
-RECIPES_OF_V1 = [name for name in RECIPES if name.startswith("v1_")]
-FEW = "--n_epochs 2 --device cpu"
+V1_RECIPES = [name for name in RECIPES if name.startswith("v1_")]
+each_recipe = pytest.mark.parametrize("name", V1_RECIPES)
+SHORT = "--n_epochs 2 --device cpu"
 SMALLER = {
     "v1_what_where": "--encoder conv channels=4,4 kernel=5,3 --precision bf16",
     "v1_conv": "--encoder conv channels=4 kernel=5",
@@ -24,7 +27,7 @@ SMALLER = {
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory):
-    """A population of 8 neurons that saw 60 images of 17x17 once, and 12 four times."""
+    """A recording of 8 neurons: 60 images of 17x17 px presented once, and 12 presented four times."""
     folder = tmp_path_factory.mktemp("drawn") / "v1"
     options = "--n_neurons 8 --n_images 60 --n_validation 12 --n_repeats 4 --size 17"
     command = [sys.executable, str(HERE / "Resources" / "simulate.py"), "v1", "--out", str(folder), *options.split()]
@@ -34,54 +37,63 @@ def recording(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def weights(recording, tmp_path_factory):
-    """A folder with a run of each recipe, two repetitions each."""
+    """A folder with a run of each recipe, of two repetitions each."""
     folder = tmp_path_factory.mktemp("weights")
-    for name in RECIPES_OF_V1:
-        words = f"--recipe {name} {SMALLER.get(name, '')} {FEW} --data_dir {recording} --save_dir {folder}"
+    for name in V1_RECIPES:
+        words = f"--recipe {name} {SMALLER.get(name, '')} {SHORT} --data_dir {recording} --save_dir {folder}"
         train_silently(f"{words} --repetitions 2")
     return folder
 
 
-def result(run):
+def result_of(run):
     return json.loads((run / "result.json").read_text())
 
 
-@pytest.mark.parametrize("name", RECIPES_OF_V1)
-def test_every_recipe_leaves_numbers_beside_baselines_and_the_ceiling(name, weights):
-    told = result(weights / name)
-    assert (told["metric"], told["validation"]["n"], told["test"]["n"]) == ("r", 12, 12)
-    assert told["validation"]["ceiling"] is None
-    assert 0 < told["ceiling"] == told["test"]["ceiling"]["r"] < 1
-    assert told["test"]["baselines"].keys() == {"mean_rate", "linear_pixels"}
-    assert told["test"]["baselines"]["mean_rate"] == 0
-    spread = told["repetitions"]["test_spread"]["r"]
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def copy_region(source, target, change=lambda name, values: values, without=()):
+    """Copy the arrays of a region into a new folder, each changed by a function of its name and values."""
+    target.mkdir(parents=True)
+    for path in source.glob("*.npy"):
+        if path.stem not in without:
+            np.save(target / path.name, change(path.stem, np.load(path)))
+
+
+@each_recipe
+def test_a_v1_result_has_baselines_ceiling_and_spread(name, weights):
+    result = result_of(weights / name)
+    assert (result["metric"], result["validation"]["n"], result["test"]["n"]) == ("r", 12, 12)
+    assert result["validation"]["ceiling"] is None
+    assert 0 < result["ceiling"] == result["test"]["ceiling"]["r"] < 1
+    assert result["test"]["baselines"].keys() == {"mean_rate", "linear_pixels"}
+    assert result["test"]["baselines"]["mean_rate"] == 0
+    spread = result["repetitions"]["test_spread"]["r"]
     assert spread["p10"] <= spread["median"] <= spread["p90"]
-    rows = list(csv.DictReader((weights / name / "test.csv").open()))
+    rows = rows_of(weights / name / "test.csv")
     assert [row["id"] for row in rows] == [f"region1/test/{i:04}" for i in range(12)]
     assert {"region1/7_recorded", "region1/7_predicted"} <= rows[0].keys()
 
 
-@pytest.mark.parametrize("name", RECIPES_OF_V1)
-def test_the_report_shows_neurons_fields_and_filters(name, weights, capsys):
+@each_recipe
+def test_the_report_shows_neurons_fields_and_filters(name, weights):
     assert report.main([str(weights / name)]) == 0
     figures = weights / name / "figures"
-    drawn = {path.stem for path in figures.glob("*.png")}
-    assert {"neurons", "responses", "receptive_fields", "curves"} <= drawn
-    assert ("filters" in drawn) == (name not in ("v1_ln", "v1_lnln"))
+    names = {path.stem for path in figures.glob("*.png")}
+    assert {"neurons", "responses", "receptive_fields", "curves"} <= names
+    assert ("filters" in names) == (name not in ("v1_ln", "v1_lnln"))
     assert all(imread(path).std() > 0.01 for path in figures.glob("*.png"))
-    rows = list(csv.DictReader((figures / "neurons.csv").open()))
+    rows = rows_of(figures / "neurons.csv")
     assert [row["neuron"] for row in rows] == [f"region1/{i}" for i in range(8)]
     r = np.mean([float(row["r"]) for row in rows])
-    assert r == pytest.approx(result(weights / name)["test"]["value"], abs=1e-3)
+    assert r == pytest.approx(result_of(weights / name)["test"]["value"], abs=1e-3)
     assert all(0 <= float(row["field_overlap"]) <= 1 + 1e-6 for row in rows)
-    capsys.readouterr()
 
 
-def test_a_linear_neuron_has_its_weights_as_its_receptive_field(recording, tmp_path):
-    from neuro_noodle.runs.run import open_run
-    from neuro_noodle.views.neurons import receptive_fields
-
-    train_silently(f"--recipe v1_ln {FEW} --data_dir {recording} --save_dir {tmp_path} --namestr ln")
+def test_the_receptive_field_of_a_linear_neuron_is_its_weights(recording, tmp_path):
+    train_silently(f"--recipe v1_ln {SHORT} --data_dir {recording} --save_dir {tmp_path} --namestr ln")
     run = open_run(tmp_path / "ln")
     first, second = receptive_fields(run).transpose(1, 0, 2, 3).reshape(2, 8, -1)
     filters = run.model.head.layer.weight.detach().numpy()
@@ -90,59 +102,63 @@ def test_a_linear_neuron_has_its_weights_as_its_receptive_field(recording, tmp_p
     assert np.linalg.norm(second, axis=1).max() < 1e-3 * np.linalg.norm(first, axis=1).min()
 
 
-def test_bands_of_several_experiments_are_drawn_and_told(weights, capsys, tmp_path):
+def test_bands_show_the_spread_of_several_runs(weights, capsys, tmp_path):
     runs = [str(weights / name) for name in ("v1_hsm", "v1_ln")]
     assert bands.main([*runs, "--out", str(tmp_path / "bands.png")]) == 0
-    said = capsys.readouterr().out
-    assert "v1_hsm: test r " in said
-    assert "n = 2" in said
+    out = capsys.readouterr().out
+    assert "v1_hsm: test r " in out
+    assert "n = 2" in out
     assert imread(tmp_path / "bands.png").std() > 0.01
-    assert bands.main([*runs, "--value", "nothing"]) == 2
+
+
+def test_bands_refuse_an_unknown_value_and_an_unfinished_run(weights, capsys, tmp_path):
+    assert bands.main([str(weights / "v1_hsm"), str(weights / "v1_ln"), "--value", "nothing"]) == 2
     assert "has no nothing in metrics.jsonl" in capsys.readouterr().err
     assert bands.main([str(tmp_path)]) == 2
-    assert "is no finished run" in capsys.readouterr().err
+    assert "is not a finished run" in capsys.readouterr().err
 
 
-def test_a_run_of_repetitions_is_tested_as_its_best_one(weights, capsys):
+def test_a_test_of_repetitions_uses_the_best_of_them(weights):
     run = weights / "v1_hsm"
     train_silently(f"--test --load_dir {run}")
-    again = json.loads((run / "test" / "result.json").read_text())
-    assert again["test"]["value"] == pytest.approx(result(run)["test"]["value"], abs=1e-6)
-    assert again["test"]["ceiling"] == result(run)["test"]["ceiling"]
+    trained, tested = result_of(run)["test"], result_of(run / "test")["test"]
+    assert tested["value"] == pytest.approx(trained["value"], abs=1e-6)
+    assert tested["ceiling"] == trained["ceiling"]
     assert (run / "test" / "neurons.csv").exists()
 
 
-def test_another_recording_is_not_taken_for_the_runs_own(weights, recording, run_main, tmp_path):
-    other = tmp_path / "other"
-    (other / "region1").mkdir(parents=True)
-    for path in (recording / "region1").glob("*.npy"):
-        values = np.load(path)
-        changed = values[..., :5] if path.stem.endswith("_set") else values[:, ::-1]
-        np.save(other / "region1" / path.name, changed)
-    said = error_message(run_main, f"--load_dir {weights / 'v1_hsm'} --data_dir {other} --n_epochs 4")
-    assert "these are as many images as" in said
-    said = error_message(run_main, f"--test --load_dir {weights / 'v1_hsm'} --data_dir {other}")
-    assert "these are other neurons (5) than those of" in said
+def test_another_recording_is_refused(weights, recording, run_main, tmp_path):
+    def drop_neurons_and_reverse_images(name, values):
+        return values[..., :5] if name.endswith("_set") else values[:, ::-1]
+
+    copy_region(recording / "region1", tmp_path / "region1", drop_neurons_and_reverse_images)
+    run = weights / "v1_hsm"
+    message = error_message(run_main, f"--load_dir {run} --data_dir {tmp_path} --n_epochs 4")
+    assert f"the images differ from those {run} was trained on (same number, other pixels)" in message
+    message = error_message(run_main, f"--test --load_dir {run} --data_dir {tmp_path}")
+    assert "these responses are of other neurons (5) than those of" in message
 
 
-def test_repeated_images_that_are_dealt_out_cost_the_ceiling_and_that_is_said(recording, run_main, tmp_path):
-    _, _, said = run_main("", f"--recipe v1_ln {FEW} --data_dir {recording} --save_dir {tmp_path} --split random")
-    assert "so no noise ceiling is told; see --split given" in said
+def test_a_random_split_of_repeated_images_has_no_ceiling(recording, run_main, tmp_path):
+    words = f"--recipe v1_ln {SHORT} --data_dir {recording} --save_dir {tmp_path} --split random"
+    status, _, err = run_main("", words)
+    assert status == 0, err
+    assert result_of(tmp_path / "v1_ln")["ceiling"] is None
+    assert "so no noise ceiling is reported; see --split given" in err
 
 
-def test_a_recording_without_its_training_images_says_which_file_is_missing(recording, run_main, tmp_path):
-    folder = tmp_path / "region1"
-    folder.mkdir()
-    for path in (recording / "region1").glob("*.npy"):
-        if path.stem != "training_inputs":
-            (folder / path.name).write_bytes(path.read_bytes())
+def test_a_missing_file_of_a_recording_is_named(recording, run_main, tmp_path):
+    copy_region(recording / "region1", tmp_path / "region1", without=["training_inputs"])
     assert "no training_inputs.npy" in error_message(run_main, f"--recipe v1_hsm --data_dir {tmp_path}")
 
 
-def test_the_repeated_images_are_never_trained_on_nor_choose_an_epoch(weights):
+def test_repeated_images_are_used_for_the_test_only(weights):
     split = json.loads((weights / "v1_hsm" / "split.json").read_text())
     assert {part: len(ids) for part, ids in split.items()} == {"training": 48, "validation": 12, "test": 12}
     assert all("/test/" in name for name in split["test"])
     assert not any("/test/" in name for part in ("training", "validation") for name in split[part])
+
+
+def test_a_session_of_repetitions_does_not_open_as_one_network(weights):
     with raises_user_error("holds 2 repetitions"):
         load_model(weights / "v1_hsm" / "1")
