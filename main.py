@@ -87,10 +87,10 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
             records = train.fit(network, loaders, learning, start_epoch, flags.test_every)
             finished = finished or loop(records, session, network, loaders, learning, trackers)
             if finished:
-                outcome = result.judge_run(network, task, loaders, learning.patience, seed=flags.seed)
-                result.write_run(session.folder, outcome, task, session.seconds)
+                outcome = result.judge_run(network, task, loaders, learning.patience, flags.seed, session.seconds)
+                result.write_result(session.folder, outcome.record, outcome.judged, task)
                 result.track(outcome, task, loaders["validation"], trackers, with_images=flags.log_images)
-                print(result.format_run(outcome, session.folder, session.seconds, flags.patience))
+                print(result.format_run(outcome, session.folder, flags.patience))
             for path in session.assets():
                 trackers.asset(path)
     except KeyboardInterrupt:

@@ -138,7 +138,7 @@ class Session:
         return (epoch + 1) % self.flags.save_every == 0
 
     def save(self, epoch: int, network: Model | Repetitions, loader: Loader, learning: sessions.Resumable) -> None:
-        """Save EPOCH/{model,optim,state}.pth with all that resuming needs, random numbers included, and the best weights."""
+        """Save EPOCH/{model,optim,state}.pth with all that resuming needs, and the best weights."""
         device = next(network.parameters()).device
         state = learning.state() | {
             "epoch": epoch,

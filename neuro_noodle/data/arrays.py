@@ -68,7 +68,7 @@ class Arrays(StimulusSet):
         path = find_array_file(source.folder, file)
         images, others = open_array(path, array, source.store)
         images = as_images(images, size, path)
-        known = {}
+        known: Columns = {}
         for name, values in others.items():
             if values.dtype.kind in "biufUS":
                 merge(known, read_array_columns(values, [name], f"array '{name}' of {path}"))
@@ -90,10 +90,10 @@ class Arrays(StimulusSet):
 def _read_table(path: Path, columns: tuple[str, ...], n_images: int) -> Columns:
     """Read a table that has a row per image in the same order."""
     if path.suffix.lower() == ".npy":
-        read = read_array_columns(read_table_array(path), columns, str(path))
+        read: Columns = read_array_columns(read_table_array(path), columns, str(path))
     else:
         require(not columns, f"columns= names the columns of a .npy table, but {path} has a header")
-        read = read_csv(path)
+        read = dict(read_csv(path))
     n_rows = len(next(iter(read.values())))
     require(n_rows == n_images, f"{path} has {n_rows} rows, but there are {n_images} images")
     return read
@@ -262,8 +262,8 @@ def bounds(values: np.ndarray) -> tuple[float, float]:
         if isinstance(piece, Mapped):
             piece.read_ahead(range(len(piece)))
         ends.append((piece.min(), piece.max()))
-    ends = np.array(ends, np.float64)
-    return float(ends[:, 0].min()), float(ends[:, 1].max())
+    lows, highs = np.array(ends, np.float64).T
+    return float(lows.min()), float(highs.max())
 
 
 def _open_npz(path: Path, name: str | None, store: Store) -> tuple[np.ndarray, dict[str, np.ndarray]]:

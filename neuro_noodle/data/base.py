@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,16 +85,16 @@ class StimulusSet:
         self.group = group
         self.has_blocks = False
         self.digest = digest
-        self.responses = responses
+        self.responses: Any = responses
         self.neurons = list(neurons)
         self.repeated = torch.tensor(list(repeated), dtype=torch.int64)
-        self.targets: Tensor | None = None
+        self.targets: Any = None
         self.skipped = list(skipped)
         self.notes = list(notes)
         names = _class_names(ids, columns, label) if label else []
         self.classes = sorted(set(names))
         class_index = {name: index for index, name in enumerate(self.classes)}
-        self.labels = torch.tensor([class_index[name] for name in names]) if label else None
+        self.labels: Any = torch.tensor([class_index[name] for name in names]) if label else None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -171,7 +172,8 @@ class StimulusSet:
 
     def read_ahead(self, indices: Tensor) -> None:
         """Ask the system to read the images at these indices of a mapped set in the background."""
-        self._mapped.read_ahead(indices.tolist())
+        if self._mapped is not None:
+            self._mapped.read_ahead(indices.tolist())
 
     def _target_tensors(self) -> dict[str, Tensor]:
         tensors = {"label": self.labels, "response": self.responses, "targets": self.targets}

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def read_names(ids: list[str], pattern: str) -> tuple[Columns, list[str]]:
     parts = (re.escape(literal) + group for literal, group in zip(literals[::2], groups, strict=True))
     regex = re.compile(r"(?:.*/)?" + "".join(parts))
     matches = [regex.fullmatch(str(PurePosixPath(name).with_suffix(""))) for name in ids]
-    columns = {field: [match[field] if match else "" for match in matches] for field in fields}
+    columns: Columns = {field: [match[field] if match else "" for match in matches] for field in fields}
     return columns, [name for name, match in zip(ids, matches, strict=True) if not match]
 
 
@@ -118,12 +119,12 @@ def join_table(path: Path, ids: list[str]) -> JoinedTable:
     require(twice is None, f"{path} has several rows for '{twice}'")
     row_of = {name: row for row, name in enumerate(table.pop(key))}
     rows = [row_of.get(name) for name in names]
-    columns = {name: ["" if row is None else column[row] for row in rows] for name, column in table.items()}
+    columns: Columns = {name: ["" if row is None else column[row] for row in rows] for name, column in table.items()}
     missing = [image for image, row in zip(ids, rows, strict=True) if row is None]
     return JoinedTable(columns, missing, unknown=sorted(set(row_of) - set(names)))
 
 
-def _match_names(path: Path, table: Columns, ids: list[str]) -> tuple[str, list[str]]:
+def _match_names(path: Path, table: dict[str, list[str]], ids: list[str]) -> tuple[str, list[str]]:
     """Return the column of a table that names images, and the name of each image in the same form."""
     paths = [PurePosixPath(name) for name in ids]
     forms = [ids, [one.name for one in paths], [one.stem for one in paths]]
@@ -132,7 +133,7 @@ def _match_names(path: Path, table: Columns, ids: list[str]) -> tuple[str, list[
         for form, known in enumerate(map(set, forms))
         for key, column in table.items()
     }
-    key, form = max(n_matches, key=n_matches.get)
+    key, form = max(n_matches, key=lambda pair: n_matches[pair])
     require(
         n_matches[key, form] > 0,
         f"no column of {path} names images such as {ids[0]}; there are "
@@ -229,7 +230,7 @@ def as_numbers(column: Sequence, name: str) -> np.ndarray:
         UserError: if it holds something other than numbers; quotes an example.
     """
     if not isinstance(column, list):
-        return column
+        return np.asarray(column)
     numbers = np.full(len(column), np.nan)
     for i, text in enumerate(column):
         try:
@@ -244,7 +245,7 @@ def _unreserved(name: str) -> str:
     return f"{name}_" if name in RESERVED else name
 
 
-def _column(values: np.ndarray) -> Sequence:
+def _column(values: np.ndarray) -> Any:
     if values.dtype.kind == "S":
         return [value.decode("latin-1") for value in values.tolist()]
     return values.tolist() if values.dtype.kind == "U" else values.astype(np.float64)

@@ -55,10 +55,10 @@ def _choose_folders(
     paths: list[Path], data_dir: Path, *, apart: bool, val_fraction: float, seed: int
 ) -> dict[Path, Path]:
     """Return the folder, such as train/happy, of every image whose name holds an emotion."""
-    emotion_of = {path: _emotion(path) for path in paths if _emotion(path)}
-    emotions = list(emotion_of.values())
+    emotion_of = {path: emotion for path in paths if (emotion := _emotion(path))}
+    emotions = np.array(list(emotion_of.values()))
     require(
-        len(set(emotions)) == len(EMOTIONS),
+        len(set(emotions.tolist())) == len(EMOTIONS),
         f"--rejig_data needs both {' and '.join(EMOTIONS)} in the file names below {data_dir}",
     )
     people, person_index = np.unique([path.name.split("_")[0] for path in emotion_of], return_inverse=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -65,7 +65,7 @@ class Folder(StimulusSet):
         _require_readable(decoded.unreadable, paths, source)
         paths = [path for path in paths if path not in decoded.unreadable]
         ids = [path.relative_to(source.folder).as_posix() for path in paths]
-        columns = {"folder": [path.parent.absolute().name for path in paths]}
+        columns: Columns = {"folder": [path.parent.absolute().name for path in paths]}
         notes = _add_table(columns, source.folder, metadata, ids, (label, group)) if metadata else []
         if pattern:
             fields, unmatched = read_names(ids, pattern)
@@ -176,7 +176,7 @@ def decode(paths: list[Path], folder: Path, size: Size | None, fit: str, colour:
         n_channels = 3 if colour == "rgb" or (colour == "auto" and modes & COLOUR_MODES) else 1
         is_16_bit = any(mode.startswith("I") for mode in modes)
 
-        def decode_one(path: Path, header: object, row: np.ndarray) -> str | None:
+        def decode_one(path: Path, header: Any, row: np.ndarray) -> str | None:
             return _attempt(_read_image, path, fit, row) if isinstance(header, _Header) else header
 
         def fill(out: np.ndarray) -> dict[str, str]:
@@ -200,9 +200,9 @@ def _move_to_front(images: np.ndarray, indices: list[int]) -> None:
             images[to] = images[index]
 
 
-def _cache_key(settings: str, paths: list[Path], folder: Path, headers: list[object]) -> str:
+def _cache_key(settings: str, paths: list[Path], folder: Path, headers: list[Any]) -> str:
     """Return a hash of the settings, and of the name and content of each file (the reason if it is unreadable)."""
-    parts = [settings]
+    parts: list[str | Path] = [settings]
     for path, header in zip(paths, headers, strict=True):
         parts += [os.fspath(path.relative_to(folder)), path if isinstance(header, _Header) else header]
     return fingerprint(parts)
@@ -219,7 +219,7 @@ def _common_size(sizes: list[Size]) -> Size:
     return sizes[0]
 
 
-def _attempt(function: Callable, path: Path, *arguments: object) -> object:
+def _attempt(function: Callable, path: Path, *arguments: object) -> Any:
     """Return the result of a function of a file, or the reason as text if the file cannot be read."""
     try:
         return function(path, *arguments)

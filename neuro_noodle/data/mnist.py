@@ -128,7 +128,7 @@ def find_idx(folder: Path) -> dict[str, tuple[Path, Path]]:
     Raises:
         UserError: if two folders of the same depth hold files of the same name, as for MNIST and Fashion-MNIST.
     """
-    files = {}
+    files: dict[str, Path] = {}
     paths = (path for path in folder.rglob("*ubyte*") if path.is_file())
     for path in sorted(paths, key=lambda path: (len(path.parts), path.suffix == ".gz")):  # a plain file before its .gz
         first = files.setdefault(path.name.removesuffix(".gz").replace(".idx", "-idx"), path)
@@ -136,9 +136,14 @@ def find_idx(folder: Path) -> dict[str, tuple[Path, Path]]:
             first.parent == path.parent or len(first.parts) < len(path.parts),
             f"{folder} holds both {first} and {path}; name the folder of one of them by --data_dir",
         )
-    kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
-    pairs = {prefix: tuple(files.get(f"{prefix}-{kind}") for kind in kinds) for prefix in PART_OF_PREFIX}
-    return {PART_OF_PREFIX[prefix]: pair for prefix, pair in pairs.items() if all(pair)}
+    names = {
+        part: (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte") for prefix, part in PART_OF_PREFIX.items()
+    }
+    return {
+        part: (files[images], files[labels])
+        for part, (images, labels) in names.items()
+        if images in files and labels in files
+    }
 
 
 def download_idx(name: str, folder: Path) -> Path:

@@ -54,8 +54,9 @@ def split(
         return _given_parts(dataset, val_fraction, seed)
     unit_index, units = _unit_index(dataset, how)
     labels = None if dataset.labels is None else dataset.labels.numpy()
-    sizes = {"val_fraction": val_fraction, "test_fraction": test_fraction, "fold": fold}
-    parts = split_units(unit_index, labels, units, **sizes, seed=seed)
+    parts = split_units(
+        unit_index, labels, units, val_fraction=val_fraction, test_fraction=test_fraction, fold=fold, seed=seed
+    )
     if gap:
         parts = _leave_gap(parts, natural_order(dataset.ids), gap)
         _require_images(parts, ["training"], units)
@@ -116,13 +117,14 @@ def _unit_index(dataset: StimulusSet, how: str) -> tuple[np.ndarray, str]:
     """Return the (N,) index of the image, group or block that each image belongs to, and their number in words."""
     if how == "random":
         return np.arange(len(dataset)), f"{len(dataset)} images"
-    if how == "group" and dataset.split_unit is None:
+    column = dataset.split_unit
+    if column is None:
         raise UserError(
             "--split group needs to know which images belong together: name a column by --dataset NAME group=COLUMN; "
             f"there are {', '.join(dataset.columns) or 'none'}"
         )
-    names, unit_index = np.unique(as_texts(dataset.columns[dataset.split_unit]), return_inverse=True)
-    return unit_index, f"{len(names)} different {dataset.split_unit}"
+    names, unit_index = np.unique(np.array(as_texts(dataset.columns[column])), return_inverse=True)
+    return unit_index, f"{len(names)} different {column}"
 
 
 def _require_images(parts: Parts, wanted: Sequence[str], units: str) -> None:
@@ -164,7 +166,7 @@ def _balanced_order(unit_index: np.ndarray, labels: np.ndarray | None, seed: int
 
 def _given_parts(dataset: StimulusSet, val_fraction: float, seed: int) -> Parts:
     """Return the existing parts; if none is for validation, use some of the training images for it."""
-    parts = {"training": [], "validation": [], "test": []}
+    parts: Parts = {"training": [], "validation": [], "test": []}
     for index, part in enumerate(_part_of_each(dataset)):
         parts[part].append(index)
     if parts["training"] and not parts["validation"]:

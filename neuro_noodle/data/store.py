@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from tokenize import TokenError
-from typing import BinaryIO
+from typing import IO, Any, Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from neuro_noodle.choices import UserError
 
@@ -44,13 +45,13 @@ class Mapped(np.ndarray):
                 raise ValueError(f"it is truncated: its header announces {expected} bytes")
             pages = mmap.mmap(file.fileno(), expected, access=mmap.ACCESS_READ)
         pages.madvise(mmap.MADV_RANDOM)  # otherwise reading an image would also read its neighbours on the disk
-        order = "F" if header.is_fortran else "C"
+        order: Literal["F", "C"] = "F" if header.is_fortran else "C"
         array = super().__new__(cls, header.shape, header.dtype, pages, offset, order=order)
         array._pages, array._first_byte = pages, array.ctypes.data - offset
         return array
 
     def __array_finalize__(self, parent: object) -> None:
-        self._pages = getattr(parent, "_pages", None)
+        self._pages: Any = getattr(parent, "_pages", None)
         self._first_byte = getattr(parent, "_first_byte", 0)
 
     def read_ahead(self, rows: Iterable[int]) -> None:
@@ -74,7 +75,9 @@ class Store:
         self.folder = folder
         self.always = always
 
-    def array(self, key: Callable[[], str], shape: tuple[int, ...], dtype: type, fill: Fill) -> tuple[np.ndarray, dict]:
+    def array(
+        self, key: Callable[[], str], shape: tuple[int, ...], dtype: DTypeLike, fill: Fill
+    ) -> tuple[np.ndarray, dict]:
         """Return the array that `fill` writes, in memory or `Mapped`, and the dictionary that it returns.
 
         Args:
@@ -88,7 +91,7 @@ class Store:
         n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
         if n_bytes <= IN_MEMORY and not self.always:
             try:
-                array = np.empty(shape, dtype)
+                array: np.ndarray = np.empty(shape, dtype)
             except MemoryError as error:
                 raise UserError(f"{format_bytes(n_bytes)} of images do not fit in memory") from error
             return array, fill(array)
@@ -103,7 +106,7 @@ class Store:
                 "--clear_cache"
             ) from error
 
-    def _make_once(self, entry: Path, shape: tuple[int, ...], dtype: type, fill: Fill) -> None:
+    def _make_once(self, entry: Path, shape: tuple[int, ...], dtype: DTypeLike, fill: Fill) -> None:
         """Make a stored array unless another process has just done so."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +121,7 @@ class Store:
                 "name another folder by --cache_dir, or choose a smaller size="
             ) from error
 
-    def _make(self, entry: Path, shape: tuple[int, ...], dtype: type, fill: Fill) -> None:
+    def _make(self, entry: Path, shape: tuple[int, ...], dtype: DTypeLike, fill: Fill) -> None:
         scratch = entry.with_suffix(".part")
         shutil.rmtree(scratch, ignore_errors=True)  # left by a run that was killed: we hold the lock
         scratch.mkdir()
@@ -175,7 +178,7 @@ class ArrayHeader:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_header(file: BinaryIO) -> ArrayHeader:
+def read_header(file: IO[bytes]) -> ArrayHeader:
     """Read the header of an open .npy file, and leave the file at its first value.
 
     Raises:

@@ -175,7 +175,8 @@ def concatenate_regions(regions: list[Region]) -> Recordings:
     n_trials = max((len(region.trials) for region in regions if region.trials is not None), default=0)
     responses = np.full((len(images), ends[-1]), np.nan, np.float32)  # (N, n_neurons)
     trials = np.full((n_trials, len(images), ends[-1]), np.nan, np.float32)  # (T, N, n_neurons)
-    names, parts = [], []
+    names: list[str] = []
+    parts: list[str] = []
     for region, start, end in zip(regions, ends, ends[1:], strict=False):
         for part, (_, values) in region.shown.items():
             rows = slice(len(names), len(names) + len(values))
@@ -185,7 +186,7 @@ def concatenate_regions(regions: list[Region]) -> Recordings:
             names += [region.name] * len(values)
             parts += [part] * len(values)
     identical = np.unique(images, axis=0, return_inverse=True)[1].ravel()  # (N,) the same number for identical images
-    columns = {"region": names, "part": parts, "image": [str(number) for number in identical]}
+    columns: Columns = {"region": names, "part": parts, "image": [str(number) for number in identical]}
     return Recordings(images, responses, trials, columns)
 
 
@@ -208,7 +209,7 @@ def _read_numbers(path: Path) -> np.ndarray:
 
 def _number_images(regions: Sequence[str], parts: Sequence[str]) -> list[str]:
     """Return an id for each image, region/part/number."""
-    counts = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
     ids = []
     for region, part in zip(regions, parts, strict=True):
         ids.append(f"{region}/{part}/{counts[region, part]:04}")

@@ -59,7 +59,7 @@ def probe(
 
 def probe_class(
     latents: np.ndarray,
-    names: Sequence[str],
+    names: Sequence[str] | np.ndarray,
     is_training: np.ndarray,
     is_held_out: np.ndarray,
     groups: np.ndarray | None,
@@ -79,13 +79,13 @@ def probe_class(
     Returns:
         accuracy, and majority, the accuracy of always naming the most frequent training class.
     """
-    names = np.array(names)
-    is_training, is_held_out = is_training & (names != ""), is_held_out & (names != "")
+    classes = np.array(names)  # (N,)
+    is_training, is_held_out = is_training & (classes != ""), is_held_out & (classes != "")
     scaled = _scale(latents, is_training, each=standardise)
-    classify = _fit_logistic(scaled[is_training], names[is_training], _subset(groups, is_training))
+    classify = _fit_logistic(scaled[is_training], classes[is_training], _subset(groups, is_training))
     predicted = classify(scaled[is_held_out])
-    majority = Counter(names[is_training].tolist()).most_common(1)[0][0]
-    is_correct = {"accuracy": predicted == names[is_held_out], "majority": majority == names[is_held_out]}
+    majority = Counter(classes[is_training].tolist()).most_common(1)[0][0]
+    is_correct = {"accuracy": predicted == classes[is_held_out], "majority": majority == classes[is_held_out]}
     return {name: float(each.mean()) for name, each in is_correct.items()}
 
 

@@ -111,8 +111,8 @@ def judge_run(
     task: Task,
     loaders: Mapping[str, Loader],
     patience: Patience,
-    *,
     seed: int,
+    seconds: float,
 ) -> Result:
     """Evaluate the best weights on the held-out parts, next to baselines fitted on the training images.
 
@@ -136,14 +136,10 @@ def judge_run(
         "leaks": task.leaks,
         "ceiling": ((test or validation)["ceiling"] or {}).get(task.objective.metric),
         "best_epoch": best.epoch,
+        "seconds": round(seconds, 2),
     }
     record |= {"repetitions": each} if each else {}
     return Result(record, judged, model, patience.best_index, patience.has_stopped)
-
-
-def write_run(folder: Path, result: Result, task: Task, seconds: float) -> None:
-    """Write the result of a run, with its training time."""
-    write_result(folder, result.record | {"seconds": round(seconds, 2)}, result.judged, task)
 
 
 def write_result(folder: Path, record: dict, judged: Mapping[str, Judged], task: Task) -> None:
@@ -181,14 +177,14 @@ def side_by_side(model: Model, task: Task, loader: Loader) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------------------- text
 
 
-def format_run(result: Result, folder: Path, seconds: float, patience: int | None) -> str:
+def format_run(result: Result, folder: Path, patience: int | None) -> str:
     """Return the result of a run as text, and what to do next."""
     n_best, n_epochs = result.record["best_epoch"] + 1, int(sessions(folder)[-1].name) + 1
     why = " (more --n_epochs may do better)" if n_best == n_epochs else ""
     why = f" (--patience {patience} ran out)" if result.has_stopped else why
     lines = [
         format_result(result.record, result.best_index),
-        f"best epoch {n_best} of {n_epochs}{why}, {seconds:.0f} s; written to {short_path(folder)}",
+        f"best epoch {n_best} of {n_epochs}{why}, {result.record['seconds']:.0f} s; written to {short_path(folder)}",
         f"pictures: python Plotting/report.py {short_path(folder)}",
     ]
     if better := beaten_by(result.record):

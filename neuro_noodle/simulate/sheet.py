@@ -3,9 +3,8 @@
 Coordinates are in head units (1 is half the height of a head): x right, y down, z towards the camera.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from neuro_noodle.choices import Size
@@ -23,7 +22,7 @@ def blend(first: Colour, second: Colour, amount: float) -> Colour:
     return red, green, blue
 
 
-def curve(start: Sequence[float], control: Sequence[float], end: Sequence[float]) -> np.ndarray:
+def curve(start: ArrayLike, control: ArrayLike, end: ArrayLike) -> np.ndarray:
     """Return 20 points of a quadratic Bezier curve, (20, 2) or (20, 3)."""
     t = np.linspace(0, 1, 20)[:, None]
     return (1 - t) ** 2 * np.array(start) + 2 * t * (1 - t) * np.array(control) + t**2 * np.array(end)
@@ -65,7 +64,8 @@ class Sheet:
         self.half_width, self.eye_x = identity.face_width / 2, identity.eye_distance / 2
         self.nose_y, self.brow_y = EYE_Y + identity.nose_length, EYE_Y - identity.brow_height
         tone_positions = np.linspace(0, 1, len(SKIN_TONES))
-        self.skin = tuple(int(np.interp(identity.skin_tone, tone_positions, tones)) for tones in SKIN_TONES.T)
+        red, green, blue = (int(np.interp(identity.skin_tone, tone_positions, tones)) for tones in SKIN_TONES.T)
+        self.skin: Colour = (red, green, blue)
         self.hair, self.cut = HAIRS[identity.hair_colour], HAIR_STYLES[identity.sex][identity.hair_style]
         self.unit_px, pixels = SUPERSAMPLE * head_unit_px(size) * view.scale, SUPERSAMPLE * np.array(size[::-1])
         self.centre = pixels / 2 + np.array([view.shift_x, view.shift_y + 0.02]) * self.unit_px

@@ -146,7 +146,7 @@ def compare(runs: Mapping[str, Run], names: Sequence[str]) -> Comparison:
         runs={name: str(run.folder / run.session) for name, run in runs.items()},
         n_training=int(parts.is_training.sum()),
         n_held_out=int(parts.is_held_out.sum()),
-        groups=summarise_groups(unit, groups, parts) if unit else None,
+        groups=None if unit is None or groups is None else summarise_groups(unit, groups, parts),
         columns={name: summarise_column(column, parts) for name, column in columns.items()},
         probes=probe_all(latents, columns, parts, groups),
         cka=cka_matrix({name: values[parts.is_held_out] for name, values in latents.items()}),

@@ -74,8 +74,10 @@ def format_decimal(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def format_digits(value: float) -> str:
-    """Return a number, 0 or more, with 3 digits: 0.0123, 1.20, 12.3, 1234."""
+def format_digits(value: float | None) -> str:
+    """Return a number, 0 or more, with 3 digits: 0.0123, 1.20, 12.3, 1234; a dash if it is undefined."""
+    if value is None:
+        return "-"
     exponent = math.floor(math.log10(value)) if value else 0
     return f"{value:.2e}" if exponent < -4 else f"{value:.{max(0, 2 - exponent)}f}"
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -31,7 +32,7 @@ def plot_maps(
     columns: Mapping[str, Sequence[str]],
     held_out: np.ndarray,
     images: np.ndarray | None = None,
-    categories: Sequence[str] = (),
+    categories: Sequence[str | None] = (),
     axis_names: Mapping[str, str] | None = None,
 ) -> Figure:
     """Plot one row of maps per embedding and one panel per metadata column; rings mark held-out images.
@@ -70,7 +71,7 @@ def plot_snapshots(
     held_out: np.ndarray,
     thumbnails: Mapping[int, np.ndarray],
     limits: np.ndarray,
-    categories: Sequence[str] = (),
+    categories: Sequence[str | None] = (),
     axis_name: str = "UMAP",
 ) -> Figure:
     """Plot maps of the same images at several times side by side, one row per column; a single map has one row.
@@ -165,7 +166,7 @@ class FittedUmap:
         uses_distances: whether it takes distances to `fitted` in place of values.
     """
 
-    mapper: object
+    mapper: Any
     fitted: np.ndarray
     uses_distances: bool
 
@@ -229,7 +230,7 @@ def embed(values: np.ndarray, is_training: np.ndarray, *, seed: int = 42) -> np.
     return coordinates
 
 
-def _without_warning(method: Callable[[np.ndarray], object], values: np.ndarray, fitted: np.ndarray) -> object:
+def _without_warning(method: Callable[[np.ndarray], Any], values: np.ndarray, fitted: np.ndarray) -> Any:
     """Call a method of UMAP with the distances of values to those it is fitted to, without its warning about them."""
     from sklearn.metrics import pairwise_distances
 

@@ -6,6 +6,7 @@ the function of its parent class unless it has its own.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -110,8 +111,8 @@ def plot_classes(run: Run) -> Pictures:
     labels = run.dataset.labels[indices]
     evidence = run.objective.evidence(probabilities, labels)
     title = f"{run.part[indices[0]]}: {run.objective.metrics(evidence)['accuracy']:.1%} of {len(indices)}"
-    counts = run.objective.confusion(evidence).numpy()
-    return {"confusion": figures.plot_confusion(counts, run.dataset.classes, title)} | plot_mistakes(
+    counts: Any = run.objective.confusion(evidence)  # (K, K)
+    return {"confusion": figures.plot_confusion(counts.numpy(), run.dataset.classes, title)} | plot_mistakes(
         run, indices, probabilities, labels
     )
 

@@ -71,7 +71,7 @@ class MapStyle:
     held_out: np.ndarray
     thumbnails: Mapping[int, np.ndarray]
     limits: np.ndarray
-    categories: Sequence[str]
+    categories: Sequence[str | None]
     axis_name: str
 
     def plot(self, embeddings: Mapping[str, np.ndarray]) -> Figure:

@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -145,7 +146,7 @@ def plot_explained(run: Run) -> Pictures:
     encoder, held_out = run.model.encoder, run.held_out
     if encoder.explained_by(run.images(held_out[:1])) is None:
         return {}
-    explained = encoder.explained_by(run.images(held_out))  # (D,)
+    explained: Any = encoder.explained_by(run.images(held_out))  # (D,)
     shares = {"training": encoder.explained.numpy(), "held out": explained.numpy()}
     columns = shares | {f"{name} up to it": np.cumsum(share) for name, share in shares.items()}
     table = {"component": list(range(1, encoder.latent_dim + 1))}
