@@ -120,7 +120,8 @@ def find_array_file(folder: Path, name: str | None) -> Path:
     """
     require(
         folder.exists(),
-        f"no folder {folder}; name one by --data_dir, or create the built-in film: python Resources/simulate.py arena",
+        f"no folder {folder}; name one with --data_dir, or create the built-in film: "
+        "python Resources/simulate.py arena",
     )
     if folder.is_file():
         require(name in (None, folder.name), f"--data_dir {folder} is a file, but --dataset names another, file={name}")
@@ -129,7 +130,7 @@ def find_array_file(folder: Path, name: str | None) -> Path:
         return find_file(folder, name)
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".npy", ".npz"))
     names = ", ".join(path.name for path in files)
-    require(bool(files), f"no .npy or .npz file in {folder}; name it, or its folder, by --data_dir")
+    require(bool(files), f"no .npy or .npz file in {folder}; name it, or its folder, with --data_dir")
     require(len(files) == 1, f"{folder} holds {names}; choose the one with the images: --dataset arrays file=NAME")
     return files[0]
 

@@ -90,7 +90,7 @@ def _require_readable(unreadable: dict[Path, str], paths: list[Path], source: So
         raise UserError(
             f"{len(unreadable)} of {len(paths)} images cannot be read:\n"
             + listing(f"{path}: {reason}" for path, reason in unreadable.items())
-            + "\nrepair or remove them, or skip them by --skip_unreadable"
+            + "\nrepair or remove them, or skip them with --skip_unreadable"
         )
     require(len(unreadable) < len(paths), f"none of the {len(unreadable)} images in {source.folder} can be read")
 
@@ -135,7 +135,8 @@ def find_images(folder: Path) -> list[Path]:
     """
     require(
         folder.exists(),
-        f"no folder {folder}; name one by --data_dir, or create the built-in faces: python Resources/simulate.py faces",
+        f"no folder {folder}; name one with --data_dir, or create the built-in faces: "
+        "python Resources/simulate.py faces",
     )
     require(folder.is_dir(), f"{folder} is a file; --data_dir needs a folder of images")
     paths = sorted(path for path in _walk(folder, set()) if path.suffix.lower() in SUFFIXES)

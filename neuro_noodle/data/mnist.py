@@ -134,7 +134,7 @@ def find_idx(folder: Path) -> dict[str, tuple[Path, Path]]:
         first = files.setdefault(path.name.removesuffix(".gz").replace(".idx", "-idx"), path)
         require(
             first.parent == path.parent or len(first.parts) < len(path.parts),
-            f"{folder} holds both {first} and {path}; name the folder of one of them by --data_dir",
+            f"{folder} holds both {first} and {path}; name the folder of one of them with --data_dir",
         )
     names = {
         part: (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte") for prefix, part in PART_OF_PREFIX.items()

@@ -120,7 +120,7 @@ def _unit_index(dataset: StimulusSet, how: str) -> tuple[np.ndarray, str]:
     column = dataset.split_unit
     if column is None:
         raise UserError(
-            "--split group needs to know which images belong together: name a column by --dataset NAME group=COLUMN; "
+            "--split group needs to know which images belong together: name a column with --dataset NAME group=COLUMN; "
             f"there are {', '.join(dataset.columns) or 'none'}"
         )
     names, unit_index = np.unique(np.array(as_texts(dataset.columns[column])), return_inverse=True)

@@ -118,7 +118,7 @@ class Store:
             n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
             raise UserError(
                 f"cannot keep {format_bytes(n_bytes)} of decoded images in {self.folder}: {error.strerror or error}; "
-                "name another folder by --cache_dir, or choose a smaller size="
+                "name another folder with --cache_dir, or choose a smaller size="
             ) from error
 
     def _make(self, entry: Path, shape: tuple[int, ...], dtype: DTypeLike, fill: Fill) -> None:

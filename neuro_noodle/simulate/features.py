@@ -157,9 +157,7 @@ def _folds(sheet: Sheet, corner: np.ndarray) -> None:
     )
     cheek, outside = corner + 0.06, eye + sheet.identity.eye_width / 2 + 0.035
     bend = (cheek[0] - 0.01 + 0.03 * smile, (sheet.nose_y + cheek[1]) / 2 - 0.07)
-    rows: list[
-        tuple[float, ArrayLike, ArrayLike, ArrayLike]
-    ] = [  # opacity; start, control point and end
+    rows: list[tuple[float, ArrayLike, ArrayLike, ArrayLike]] = [  # opacity; start, control point and end
         (35 + 110 * smile + 60 * sorrow, (wing, sheet.nose_y - 0.03), bend, cheek),
         (120 * sorrow, corner, corner + [0.035, 0.02], corner + [0.03, 0.09]),
         (90 * sorrow, (0, y - 0.2), (0.1, y - 0.2), (0.2, y - 0.17)),

@@ -231,9 +231,9 @@ def test_the_file_is_found_by_path_by_name_or_if_it_is_the_only(tmp_path):
 
 
 def test_a_folder_without_array_files_is_refused_by_name(tmp_path):
-    with raises_user_error(f"no .npy or .npz file in {tmp_path}; name it, or its folder, by --data_dir"):
+    with raises_user_error(f"no .npy or .npz file in {tmp_path}; name it, or its folder, with --data_dir"):
         open_at(tmp_path)
-    with raises_user_error(f"no folder {tmp_path / 'nowhere'}; name one by --data_dir, or create the built-in film"):
+    with raises_user_error(f"no folder {tmp_path / 'nowhere'}; name one with --data_dir, or create the built-in film"):
         open_at(tmp_path / "nowhere")
 
 

@@ -256,7 +256,12 @@ def test_the_first_run_with_other_images_is_named(weights):
 
 def test_runs_without_common_held_out_images_are_refused(weights):
     runs = [compare.open_run(weights / "one") for _ in range(2)]
-    runs[1].part = np.where(runs[0].part == "training", "validation", "training")
+    parts = runs[0].parts
+    runs[1].parts = parts | {
+        "training": parts["validation"] + parts["test"],
+        "validation": parts["training"],
+        "test": [],
+    }
     with raises_user_error(
         "0 images are training images of every run and 0 are held out by every run, which is too few; train"
     ):

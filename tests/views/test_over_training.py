@@ -1,4 +1,4 @@
-"""Plotting/training.py: maps of the latents at several times of over_training."""
+"""Plotting/training.py: maps of the latents at several times of training."""
 
 import json
 
@@ -8,6 +8,8 @@ from helpers import raises_user_error
 from PIL import Image
 
 from neuro_noodle.choices import UserError
+from neuro_noodle.runs.files import load_config
+from neuro_noodle.runs.task import TaskSource
 from neuro_noodle.views import over_training
 from Plotting import training as command
 
@@ -37,9 +39,11 @@ def run(tmp_path):
     (data / "table.csv").write_text("\n".join(["frame,angle,distance,kind", *rows]) + "\n")
     folder = tmp_path / "weights" / "run"
     dataset = "arrays file=frames.npz metadata=table.csv"
-    flags = {"data_dir": str(data), "save_dir": str(folder.parent), "dataset": dataset, "split": "random"}
+    flags = {"data_dir": str(data), "save_dir": str(folder.parent), "dataset": dataset, "objective": "reconstruct"}
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"flags": flags | {"skip_unreadable": False, "n_blocks": None}}))
+    (folder / "config.json").write_text(
+        json.dumps({"flags": flags | {"split": "random", "skip_unreadable": False, "n_blocks": None}})
+    )
     for epochs in (0, 0.5, 2, 10):
         write_snapshot(folder / "latents" / f"{epochs:.10g}.npz", normal_latents(1 + epochs))
     for name in ("best", "encoder"):
@@ -102,7 +106,7 @@ def test_the_picture_shows_some_snapshots_and_the_film_all(n_snapshots, n, run):
 
 
 def test_angles_come_first_unless_columns_are_asked_for(run):
-    dataset = over_training.open_dataset(over_training.load_config(run)["flags"])
+    dataset = TaskSource.of(load_config(run)["flags"]).open_images()
     assert list(over_training.choose_columns(dataset, [])) == ["angle", "kind"]
     assert list(over_training.choose_columns(dataset, ["kind", "frame"])) == ["kind", "frame"]
     dataset.columns = {}

@@ -78,7 +78,9 @@ def test_a_folder_that_is_not_a_run_is_refused_in_one_line(tmp_path, stimuli, fa
     for words in ([tmp_path], [tmp_path / "missing"], [stimuli], [face_runs / "ae" / "7"]):
         assert command.main([str(word) for word in words]) == 2
         printed = capsys.readouterr()
-        assert printed.err.startswith(f"error: {words[0]} is no session") and printed.err.count("\n") == 1
+        assert (
+            printed.err.startswith(f"error: {words[0]} is not a session; name a run") and printed.err.count("\n") == 1
+        )
         assert printed.out == ""
     assert command.main([str(face_runs / "ae"), "--data_dir", str(tmp_path / "gone")]) == 2
     assert "no folder" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from neuro_noodle.measures import probes
+from neuro_noodle.measures.linear import folds
 from neuro_noodle.measures.similarity import cka
 
 N = 240
@@ -120,15 +121,15 @@ def test_probes_hardly_depend_on_rotation_scale_and_shift():
 
 def test_folds_keep_groups_apart_or_are_contiguous():
     groups = np.tile(["a", "b", "c", "d", "e", "f", "g"], 10)
-    folds = probes.folds(70, groups)
-    assert len(folds) == 5
-    for fitted, evaluated in folds:
+    pairs = folds(70, groups)
+    assert len(pairs) == 5
+    for fitted, evaluated in pairs:
         assert not set(groups[fitted]) & set(groups[evaluated])
         assert sorted([*fitted, *evaluated]) == list(range(70))
-    assert len(probes.folds(70, groups == "a")) == 2
-    for folds in (probes.folds(70, None), probes.folds(70, np.zeros(70))):
-        assert len(folds) == 5
-        assert all(np.all(np.diff(evaluated) == 1) for _, evaluated in folds)
+    assert len(folds(70, groups == "a")) == 2
+    for pairs in (folds(70, None), folds(70, np.zeros(70))):
+        assert len(pairs) == 5
+        assert all(np.all(np.diff(evaluated) == 1) for _, evaluated in pairs)
 
 
 def test_the_ridge_strength_is_chosen_between_groups():
