@@ -1,7 +1,8 @@
 """The base class of objectives, and the table that lists them.
 
 An objective knows samples and predictions. It knows nothing of encoders, optimizers or files.
-To add one, write a class under @OBJECTIVES.add("name") in this package. Nothing else changes.
+To add one, write a class under @OBJECTIVES.add("name") in this package; for pictures of its own, a function under
+@PICTURES.of(TheObjective) in neuro_noodle/views/outcomes.py.
 """
 
 import copy

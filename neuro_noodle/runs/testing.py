@@ -90,7 +90,7 @@ def _compare(run: Run, trained: Task) -> dict:
             f"{found.n_checked} are near-duplicates of one; if they show the same, this result measures memory",
             file=sys.stderr,
         )
-    return {"called_alike": n_named, "near_duplicates": {"n": found.n, "checked": found.n_checked}}
+    return {"same_name": n_named, "near_duplicates": {"n": found.n, "checked": found.n_checked}}
 
 
 def name_of(source: TaskSource) -> str:

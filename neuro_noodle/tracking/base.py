@@ -1,6 +1,7 @@
 """What a tracker is, and the table of trackers.
 
-To add one: a subclass of `Tracker` under @TRACKERS.add("name") in a file of this folder. `--track name` starts it.
+To add one: a subclass of `Tracker` under @TRACKERS.add("name") in a file of this folder. `--track name` starts it; its
+files go in a folder of the run with that name.
 """
 
 from collections.abc import Mapping, Sequence

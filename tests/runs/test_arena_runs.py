@@ -205,7 +205,7 @@ def test_a_trusted_umap_embeds_other_images(train_on_film, run_main):
     tested = result_of(run / "test-clean")
     n_training = (open_run(run).part == "training").sum()
     assert tested["test"]["n"] == 120
-    assert tested["leaks"]["called_alike"] == n_training
+    assert tested["leaks"]["same_name"] == n_training
     assert f"{n_training} of 120 images have the name of a training image" in err
     assert (run / "test-clean" / "film.gif").exists()
 
