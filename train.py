@@ -1,6 +1,7 @@
 """How the network learns: optimizer, schedule and patience; the training loop, one epoch of it, and its checks.
 
-Nothing here prints, writes files or chooses a device.
+Nothing here prints, writes files or chooses a device. To add an optimizer or a schedule: a function in
+neuro_noodle/learning; a dataset, an objective or a tracker: a class in neuro_noodle/{data,objectives,tracking}.
 """
 
 import argparse
