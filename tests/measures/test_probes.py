@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from neuro_noodle.measures import probes
-from neuro_noodle.measures.linear import folds
 from neuro_noodle.measures.similarity import cka
 
 N = 240
@@ -117,19 +116,6 @@ def test_probes_hardly_depend_on_rotation_scale_and_shift():
         assert probe(other, values) == pytest.approx(score, abs=0.01)
     scaled_at_once = probe(latents @ rotation(8), values, standardise=False)
     assert scaled_at_once["r2"] == pytest.approx(probe(latents, values, standardise=False)["r2"], abs=0.002)
-
-
-def test_folds_keep_groups_apart_or_are_contiguous():
-    groups = np.tile(["a", "b", "c", "d", "e", "f", "g"], 10)
-    pairs = folds(70, groups)
-    assert len(pairs) == 5
-    for fitted, evaluated in pairs:
-        assert not set(groups[fitted]) & set(groups[evaluated])
-        assert sorted([*fitted, *evaluated]) == list(range(70))
-    assert len(folds(70, groups == "a")) == 2
-    for pairs in (folds(70, None), folds(70, np.zeros(70))):
-        assert len(pairs) == 5
-        assert all(np.all(np.diff(evaluated) == 1) for _, evaluated in pairs)
 
 
 def test_the_ridge_strength_is_chosen_between_groups():
