@@ -30,7 +30,8 @@ def jackknife(
     """
     from scipy.stats import t
 
-    codes = np.random.default_rng(0).permutation(len(set(groups)))[np.unique(groups, return_inverse=True)[1]]
+    shuffled: np.ndarray = np.random.default_rng(0).permutation(len(set(groups)))
+    codes = shuffled[np.unique(groups, return_inverse=True)[1]]
     codes %= MAX_GROUPS  # with more groups, some are merged at random
     n_groups = int(codes.max()) + 1
     if n_groups < 2:

@@ -58,7 +58,7 @@ def _next_goal(position: complex, visits: np.ndarray, generator: np.random.Gener
 
     def n_visits(goal: complex) -> int:
         step = goal - position
-        return sum(visits[_cell(position + part * step, step)].sum() for part in (1 / 3, 2 / 3, 1))
+        return sum(int(visits[_cell(position + part * step, step)].sum()) for part in (1 / 3, 2 / 3, 1))
 
     return min((radii * np.exp(1j * angles)).tolist(), key=n_visits)
 

@@ -196,7 +196,7 @@ def choose_parts(runs: Sequence[Run]) -> Parts:
     is_held_out = is_evaluated & ~trained.any(0) & ~np.isin(runs[0].dataset.ids, list(seen))
     shared = np.flatnonzero(trained.all(0))
     require(
-        len(shared) >= N_FOLDS and is_held_out.sum() > 1,
+        len(shared) >= N_FOLDS and int(is_held_out.sum()) > 1,
         f"{len(shared)} images are training images of every run and {is_held_out.sum()} are held out by every run, "
         "which is too few; train the runs with the same --split and --seed",
     )

@@ -315,7 +315,7 @@ def far_apart(points: np.ndarray, is_eligible: np.ndarray, n: int = 3) -> np.nda
     nearest = np.linalg.norm(eligible - eligible.mean(0), axis=1)  # the first is the farthest from the mean
     chosen: list[int] = []
     for _ in range(min(n, len(candidates))):
-        chosen.append(int(nearest.argmax()))
+        chosen.append(int(np.argmax(nearest)))
         distance = np.linalg.norm(eligible - eligible[chosen[-1]], axis=1)
         nearest = distance if len(chosen) == 1 else np.minimum(nearest, distance)
     return candidates[chosen]

@@ -149,6 +149,6 @@ def plot_explained(run: Run) -> Pictures:
     explained: Any = encoder.explained_by(run.images(held_out))  # (D,)
     shares = {"training": encoder.explained.numpy(), "held out": explained.numpy()}
     columns = shares | {f"{name} up to it": np.cumsum(share) for name, share in shares.items()}
-    table = {"component": list(range(1, encoder.latent_dim + 1))}
+    table: dict[str, list] = {"component": list(range(1, encoder.latent_dim + 1))}
     table |= {name: [f"{value:.6f}" for value in values] for name, values in columns.items()}
     return {"explained_variance.csv": table, "explained_variance": figures.plot_explained_variance(shares)}
