@@ -1,4 +1,8 @@
-"""What encoders (image to latent) and heads (latent to prediction) are, their tables, and the model of the two."""
+"""What encoders (image to latent) and heads (latent to prediction) are, their tables, and the model of the two.
+
+To add one: a subclass under @ENCODERS.add("name") or @HEADS.add("name") in a file of this folder. The constructor of an
+encoder takes image_shape and latent_dim (None: its default), that of a head encoder and output_shape; then its options.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
