@@ -1,7 +1,9 @@
 """What several tests share: small data, and the command lines called in this process."""
 
 import contextlib
+import csv
 import io
+import json
 import re
 import sys
 from pathlib import Path
@@ -59,6 +61,17 @@ def draw_stimuli(out, words="", kind="faces") -> int:
             return simulate.main()
         except SystemExit as stop:  # argparse's way of refusing
             return stop.code
+
+
+def result_of(run: Path) -> dict:
+    """Return the result.json of a run."""
+    return json.loads((run / "result.json").read_text())
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file."""
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 def weights_of(session: Path) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import HERE, error_message, raises_user_error, train_silently
+from helpers import HERE, error_message, raises_user_error, result_of, train_silently
 
 from neuro_noodle import command
 from neuro_noodle.networks.base import build_model
@@ -29,10 +29,6 @@ def folder(tmp_path_factory):
 
 def records(run):
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def result(run):
-    return json.loads((run / "result.json").read_text())
 
 
 # ------------------------------------------------------------------------------------------ the same as separate runs
@@ -67,8 +63,8 @@ def test_repetitions_equal_separate_runs_with_one_split(name, folder):
                 assert whole["repetitions"][key][index] == pytest.approx(one[key], abs=1e-4, rel=1e-4), key
         split = [json.loads((folder / run / "split.json").read_text()) for run in (name, f"{name}-{seed}")]
         assert split[0] == split[1]
-        repetitions = result(folder / name)["repetitions"]
-        alone = result(folder / f"{name}-{seed}")
+        repetitions = result_of(folder / name)["repetitions"]
+        alone = result_of(folder / f"{name}-{seed}")
         for part in ("validation", "test"):
             for metric, value in alone[part]["metrics"].items():
                 assert repetitions[part][metric][index] == pytest.approx(value, abs=1e-4, rel=1e-4)
@@ -100,7 +96,7 @@ def test_a_run_of_repetitions_opens_as_the_best_one(folder):
     network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
     words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder}"
     train_silently(f"{words} --namestr opened --repetitions 3")
-    summary = result(folder / "opened")
+    summary = result_of(folder / "opened")
     values = summary["repetitions"]["validation"]
     best = max(range(3), key=lambda index: (values["accuracy"][index], -values["loss"][index]))
     assert summary["validation"]["value"] == pytest.approx(values["accuracy"][best])
@@ -121,7 +117,7 @@ def test_resuming_repetitions_is_exact(folder):
     assert records(folder / "whole") == records(folder / "halves")
     last = [load_pth(sessions(folder / name)[-1] / "model.pth") for name in ("whole", "halves")]
     assert all(torch.equal(last[0][key], last[1][key]) for key in last[0])
-    assert result(folder / "whole")["repetitions"] == result(folder / "halves")["repetitions"]
+    assert result_of(folder / "whole")["repetitions"] == result_of(folder / "halves")["repetitions"]
 
 
 def test_a_network_that_cannot_be_stacked_is_refused():
@@ -252,7 +248,7 @@ def test_repetitions_cannot_share_a_random_frozen_encoder(folder, run_main):
     assert "load a trained one with --load_encoder" in error_message(run_main, words)
     train_silently(f"{DIGITS.format(**network)} {SMALL} --save_dir {folder} --namestr trained")
     train_silently(f"{words} --load_encoder {folder / 'trained'} --namestr on_trained")
-    assert len(result(folder / "on_trained")["repetitions"]["seeds"]) == 2
+    assert len(result_of(folder / "on_trained")["repetitions"]["seeds"]) == 2
 
 
 def test_load_encoder_uses_the_best_repetition(folder, run_main):

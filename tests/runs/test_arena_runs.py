@@ -1,6 +1,5 @@
 """Training on the film of the arena: its recipes, frozen and loaded encoders, latents saved during training."""
 
-import json
 import pickle
 import shutil
 from pathlib import Path
@@ -9,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import HERE, SMALL_ARENA, error_message
+from helpers import HERE, SMALL_ARENA, error_message, result_of
 
 import main
 from neuro_noodle.networks.projections import Pca
@@ -29,10 +28,6 @@ def weights_of(session):
 
 def are_equal(first, second) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
-
-
-def result_of(run):
-    return json.loads((run / "result.json").read_text())
 
 
 def resume(run_main, run, n_epochs):

@@ -1,23 +1,13 @@
 """Test mode on runs of the arena: the same numbers as after training, other images, and what it refuses."""
 
-import csv
 import json
 import shutil
 
 import numpy as np
 import pytest
-from helpers import bytes_by_path, error_message
+from helpers import bytes_by_path, error_message, result_of, rows_of
 
 from neuro_noodle.tracking.records import read_records
-
-
-def result_of(run):
-    return json.loads((run / "result.json").read_text())
-
-
-def rows_of(path):
-    with path.open() as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture

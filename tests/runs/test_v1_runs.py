@@ -1,13 +1,12 @@
 """The V1 recipes on a small recording, with two repetitions each: results, figures, tests and refusals."""
 
-import csv
 import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from helpers import HERE, error_message, raises_user_error, train_silently
+from helpers import HERE, error_message, raises_user_error, result_of, rows_of, train_silently
 from matplotlib.image import imread
 
 from neuro_noodle.recipes import RECIPES
@@ -43,15 +42,6 @@ def weights(recording, tmp_path_factory):
         words = f"--recipe {name} {SMALLER.get(name, '')} {SHORT} --data_dir {recording} --save_dir {folder}"
         train_silently(f"{words} --repetitions 2")
     return folder
-
-
-def result_of(run):
-    return json.loads((run / "result.json").read_text())
-
-
-def rows_of(path):
-    with path.open() as file:
-        return list(csv.DictReader(file))
 
 
 def copy_region(source, target, change=lambda name, values: values, without=()):
