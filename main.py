@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuro_noodle import command
+from neuro_noodle.choices import UserError
 from neuro_noodle.runs import files
 
 if TYPE_CHECKING:
@@ -40,46 +40,29 @@ def main(words: list[str]) -> int:
     return 0
 
 
-class Interrupt:
-    """Turns the first Ctrl-C (or SIGTERM) into a request to stop after this epoch; the second stops at once."""
-
-    def __enter__(self) -> "Interrupt":
-        self.requested = False
-        self.before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _request(self, number: int, frame: object) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-        print("\nfinishing this epoch, then saving; press Ctrl-C again to stop at once", file=sys.stderr)
-
-
 def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     """Train as the flags say; returns the folder of the run, and the exit status."""
     import model  # torch starts here, so that --help answers at once
     import train
     import utils
+    from neuro_noodle.learning.sharing import keep_freed_memory
     from neuro_noodle.runs import result, sessions
     from neuro_noodle.tracking.base import Trackers, require_ready
 
+    keep_freed_memory()
     flags = utils.arrange_by_emotion(command.resolve(flags))
     require_ready(names := command.chosen_trackers(flags), SETTINGS)
     saved = utils.find_saved(flags)  # the session to resume, None for a new run
     task = utils.open_task(flags, saved)  # images, objective, who is in which part; prints what the split leaks
     started = time.monotonic()
-    network, latents = model.build(flags, task, saved)  # new or loaded, fitted, frozen; latents of a fixed encoder
+    description = model.describe(flags, task, saved)  # shapes, precision
+    network, latents = model.build(flags, task, description, saved)  # fitted, loaded; latents of a fixed encoder
     loaders = utils.dataloaders(flags, task, latents)
     learning = train.prepare(flags, network, task.objective)  # optimizer, schedule, patience, best weights
     state = utils.load_state(saved, loaders["training"], task.device) if saved else {}
     start_epoch = learning.restore(state) if saved else 0
-    finished = learning.has_finished(start_epoch)
-    utils.require_work(saved, start_epoch, finished, learning.patience.has_stopped)
-    session = utils.open_session(flags, words, task, model.describe(flags, task), saved, state, started)
+    finished = has_finished(saved, start_epoch, learning)
+    session = utils.open_session(flags, words, task, description, saved, state, started)
     sessions.save_task(session.folder, task, network.encoder, latents)
     try:
         with Trackers(names, session.tracked(SETTINGS, loaders["training"])) as trackers:
@@ -91,14 +74,21 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
                 result.write_result(session.folder, outcome.record, outcome.judged, task)
                 result.track(outcome, task, loaders["validation"], trackers, with_images=flags.log_images)
                 print(result.format_run(outcome, session.folder, flags.patience))
-            for path in session.assets():
-                trackers.asset(path)
+            session.send_assets(trackers)
     except KeyboardInterrupt:
         finished = False
     if not finished:
-        resume = f"resume with: python main.py --load_dir {files.short_path(session.folder)}"
-        print(f"stopped; {resume if files.sessions(session.folder) else 'nothing was saved yet'}", file=sys.stderr)
+        print(f"stopped; {files.how_to_resume(session.folder)}", file=sys.stderr)
     return session.folder, 0 if finished else 130
+
+
+def has_finished(saved: Path | None, start_epoch: int, learning: "train.Learning") -> bool:
+    """Return whether nothing is left to train; a run to resume that also has its result is a UserError."""
+    finished = learning.has_finished(start_epoch)
+    if saved and finished and (saved.parent / "result.json").exists():
+        more = "raise --patience" if learning.patience.has_stopped else "--n_epochs is the total: raise it"
+        raise UserError(f"{saved} has already trained {start_epoch} epochs; {more}")
+    return finished
 
 
 def loop(
@@ -110,7 +100,7 @@ def loop(
     trackers: "Trackers",
 ) -> bool:
     """Train, log, save and keep the best weights; returns False if training was interrupted."""
-    with Interrupt() as interrupt:
+    with command.Interrupt() as interrupt:
         for record in records:  # one after each step
             trackers.progress(record.epochs)
             if session.latents_are_due(record.epochs, len(loaders["training"])):

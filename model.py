@@ -8,6 +8,7 @@ import argparse
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,25 +16,34 @@ from torch import Tensor, nn
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.networks.base import Model, build_model, choose_precision
 from neuro_noodle.networks.repetitions import Repetitions, unstack
+from neuro_noodle.runs.files import load_config
 from neuro_noodle.runs.latents import FIXED_LATENTS, encode, load_latents
 from neuro_noodle.runs.loaders import training_sample
 from neuro_noodle.runs.sessions import load_encoder, load_pth
 from neuro_noodle.runs.task import Task
 
 
-def describe(flags: argparse.Namespace, task: Task) -> dict:
+def describe(flags: argparse.Namespace, task: Task, session: Path | None) -> dict[str, Any]:
     """Return the arguments of `build_model`, which config.json keeps so that the model can be rebuilt."""
     shapes = {"image_shape": list(task.dataset.image_shape), "output_shape": list(task.objective.output_shape)}
     require(
         not flags.log_images or shapes["image_shape"] == shapes["output_shape"],
         f"--log_images sends reconstructions, which --objective {flags.objective} does not make",
     )
-    precision = choose_precision(flags.encoder, flags.head, flags.precision, task.device)
-    choices = {"encoder": flags.encoder, "head": flags.head, "latent_dim": flags.latent_dim, "precision": precision}
-    return choices | shapes
+    choices = {"encoder": flags.encoder, "head": flags.head, "latent_dim": flags.latent_dim} | shapes
+    if flags.precision != "auto":
+        precision = flags.precision
+    elif session:
+        precision = load_config(session.parent)["model"]["precision"]
+    else:
+        n_batch = min(flags.batch_size, len(task.parts["training"]))
+        precision = choose_precision(build_model(**choices), shapes["image_shape"], n_batch, task.device)
+    return choices | {"precision": precision}
 
 
-def build(flags: argparse.Namespace, task: Task, session: Path | None) -> tuple[Model | Repetitions, Tensor | None]:
+def build(
+    flags: argparse.Namespace, task: Task, description: dict[str, Any], session: Path | None
+) -> tuple[Model | Repetitions, Tensor | None]:
     """Build the network to train: new, or as a session left it.
 
     Each repetition has its own seed; they share an encoder that is fixed, since it is fitted, not random.
@@ -45,7 +55,7 @@ def build(flags: argparse.Namespace, task: Task, session: Path | None) -> tuple[
     images = None if session else training_sample(task)[0]
     for index in range(flags.repetitions):
         torch.manual_seed(flags.seed + index)
-        model = build_model(**describe(flags, task)).to(task.device)
+        model = build_model(**description).to(task.device)
         if flags.trainable_stages:
             model.freeze(flags.trainable_stages)
         if index == 0:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neuro_noodle import command
 from neuro_noodle.augment import AUGMENTATIONS, Augmentation
-from neuro_noodle.choices import UserError, require
+from neuro_noodle.choices import require
 from neuro_noodle.data.base import DATASETS, StimulusSet
 from neuro_noodle.data.emotions import make_classification_dataset
 from neuro_noodle.data.leaks import leaks, seen_before
@@ -25,7 +25,7 @@ from neuro_noodle.runs import files, sessions
 from neuro_noodle.runs.latents import encode, save_latents
 from neuro_noodle.runs.loaders import Batches, Loader, make_loaders, training_sample
 from neuro_noodle.runs.task import Task, TaskSource, drop_missing_targets, keep_on_gpu
-from neuro_noodle.tracking.base import TrackedRun
+from neuro_noodle.tracking.base import TrackedRun, Tracker
 
 # ---------------------------------------------------------------------------------------------------------- data
 
@@ -163,11 +163,12 @@ class Session:
         latents = encode(network, task.dataset) if batches.latents is None else batches.latents
         save_latents(self.folder / "latents" / f"{epochs:.10g}.npz", latents.cpu(), task.dataset, task.part)
 
-    def assets(self) -> list[Path]:
-        """Return the files of the run that online trackers keep: the last session, the best weights, the result."""
+    def send_assets(self, trackers: Tracker) -> None:
+        """Send the files that online trackers keep: the last session, the best weights, the result."""
         paths = [path for session in files.sessions(self.folder)[-1:] for path in sorted(session.glob("*.pth"))]
         paths += [self.folder / "best" / "model.pth", self.folder / "result.json"]
-        return [path for path in paths if path.exists()]
+        for path in filter(Path.exists, paths):
+            trackers.asset(path)
 
 
 def find_saved(flags: argparse.Namespace) -> Path | None:
@@ -192,13 +193,6 @@ def load_state(saved: Path, loader: Loader, device: torch.device) -> dict[str, A
     if state["cuda_rng"] is not None and device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda_rng"], device)
     return state | {"optimizer": sessions.load_pth(saved / "optim.pth")}
-
-
-def require_work(saved: Path | None, start_epoch: int, finished: bool, patience_ran_out: bool) -> None:
-    """Raise UserError if the run to resume has nothing left to train, and has its result."""
-    if saved and finished and (saved.parent / "result.json").exists():
-        more = "raise --patience" if patience_ran_out else "--n_epochs is the total: raise it"
-        raise UserError(f"{saved} has already trained {start_epoch} epochs; {more}")
 
 
 def open_session(

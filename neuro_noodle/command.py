@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -247,3 +248,22 @@ def guarded(main: Callable[[list[str]], int]) -> Callable[..., int]:
             return 2 if isinstance(error, UserError) else 1
 
     return run
+
+
+class Interrupt:
+    """Turns the first Ctrl-C (or SIGTERM) into a request to stop after this epoch; the second stops at once."""
+
+    def __enter__(self) -> "Interrupt":
+        self.requested = False
+        self.before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: object) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        print("\nfinishing this epoch, then saving; press Ctrl-C again to stop at once", file=sys.stderr)

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuro_noodle.choices import UserError, require
@@ -46,8 +47,6 @@ class Conv(Encoder):
 
     Source: penalties from Klindt et al. 2017, arXiv:1711.02653.
     """
-
-    prefers_bf16 = True
 
     def __init__(
         self,
@@ -171,8 +170,6 @@ class ConvHead(Head):
             usual random initialisation.
     """
 
-    prefers_bf16 = True
-
     def __init__(
         self,
         encoder: Encoder,
@@ -211,7 +208,8 @@ class ConvHead(Head):
     def forward(self, latent: Tensor) -> Tensor:
         images = self.seed(latent)  # (B, channels[-1], *smallest)
         for layer, (height, width) in zip(reversed(self.layers), reversed(self.sizes), strict=True):
-            images = layer(images)[:, :, :height, :width]
+            images = layer(images)  # (B, C, height + 0 or 1, width + 0 or 1)
+            images = F.pad(images, (0, width - images.shape[3], 0, height - images.shape[2]))
         return self.last(images) + self.background  # (B, C, H, W)
 
     def fit(self, latent: Tensor, prediction: Tensor) -> None:

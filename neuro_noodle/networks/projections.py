@@ -26,7 +26,6 @@ class Pca(Encoder):
     """
 
     explained: Tensor
-    prefers_bf16 = None
 
     def __init__(self, image_shape: tuple[int, int, int], latent_dim: int | None, *, whiten: bool = True) -> None:
         super().__init__()
@@ -91,7 +90,6 @@ class Umap(Encoder):
     """
 
     encodes_once = True
-    prefers_bf16 = None
 
     def __init__(
         self,

@@ -24,8 +24,6 @@ class ResNet18(Encoder):
     Source: He et al. 2016, doi:10.1109/CVPR.2016.90; layers and ImageNet weights from torchvision.
     """
 
-    prefers_bf16 = True
-
     def __init__(self, image_shape: tuple[int, int, int], latent_dim: int | None, *, weights: str = "imagenet") -> None:
         super().__init__()
         from torchvision.models import resnet18

@@ -106,6 +106,12 @@ def load_config(run: Path) -> dict:
         raise UserError(f"{run / 'config.json'} cannot be read: {error}") from error
 
 
+def how_to_resume(run: Path) -> str:
+    """Return the command that resumes a run, as text."""
+    command = f"resume with: python main.py --load_dir {short_path(run)}"
+    return command if sessions(run) else "nothing was saved yet"
+
+
 def short_path(path: Path) -> str:
     """Return a path relative to the current folder if it is inside, else as it is."""
     try:

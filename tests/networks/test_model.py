@@ -343,27 +343,42 @@ def test_a_head_without_fit_leaves_a_resnet_unchanged():
 # ------------------------------------------------------------------------------------------------- precision
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("encoder", list(ENCODERS))
-def test_an_explicit_precision_is_used(encoder, precision):
-    assert choose_precision(encoder, "linear", precision, CPU) == precision
+LARGE, SMALL = "fc hidden=1000,500,250", "fc hidden=32"
 
 
 @pytest.mark.parametrize(
     ("features", "chosen"), [({"amx_bf16": True}, "bf16"), ({"avx512_bf16": True}, "bf16"), ({}, "fp32")]
 )
-def test_auto_uses_bf16_if_the_cpu_has_it_but_never_for_fc(features, chosen, monkeypatch):
+def test_large_networks_use_bf16_if_the_cpu_has_it(features, chosen, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
-    assert choose_precision("resnet18 weights=none", "linear", "auto", CPU) == chosen
-    assert choose_precision("fc hidden=8", "conv", "auto", CPU) == "fp32"
-    assert choose_precision("pca", "conv", "auto", CPU) == choose_precision("umap", "conv", "auto", CPU) == chosen
-    assert choose_precision("pca", "linear", "auto", CPU) == "fp32"
+    assert choose_precision(build(LARGE, "fc", (1, 28, 28)), (1, 28, 28), 128, CPU) == chosen
+    assert choose_precision(build("pca", "conv", (1, 50, 50), (1, 50, 50)), (1, 50, 50), 64, CPU) == chosen
+    assert choose_precision(build("umap", "conv", (1, 50, 50), (1, 50, 50)), (1, 50, 50), 64, CPU) == chosen
+
+
+def test_small_networks_and_small_batches_use_fp32(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    assert choose_precision(build(SMALL, "fc", (1, 28, 28)), (1, 28, 28), 128, CPU) == "fp32"
+    assert choose_precision(build(LARGE, "fc", (1, 28, 28)), (1, 28, 28), 16, CPU) == "fp32"
 
 
 @pytest.mark.parametrize("capable", [True, False])
-def test_auto_uses_bf16_if_the_gpu_supports_it(capable, monkeypatch):
+def test_large_networks_use_bf16_if_the_gpu_has_it(capable, monkeypatch):
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda including_emulation: capable and not including_emulation
     )
-    assert choose_precision("resnet18", "linear", "auto", torch.device("cuda")) == ("bf16" if capable else "fp32")
-    assert choose_precision("fc", "linear", "auto", torch.device("cuda")) == "fp32"
+    model = build("resnet18 weights=none", "linear", (3, 64, 64))
+    assert choose_precision(model, (3, 64, 64), 16, torch.device("cuda")) == ("bf16" if capable else "fp32")
+
+
+def test_products_are_counted_per_position_of_a_convolution():
+    model = build("conv channels=2,3 kernel=3", "linear", (1, 8, 8), (5,), 4)
+    convolutions = 64 * 2 * 9 + 16 * 3 * 2 * 9
+    assert model.n_products(torch.zeros(1, 1, 8, 8)) == convolutions + 3 * 16 * 4 + 4 * 5
+
+
+def test_bf16_models_store_convolutions_channels_last():
+    for precision, expected in (("bf16", True), ("fp32", False)):
+        model = build_model("conv channels=4,8", "conv", (1, 16, 16), (1, 16, 16), 3, precision)
+        weight = dict(model.named_parameters())["encoder.stages.conv2.1.weight"]
+        assert weight.is_contiguous(memory_format=torch.channels_last) == expected

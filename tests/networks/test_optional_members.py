@@ -114,7 +114,6 @@ def test_what_a_mirrored_head_copies_has_the_right_type(name):
         assert sizes is None or (sizes and all(isinstance(n, int) for n in sizes))
     assert encoder.kernel is None or isinstance(encoder.kernel, int)
     assert encoder.activation is None or isinstance(encoder.activation, str)
-    assert encoder.prefers_bf16 in (True, False, None)
 
 
 @every_encoder
