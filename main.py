@@ -15,6 +15,7 @@ from neuro_noodle.runs import files
 if TYPE_CHECKING:
     import train
     import utils
+    from neuro_noodle.learning.sharing import Turns
     from neuro_noodle.tracking.base import Trackers
 
 HOME = Path(__file__).resolve().parent
@@ -45,7 +46,7 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     import model  # torch starts here, so that --help answers at once
     import train
     import utils
-    from neuro_noodle.learning.sharing import keep_freed_memory
+    from neuro_noodle.learning.sharing import Turns, keep_freed_memory
     from neuro_noodle.runs import result, sessions
     from neuro_noodle.tracking.base import Trackers, require_ready
 
@@ -68,7 +69,7 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
         with Trackers(names, session.tracked(SETTINGS, loaders["training"])) as trackers:
             trackers.parameters(session.config)
             records = train.fit(network, loaders, learning, start_epoch, flags.test_every)
-            finished = finished or loop(records, session, network, loaders, learning, trackers)
+            finished = finished or loop(records, session, network, loaders, learning, trackers, Turns(task.device))
             if finished:
                 outcome = result.judge_run(network, task, loaders, learning.patience, flags.seed, session.seconds)
                 result.write_result(session.folder, outcome.record, outcome.judged, task)
@@ -98,10 +99,12 @@ def loop(
     loaders: "dict[str, utils.Loader]",
     learning: "train.Learning",
     trackers: "Trackers",
+    turns: "Turns",
 ) -> bool:
     """Train, log, save and keep the best weights; returns False if training was interrupted."""
-    with command.Interrupt() as interrupt:
+    with command.Interrupt() as interrupt, turns:
         for record in records:  # one after each step
+            turns.pass_on()
             trackers.progress(record.epochs)
             if session.latents_are_due(record.epochs, len(loaders["training"])):
                 session.save_latents(record.epochs, network, loaders["training"].batches)
