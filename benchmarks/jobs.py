@@ -204,7 +204,7 @@ JOBS = {
         network=lambda: dense_autoencoder((1, 28, 28), 1000, 500, 250, 2),
         loss=F.binary_cross_entropy_with_logits,
         bf16=True,
-        ours="--dataset mnist --encoder fc hidden=1000,500,250 --head fc --latent_dim 2 --augment none "
+        ours="--dataset mnist --encoder fc hidden=1000,500,250 start=random --head fc start=random --latent_dim 2 --augment none "
         "--split random --val_fraction 0.142857 --schedule constant",
     ),
     "resnet18": Job(

@@ -7,6 +7,7 @@ whole groups.
 from collections.abc import Callable
 
 import numpy as np
+from scipy.special import stdtrit  # a quantile of Student's t; scipy.stats takes a second to import
 
 MAX_GROUPS = 1000
 Z = 1.959964  # 97.5 % quantile of the normal distribution
@@ -28,8 +29,6 @@ def jackknife(
 
     Source: delete-a-group jackknife with Student's t, Kott 2001, Journal of Official Statistics 17(4).
     """
-    from scipy.stats import t
-
     shuffled: np.ndarray = np.random.default_rng(0).permutation(len(set(groups)))
     codes = shuffled[np.unique(groups, return_inverse=True)[1]]
     codes %= MAX_GROUPS  # with more groups, some are merged at random
@@ -42,7 +41,7 @@ def jackknife(
         scaled, middle = transform(values), transform(value)
     if not np.isfinite([*scaled, middle]).all():  # the metric is at the end of its range
         inverse, scaled, middle = np.array, values, value
-    half = t.ppf(0.975, n_groups - 1) * np.std(scaled) * np.sqrt(n_groups - 1)
+    half = stdtrit(n_groups - 1, 0.975) * np.std(scaled) * np.sqrt(n_groups - 1)
     low, high = sorted(float(inverse(end)) for end in (middle - half, middle + half))
     return low, high
 
@@ -72,12 +71,10 @@ def wilson(is_correct: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
 
 def _effective_size(is_correct: np.ndarray, codes: np.ndarray) -> float:
     """Return the number of independent images that carry as much information as these groups of images."""
-    from scipy.stats import t
-
     n_images, n_groups, share = len(is_correct), int(codes.max()) + 1, is_correct.mean()
     if n_groups in (1, n_images) or share in (0, 1):
         return n_groups  # the spread between groups is either irrelevant or unknown
     excess = np.bincount(codes, is_correct - share)  # (n_groups,)
     variance = n_groups / (n_groups - 1) * np.square(excess).sum() / n_images**2
     size = share * (1 - share) / max(variance, share * (1 - share) / n_images)
-    return size * (t.ppf(0.975, n_images - 1) / t.ppf(0.975, n_groups - 1)) ** 2
+    return size * (stdtrit(n_images - 1, 0.975) / stdtrit(n_groups - 1, 0.975)) ** 2
