@@ -204,8 +204,8 @@ JOBS = {
         network=lambda: dense_autoencoder((1, 28, 28), 1000, 500, 250, 2),
         loss=F.binary_cross_entropy_with_logits,
         bf16=True,
-        ours="--dataset mnist --encoder fc hidden=1000,500,250 start=random --head fc start=random --latent_dim 2 --augment none "
-        "--split random --val_fraction 0.142857 --schedule constant",
+        ours="--dataset mnist --encoder fc hidden=1000,500,250 start=random --head fc start=random --latent_dim 2 "
+        "--augment none --split random --val_fraction 0.142857 --schedule constant",
     ),
     "resnet18": Job(
         data="london_faces",
@@ -258,6 +258,6 @@ JOBS = {
         network=lambda: Hsm(1),
         loss=poisson,
         bf16=False,
-        ours=f"--recipe v1_hsm --repetitions {N_REPETITIONS} --patience none --schedule constant --save_every 100",
+        ours=f"--recipe v1_hsm --repetitions {N_REPETITIONS} --patience 1000 --schedule constant --save_every 100",
     ),
 }
