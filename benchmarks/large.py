@@ -1,20 +1,21 @@
-"""Datasets larger than memory: `large.py FOLDER` trains on 1.25, 5 and 20 GB of (sparse, black) images.
+"""Cost per image as a set grows: `large.py FOLDER` trains on 10,000, 100,000 and a million (sparse, black) images.
 
-The number of images seen in training is the same for each, so that images per second should not depend on the size. The
-peak of the process's own memory (anonymous, that is without the pages of mapped files) is also printed.
+Each training sees two million images, so that images per second, measured over the second million, should not depend on
+the size. The peak of the process's own memory (anonymous, that is without the pages of mapped files) is also printed.
 """
 
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
-from runs import PROJECT, read_result
+from runs import PROJECT
 
-SHAPE = (128, 128)
-N_IMAGES = 76_294  # 1.25 GB
+SHAPE = (64, 64)
+N_SEEN = 1_000_000  # images in each half of a training
 VAL_FRACTION = 0.01
 COMMAND = "--encoder fc hidden=16 start=random --head fc start=random --latent_dim 4 --objective reconstruct loss=mse "
 COMMAND += f"--augment none --optimizer adam --schedule constant --batch_size 128 --val_fraction {VAL_FRACTION} "
@@ -23,19 +24,16 @@ COMMAND += "--device cpu --dataset arrays"
 
 def main(folder: Path) -> None:
     """Train on each size and print a line for it."""
-    for factor in (1, 4, 16):
+    for n_images in (10_000, 100_000, 1_000_000):
         with tempfile.TemporaryDirectory(dir=folder) as work:
             path = Path(work) / "images.npy"
-            np.lib.format.open_memmap(path, "w+", np.uint8, (factor * N_IMAGES, *SHAPE))
+            np.lib.format.open_memmap(path, "w+", np.uint8, (n_images, *SHAPE))
             read_once(path)
-            peak = train_and_watch(path, Path(work), 16 // factor)
-            seconds = read_result(Path(work) / "faces_ae")["seconds"]
-            n_seen = 16 * N_IMAGES * (1 - VAL_FRACTION)
-            print(
-                f"{path.stat().st_size / 1e9:5.2f} GB: {n_seen / seconds:,.0f} images per second, "
-                f"{peak / 2**30:.2f} GiB of memory of its own",
-                flush=True,
-            )
+            seconds, peak = train_and_watch(path, Path(work), N_SEEN // n_images)
+        rate = N_SEEN * (1 - VAL_FRACTION) / seconds
+        print(
+            f"{n_images:9,} images: {rate:,.0f} images per second, {peak / 2**30:.2f} GiB of its own memory", flush=True
+        )
 
 
 def read_once(path: Path) -> None:
@@ -45,20 +43,28 @@ def read_once(path: Path) -> None:
             pass
 
 
-def train_and_watch(path: Path, work: Path, n_epochs: int) -> int:
-    """Train on an array of images and return the peak of the process's anonymous memory, bytes."""
-    words = [*COMMAND.split(), "--data_dir", str(path), "--save_dir", str(work)]
-    words += ["--n_epochs", str(n_epochs), "--test_every", str(n_epochs)]
-    process = subprocess.Popen([sys.executable, str(PROJECT / "main.py"), *words], stdout=subprocess.DEVNULL)
+def train_and_watch(path: Path, work: Path, n_epochs: int) -> tuple[float, int]:
+    """Train twice n_epochs; returns the seconds of the second half, and the peak of the anonymous memory, bytes."""
+    words = [*COMMAND.split(), "--data_dir", str(path), "--save_dir", str(work), "--n_epochs", str(2 * n_epochs)]
+    words += ["--test_every", str(n_epochs), "--log_every", str(n_epochs), "--save_every", str(2 * n_epochs)]
+    process = subprocess.Popen([sys.executable, str(PROJECT / "main.py"), *words], stdout=subprocess.PIPE, text=True)
+    ends: list[float] = []
+
+    def read() -> None:
+        ends.extend(time.perf_counter() for line in process.stdout or () if line.startswith("epoch"))
+
+    reader = threading.Thread(target=read)
+    reader.start()
     peak = 0
     while process.poll() is None:
         lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
         sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon")]
         peak = max([peak, *sizes])
         time.sleep(0.1)
+    reader.join()
     if process.returncode:
         raise SystemExit(f"main.py ended with status {process.returncode}")
-    return peak
+    return ends[1] - ends[0], peak
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Train the same network by main.py, by a tutorial's loop, by a tuned loop and by Keras on JAX, and compare the times.
 
-`side_by_side.py JOB DATA [--rounds N]` starts one process after the other, in turn, each in a terminal, and prints a
-table: seconds per epoch (with the evaluation of the held-out images; the first epoch is left out), from the start to
-the first step, from the last epoch to the end, and of the whole process; peak memory; the last validation loss. DATA is
-a folder that has the folder `mnist`, `london_faces`, `mouse_openfield`, `orl_faces` or `v1` (the output of
-`Resources/simulate.py v1`). The floor is the time that the arithmetic alone would take: the operations of all steps at
-the speed of a large matrix product, and the optimizer's memory traffic at the speed of copying.
+`side_by_side.py JOB DATA [--rounds N] [--only NAME ...]` starts one process after the other, each in a terminal, and
+prints a table: seconds per epoch (with the evaluation of the held-out images; the first epoch is left out), from the
+start to the first step, from the last epoch to the end, and of the whole process; peak memory; the last validation
+loss. DATA is a folder that has the folder `mnist`, `london_faces`, `mouse_openfield`, `orl_faces` or `v1` (the output
+of `Resources/simulate.py v1`). The floor is the time that the arithmetic alone would take: the operations of all steps
+at the speed of a large matrix product, and the optimizer's memory traffic at the speed of copying.
 """
 
 import argparse
@@ -38,6 +38,18 @@ EPOCH = re.compile(r"^epoch \d+ \S+ (\S+)|\bepoch \d+/\d+  .*validation/loss (\S
 ADAM_BYTES = 28  # per weight and step: weight, gradient and two moments are read, three of them written
 
 
+BARE = """
+import torch
+from torchvision.models import resnet18
+network = resnet18(num_classes=2)
+optimizer = torch.optim.Adam(network.parameters(), fused=True)
+loss = torch.nn.functional.cross_entropy(network(torch.rand(24, 3, 224, 224)), torch.zeros(24, dtype=torch.long))
+loss.backward()
+optimizer.step()
+print("step")
+"""
+
+
 @dataclass(frozen=True)
 class Times:
     """What one training took.
@@ -68,9 +80,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         programs = {name: words for name, words in commands(flags.job, data, folder).items() if keep(name, flags.only)}
         found: dict[str, list[Times]] = {name: [] for name in programs}
-        for _ in range(flags.rounds):
-            for name, words in programs.items():
-                found[name].append(run(words))
+        for index in range(flags.rounds):
+            for name in list(programs)[:: -1 if index % 2 else 1]:  # in turn, every other round in reverse order
+                found[name].append(run(programs[name]))
                 print(f"  {name:<16}{found[name][-1]}", file=sys.stderr, flush=True)
     print_table(found, flags.job, job, data)
 
@@ -91,6 +103,8 @@ def commands(name: str, data: Path, folder: str) -> dict[str, list[str]]:
     }
     if name == "mnist" and find_spec("keras") and find_spec("jax"):
         programs["Keras on JAX"] = [str(LOOPS / "keras_jax.py"), name, str(data)]
+    if name == "resnet18":
+        programs["one step"] = ["-c", BARE]
     return programs
 
 
@@ -101,7 +115,7 @@ def run(words: list[str]) -> Times:
     if process == 0:
         os.execv(sys.executable, [sys.executable, *words])
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
-    first, ends, loss, text = 0.0, [], 0.0, ""
+    first, ends, loss, text = 0.0, [], np.nan, ""
     while part := read(terminal):
         now = time.perf_counter() - started
         *lines, text = re.split(r"[\r\n]+", text + part)
@@ -113,9 +127,10 @@ def run(words: list[str]) -> Times:
     _, status, usage = os.wait4(process, 0)
     whole = time.perf_counter() - started
     os.close(terminal)
-    if status or len(ends) < 2:
+    if status or not first:
         raise SystemExit(f"{' '.join(words)} failed:\n{text}")
-    return Times(float(np.median(np.diff(ends))), first, whole - ends[-1], whole, usage.ru_maxrss / 2**20, loss)
+    epoch, end = (float(np.median(np.diff(ends))), whole - ends[-1]) if ends else (np.nan, np.nan)
+    return Times(epoch, first, end, whole, usage.ru_maxrss / 2**20, loss)
 
 
 def read(terminal: int) -> str:
