@@ -79,7 +79,7 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     except KeyboardInterrupt:
         finished = False
     if not finished:
-        print(f"stopped; {files.how_to_resume(session.folder)}", file=sys.stderr)
+        print(f"stopped; {files.format_resume(session.folder)}", file=sys.stderr)
     return session.folder, 0 if finished else 130
 
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 SEED = 42
 MOUSE = "tail_x,tail_y,neck_x,neck_y,snout_x,snout_y,head_angle,angle,x,y,distance,polar_angle,frame"
-N_REPETITIONS = 25
 L2 = 0.1  # of the readout of the HSM
 
 
@@ -29,6 +28,7 @@ class Job:
         network: builds the network in plain torch.
         loss: of predictions and targets.
         is_augmented: whether training images are changed at random; see `ours` for how.
+        n_repetitions: networks that are trained at once.
         bf16: whether a tuned loop uses it.
         ours: the flags of main.py.
     """
@@ -44,6 +44,7 @@ class Job:
     bf16: bool
     ours: str
     is_augmented: bool = False
+    n_repetitions: int = 1
 
     def split(self, n: int) -> tuple[Tensor, Tensor]:
         """Return the indices of training and of validation images."""
@@ -244,7 +245,7 @@ JOBS = {
         lr=1e-3,
         network=lambda: dense_autoencoder((1, 112, 92), 256, 40),
         loss=F.binary_cross_entropy_with_logits,
-        bf16=False,
+        bf16=True,
         ours="--recipe faces_ae --dataset folder size=none --schedule constant",
         is_augmented=True,
     ),
@@ -258,6 +259,7 @@ JOBS = {
         network=lambda: Hsm(1),
         loss=poisson,
         bf16=False,
-        ours=f"--recipe v1_hsm --repetitions {N_REPETITIONS} --patience 1000 --schedule constant --save_every 100",
+        ours="--recipe v1_hsm --repetitions 25 --patience 1000 --schedule constant --save_every 100",
+        n_repetitions=25,
     ),
 }

@@ -4,15 +4,13 @@ Each training sees two million images, so that images per second, measured over 
 the size. The peak of the process's own memory (anonymous, that is without the pages of mapped files) is also printed.
 """
 
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
-from runs import PROJECT
+from runs import Training
 
 SHAPE = (64, 64)
 N_SEEN = 1_000_000  # images in each half of a training
@@ -47,24 +45,14 @@ def train_and_watch(path: Path, work: Path, n_epochs: int) -> tuple[float, int]:
     """Train twice n_epochs; returns the seconds of the second half, and the peak of the anonymous memory, bytes."""
     words = [*COMMAND.split(), "--data_dir", str(path), "--save_dir", str(work), "--n_epochs", str(2 * n_epochs)]
     words += ["--test_every", str(n_epochs), "--log_every", str(n_epochs), "--save_every", str(2 * n_epochs)]
-    process = subprocess.Popen([sys.executable, str(PROJECT / "main.py"), *words], stdout=subprocess.PIPE, text=True)
-    ends: list[float] = []
-
-    def read() -> None:
-        ends.extend(time.perf_counter() for line in process.stdout or () if line.startswith("epoch"))
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    peak = 0
-    while process.poll() is None:
-        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    training, peak = Training(words), 0
+    while training.process.poll() is None:
+        lines = Path(f"/proc/{training.process.pid}/status").read_text().splitlines()
         sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon")]
         peak = max([peak, *sizes])
         time.sleep(0.1)
-    reader.join()
-    if process.returncode:
-        raise SystemExit(f"main.py ended with status {process.returncode}")
-    return ends[1] - ends[0], peak
+    training.wait()
+    return training.ends[1] - training.ends[0], peak
 
 
 if __name__ == "__main__":

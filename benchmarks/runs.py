@@ -5,6 +5,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,6 +51,36 @@ def train(folder: Path, name: str, words: Sequence[str]) -> Path:
     trained_by.write_text(command)
     print(f"  trained {name}", flush=True)
     return run
+
+
+class Training:
+    """A training in a process of its own; `ends` has the time at which each line of an epoch was printed, s.
+
+    Args:
+        words: the command line of main.py.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        command = [sys.executable, str(PROJECT / "main.py"), *words]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.ends: list[float] = []
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout or ():
+            if line.startswith("epoch"):
+                self.ends.append(time.perf_counter())
+
+    def wait(self) -> None:
+        """Wait until the process ends.
+
+        Raises:
+            SystemExit: it failed.
+        """
+        self.reader.join()
+        if self.process.wait():
+            raise SystemExit(f"{self.process.args} failed")
 
 
 def read_result(folder: Path) -> dict:

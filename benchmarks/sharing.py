@@ -8,42 +8,17 @@ the other.
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jobs import JOBS
-from runs import PROJECT
+from runs import Training
 
 N_EPOCHS = 3
 N_ROUNDS = 2
 BUSY = "while True: pass"
 SETTINGS = {"alone": (1, 0), "next to a busy thread": (1, 1), "two at once": (2, 0), "four at once": (4, 0)}
-
-
-@dataclass
-class Training:
-    """A training that runs.
-
-    Attributes:
-        ends: the time at which each epoch ended, s.
-        ended: the time at which the process ended, s.
-    """
-
-    process: subprocess.Popen
-    ends: list[float]
-    ended: float = 0.0
-
-    def watch(self) -> None:
-        """Record times until the process ends."""
-        for line in self.process.stdout or ():
-            if line.startswith("epoch"):
-                self.ends.append(time.perf_counter())
-        if self.process.wait():
-            raise SystemExit("main.py failed")
-        self.ended = time.perf_counter()
 
 
 def main(data: Path) -> None:
@@ -64,25 +39,19 @@ def main(data: Path) -> None:
 def measure(data: Path, n_trainings: int, n_busy: int) -> tuple[list[float], float]:
     """Return the seconds of every epoch but the first of each training, and until all have ended."""
     job, started = JOBS["arena"], time.perf_counter()
-    words = f"{job.ours} --batch_size {job.batch_size} --n_epochs {N_EPOCHS} --data_dir {(data / job.data).resolve()}"
+    words = [*job.ours.split(), "--batch_size", str(job.batch_size), "--n_epochs", str(N_EPOCHS), "--device", "cpu"]
     busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(n_busy)]
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(PROJECT / "main.py"), *words.split(), "--save_dir", folder]
-        trainings = [Training(start(command, f"run{index}"), []) for index in range(n_trainings)]
-        threads = [threading.Thread(target=training.watch) for training in trainings]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    for process in busy:
-        process.kill()
-    seconds = np.concatenate([np.diff(training.ends) for training in trainings]).tolist()
-    return seconds, max(training.ended for training in trainings) - started
-
-
-def start(command: list[str], name: str) -> subprocess.Popen:
-    """Start a training."""
-    return subprocess.Popen([*command, "--namestr", name], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            words += ["--data_dir", str((data / job.data).resolve()), "--save_dir", folder]
+            trainings = [Training([*words, "--namestr", f"run{index}"]) for index in range(n_trainings)]
+            for training in trainings:
+                training.wait()
+    finally:
+        for process in busy:
+            process.kill()
+    whole = time.perf_counter() - started
+    return np.concatenate([np.diff(training.ends) for training in trainings]).tolist(), whole
 
 
 def format_range(values: np.ndarray | list[float]) -> str:

@@ -3,7 +3,7 @@
 `side_by_side.py JOB DATA [--rounds N] [--only NAME ...]` starts one process after the other, each in a terminal, and
 prints a table: seconds per epoch (with the evaluation of the held-out images; the first epoch is left out), from the
 start to the first step, from the last epoch to the end, and of the whole process; peak memory; the last validation
-loss. DATA is a folder that has the folder `mnist`, `london_faces`, `mouse_openfield`, `orl_faces` or `v1` (the output
+loss (of repetitions the mean, of main.py the median). DATA is a folder that has the folder `mnist`, `london_faces`, `mouse_openfield`, `orl_faces` or `v1` (the output
 of `Resources/simulate.py v1`). The floor is the time that the arithmetic alone would take: the operations of all steps
 at the speed of a large matrix product, and the optimizer's memory traffic at the speed of copying.
 """
@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jobs import JOBS, N_REPETITIONS, Job, as_float
+from jobs import JOBS, Job, as_float
 from runs import PROJECT
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -79,6 +79,8 @@ def main() -> None:
     job, data = JOBS[flags.job], flags.data.resolve()
     with tempfile.TemporaryDirectory() as folder:
         programs = {name: words for name, words in commands(flags.job, data, folder).items() if keep(name, flags.only)}
+        if not programs:
+            parser.error(f"no program has a name with {' or '.join(flags.only)}")
         found: dict[str, list[Times]] = {name: [] for name in programs}
         for index in range(flags.rounds):
             for name in list(programs)[:: -1 if index % 2 else 1]:  # in turn, every other round in reverse order
@@ -95,7 +97,9 @@ def keep(name: str, only: list[str]) -> bool:
 def commands(name: str, data: Path, folder: str) -> dict[str, list[str]]:
     """Return the command line of each program."""
     job = JOBS[name]
-    ours = f"{job.ours} --batch_size {job.batch_size} --n_epochs {job.n_epochs} --lr {job.lr} --log_every 1"
+    ours = (
+        f"{job.ours} --batch_size {job.batch_size} --n_epochs {job.n_epochs} --lr {job.lr} --log_every 1 --device cpu"
+    )
     programs = {
         OURS: [str(PROJECT / "main.py"), *ours.split(), "--data_dir", str(data / job.data), "--save_dir", folder],
         TUNED: [str(LOOPS / "tuned.py"), name, str(data)],
@@ -149,7 +153,7 @@ def print_table(found: dict[str, list[Times]], name: str, job: Job, data: Path) 
     for program, times in found.items():
         values = {field: [getattr(one, field) for one in times] for field in names}
         cells = [f"{np.median(each):.4g} ({min(each):.4g} to {max(each):.4g})" for each in values.values()]
-        reference = [one.epoch for one in found.get(TUNED, times)]
+        reference = [one.epoch for one in found.get(TUNED, [])] or [np.nan] * len(times)
         ratios = np.array(values["epoch"]) / np.array(reference)
         ratio = f"{np.median(values['epoch']) / np.median(reference):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
         print(f"| {program} | {' | '.join(cells)} | {ratio} |")
@@ -182,10 +186,9 @@ def floor(job: Job, data: Path) -> str:
     network, images, targets = job.network(), as_float(x[: job.batch_size]), y[: job.batch_size]
     with FlopCounterMode(display=False) as counter:
         job.loss(network(images), images if x is y else targets).backward()
-    n_copies = N_REPETITIONS if network.__class__.__name__ == "Hsm" else 1
     n_weights = sum(weights.numel() for weights in network.parameters())
     peak, copying = product_speed(torch.bfloat16 if job.bf16 else torch.float32), copy_speed()
-    seconds = n_copies * n_steps * (counter.get_total_flops() / peak + n_weights * ADAM_BYTES / copying)
+    seconds = job.n_repetitions * n_steps * (counter.get_total_flops() / peak + n_weights * ADAM_BYTES / copying)
     kind = "bf16" if job.bf16 else "fp32"
     return f"{seconds:.2f} s, at {peak / 1e9:.0f} GFLOP/s ({kind} products of 2048x2048) and {copying / 1e9:.0f} GB/s"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jobs import JOBS, N_REPETITIONS, SEED, Hsm, Job, as_float
+from jobs import JOBS, SEED, Hsm, Job, as_float
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -59,13 +59,14 @@ def main(name: str, folder: Path) -> None:
         persistent_workers=is_photograph,
     )
     held_out = DataLoader(Subset(Images(job, folder, plain), validation.tolist()), batch_size=job.batch_size)
-    networks = [job.network() for _ in range(N_REPETITIONS if name == "hsm25" else 1)]
+    networks = [job.network() for _ in range(job.n_repetitions)]
     optimizers = [torch.optim.Adam(network.parameters(), job.lr) for network in networks]
     for epoch in range(job.n_epochs):
-        for network, optimizer in zip(networks, optimizers, strict=True):
-            total = train_epoch(network, optimizer, loader, job)
-            value = evaluate(network, held_out, job)
-        print("epoch", epoch, total, value, flush=True)
+        losses = [
+            (train_epoch(network, optimizer, loader, job), evaluate(network, held_out, job))
+            for network, optimizer in zip(networks, optimizers, strict=True)
+        ]
+        print("epoch", epoch, *np.mean(losses, 0), flush=True)
 
 
 def train_epoch(network: nn.Module, optimizer: torch.optim.Optimizer, loader: DataLoader, job: Job) -> float:

@@ -11,7 +11,7 @@ LIBC.mallopt(-4, 0), LIBC.mallopt(-1, -1)  # keep freed memory
 
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
-from jobs import JOBS, N_REPETITIONS, SEED, Hsm, Job, as_float  # noqa: E402
+from jobs import JOBS, SEED, Hsm, Job, as_float  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 
@@ -19,7 +19,7 @@ def main(name: str, folder: Path) -> None:
     """Train; prints `step` after the first step, and the losses of each epoch."""
     job = JOBS[name]
     torch.manual_seed(SEED)
-    network = Hsm(N_REPETITIONS) if name == "hsm25" else job.network()
+    network = job.network() if job.n_repetitions == 1 else Hsm(job.n_repetitions)
     if job.bf16:
         network = network.to(memory_format=torch.channels_last)
     x, y = job.tensors(folder)
@@ -29,7 +29,7 @@ def main(name: str, folder: Path) -> None:
     for epoch in range(job.n_epochs):
         network.train()
         losses = []
-        for rows in batches(training, job.batch_size, N_REPETITIONS if name == "hsm25" else 1):
+        for rows in batches(training, job.batch_size, job.n_repetitions):
             images, targets = gather(x, y, rows, job, is_training=True)
             with torch.autocast("cpu", torch.bfloat16, enabled=job.bf16):
                 prediction = network(images)
@@ -95,8 +95,7 @@ def evaluate(network: nn.Module, x: Tensor, y: Tensor, indices: Tensor, job: Job
         with torch.autocast("cpu", torch.bfloat16, enabled=job.bf16):
             prediction = network(images)
         total += job.loss(prediction.float(), targets) * len(rows)
-    n = N_REPETITIONS if isinstance(network, Hsm) else 1
-    return float(total) / len(indices) / n
+    return float(total) / len(indices) / job.n_repetitions
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
 TURN_S = 0.25  # a turn lasts at least so long, and until the end of a step
-MAX_WAIT_S = 60.0  # then the other training is stopped or evaluates many images, and this one no longer waits
+GRACE_S = 0.1  # if the turn is free for so long, the next in line is stopped, and any other may take it
+MAX_WAIT_S = 60.0  # then the training that has the turn is stopped, or evaluates many images: compute without a turn
 POLL_S = 0.002
 
 
@@ -32,72 +32,88 @@ class Turns:
     """The right to compute, which trainings on the same cores pass on to each other between two steps.
 
     Without turns, each training has a thread on every core. Threads then wait for others that have no core, and
-    oneDNN's convolutions wait without giving their core away: two arena trainings at once took five times as long as
-    one after the other. Fewer threads would help too, but would change the rounding of sums, and so the result.
+    oneDNN's convolutions wait without giving their core away: an arena epoch took 40 s in each of two trainings at
+    once, and 6.6 s alone. Fewer threads would help too, but would change the rounding of sums, and so the result.
 
-    The holder of `turn` computes; one of those that wait holds `next`. The system releases the locks of a process that
-    ends. A training takes part if it has a thread on every core it may use, as is the default, and more than one.
+    There are two locks: the training that has `turn` computes, and a training that waits holds `next`, so that the
+    first knows of it. Of several that wait, any may be next. A training takes no turns on a GPU, with one thread, or
+    if OMP_NUM_THREADS is set, since its user has then divided the cores.
 
     Args:
-        device: where the training computes; on a GPU there are no turns.
-        folder: for the two lock files; the system's temporary folder if None.
+        device: where the training computes.
+        folder: of the two lock files; the system's temporary folder if None.
     """
 
     def __init__(self, device: torch.device, folder: Path | None = None) -> None:
+        is_alone = device.type != "cpu" or torch.get_num_threads() == 1 or "OMP_NUM_THREADS" in os.environ
         cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-        self.takes_part = device.type == "cpu" and torch.get_num_threads() >= len(cores) > 1
         name = f"neuro_noodle-{sum(1 << core for core in cores):x}"
-        self.paths = [(folder or Path(tempfile.gettempdir())) / f"{name}.{lock}" for lock in ("turn", "next")]
+        folder = folder or Path(tempfile.gettempdir())
+        self.paths = [] if is_alone else [folder / f"{name}.{lock}" for lock in ("turn", "next")]
         self.locks: list[int] = []
-        self.since = 0.0
+        self.has_turn = False
+        self.turn_start_s = -TURN_S
+        self.max_wait_s = MAX_WAIT_S
 
     def __enter__(self) -> "Turns":
         try:
-            self.locks = [_open(path) for path in self.paths] if self.takes_part else []
-        except OSError:  # another user's file that must not be read, or no temporary folder
-            self.takes_part = False
-        self._wait()
+            self.locks += map(_open, self.paths)
+            for lock in self.locks:
+                _lock(lock)
+                _unlock(lock)
+        except OSError:  # no temporary folder, or one that knows no locks
+            self.__exit__()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         for lock in self.locks:
+            with contextlib.suppress(OSError):
+                _unlock(lock)  # a forked process may keep the file open
             os.close(lock)
+        self.locks = []
 
     def pass_on(self) -> None:
-        """Let another training compute, if one waits and the turn has lasted long enough."""
-        if self.takes_part and time.monotonic() - self.since >= TURN_S and self._is_awaited():
-            fcntl.flock(self.locks[0], fcntl.LOCK_UN)
-            self._wait()
+        """Let another training compute, if one waits and this turn has lasted long enough."""
+        if not self.locks or time.monotonic() - self.turn_start_s < TURN_S:
+            return
+        turn, following = self.locks
+        if self.has_turn:
+            if _lock(following):  # nobody waits
+                _unlock(following)
+                return
+            _unlock(turn)
+        self._wait(turn, following)
 
-    def _is_awaited(self) -> bool:
-        if not _lock(self.locks[1]):
-            return True
-        fcntl.flock(self.locks[1], fcntl.LOCK_UN)
-        return False
-
-    def _wait(self) -> None:
-        """Wait for the own turn: first to be the next, then to be the one."""
-        deadline = time.monotonic() + MAX_WAIT_S
-        for lock in reversed(self.locks):
-            while self.takes_part and not _lock(lock):
-                self.takes_part = time.monotonic() < deadline
-                time.sleep(POLL_S)
-        if self.locks:
-            fcntl.flock(self.locks[1], fcntl.LOCK_UN)
-        self.since = time.monotonic()
+    def _wait(self, turn: int, following: int) -> None:
+        started = time.monotonic()
+        while True:
+            waited = time.monotonic() - started
+            is_next = _lock(following)
+            self.has_turn = (is_next or waited > GRACE_S) and _lock(turn)
+            if self.has_turn or waited >= self.max_wait_s:
+                break
+            time.sleep(POLL_S)
+        _unlock(following)
+        self.max_wait_s = MAX_WAIT_S if self.has_turn else 0.0  # do not wait for a stopped training again
+        self.turn_start_s = time.monotonic()
 
 
 def _open(path: Path) -> int:
-    """Open a lock file, which may belong to another user, and make it if it does not exist."""
-    with contextlib.suppress(FileNotFoundError):
-        return os.open(path, os.O_RDONLY)
-    return os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+    """Open a lock file, which may belong to another user; create it if it is missing."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
 
 
 def _lock(file: int) -> bool:
-    """Return whether the file could be locked at once."""
+    """Lock a file, unless another process has; returns whether it is locked."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
+
+
+def _unlock(file: int) -> None:
+    fcntl.flock(file, fcntl.LOCK_UN)

@@ -29,7 +29,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
 }
-CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 MIN_PRODUCTS = 2**26  # in a forward pass of a batch; bf16 is 1.07 times as fast with 54 million, 1.24 with 90
 FIT_BATCH = 256  # images encoded at a time while the head is fitted
 
@@ -254,19 +253,22 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def n_products(self, image: Tensor) -> int:
-        """Return how many products the trainable layers compute for an image (1, C, H, W)."""
+        """Return how many numbers the linear and convolutional layers multiply for an image (1, C, H, W)."""
         counts = []
 
-        def count(layer: nn.Module, _: object, output: Tensor) -> None:
-            positions = output[0, 0].numel() if isinstance(layer, CONVOLUTIONS) else 1
-            counts.append(positions * next(layer.parameters()).numel())
+        def count(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            maps = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output  # (1, C, H, W), or (1, D)
+            counts.append(maps[0, 0].numel() * next(layer.parameters()).numel())
 
-        layers = [layer for layer in self.modules() if isinstance(layer, (nn.Linear, *CONVOLUTIONS))]
+        was_training = self.training
+        layers = [layer for layer in self.modules() if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
         hooks = [layer.register_forward_hook(count) for layer in layers]
         self.eval()
-        self.head(image.new_zeros(1, self.encoder.latent_dim) if self.encoder.encodes_once else self.encoder(image))
+        has_weights = any(True for _ in self.encoder.parameters())
+        self.head(self.encoder(image) if has_weights else image.new_zeros(1, self.encoder.latent_dim))
         for hook in hooks:
             hook.remove()
+        self.train(was_training)
         return sum(counts)
 
     def stages(self) -> dict[str, nn.Module]:
@@ -354,8 +356,9 @@ def build_model(
 
 def choose_precision(model: Model, image_shape: Sequence[int], batch_size: int, device: torch.device) -> Precision:
     """Return the precision in which a step is faster: bf16 if the device has it and the network is large enough."""
-    is_large = model.n_products(torch.zeros(1, *image_shape)) * batch_size >= MIN_PRODUCTS
-    return "bf16" if is_large and has_fast_bf16(device) else "fp32"
+    if not has_fast_bf16(device):
+        return "fp32"
+    return "bf16" if model.n_products(torch.zeros(1, *image_shape)) * batch_size >= MIN_PRODUCTS else "fp32"
 
 
 def shrinkage(weights: Tensor, l1: float, l2: float) -> Tensor | float:

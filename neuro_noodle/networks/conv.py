@@ -209,7 +209,8 @@ class ConvHead(Head):
         images = self.seed(latent)  # (B, channels[-1], *smallest)
         for layer, (height, width) in zip(reversed(self.layers), reversed(self.sizes), strict=True):
             images = layer(images)  # (B, C, height + 0 or 1, width + 0 or 1)
-            images = F.pad(images, (0, width - images.shape[3], 0, height - images.shape[2]))
+            # not a slice, whose gradient has another memory layout: the backward pass of a ReLU took 38 instead of 2 ms
+            images = F.pad(images, (0, width - images.shape[3], 0, height - images.shape[2]))  # (B, C, height, width)
         return self.last(images) + self.background  # (B, C, H, W)
 
     def fit(self, latent: Tensor, prediction: Tensor) -> None:

@@ -106,8 +106,8 @@ def load_config(run: Path) -> dict:
         raise UserError(f"{run / 'config.json'} cannot be read: {error}") from error
 
 
-def how_to_resume(run: Path) -> str:
-    """Return the command that resumes a run, as text."""
+def format_resume(run: Path) -> str:
+    """Return how to resume a run, as text."""
     command = f"resume with: python main.py --load_dir {short_path(run)}"
     return command if sessions(run) else "nothing was saved yet"
 

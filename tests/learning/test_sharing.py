@@ -1,7 +1,8 @@
 """Sharing a machine: freed memory is kept, and trainings on the same cores compute in turn."""
 
+import contextlib
+import fcntl
 import multiprocessing
-import os
 import threading
 import time
 
@@ -12,14 +13,13 @@ from neuro_noodle.learning import sharing
 from neuro_noodle.learning.sharing import Turns, keep_freed_memory
 
 CPU = torch.device("cpu")
-on_several_cores = pytest.mark.skipif(
-    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="needs two cores"
-)
 
 
 @pytest.fixture(autouse=True)
-def _short_turns(monkeypatch):
+def _threads_on_all_cores(monkeypatch):
     monkeypatch.setattr(sharing, "TURN_S", 0.01)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
 def train(folder, name, events, n_steps=8):
@@ -32,14 +32,29 @@ def train(folder, name, events, n_steps=8):
             events.append((name, "ends"))
 
 
-def hold(folder, has_turn):
-    """Take a turn in another process and never pass it on."""
-    with Turns(CPU, folder):
-        has_turn.set()
+def hold(path, is_locked):
+    """Lock a file in another process and never unlock it."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        is_locked.set()
         time.sleep(60)
 
 
-@on_several_cores
+@contextlib.contextmanager
+def held(path):
+    """Let another process hold a lock file; yields the process."""
+    context = multiprocessing.get_context("spawn")
+    is_locked = context.Event()
+    process = context.Process(target=hold, args=(path, is_locked))
+    process.start()
+    assert is_locked.wait(60)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
 def test_two_trainings_never_compute_at_once_and_alternate(tmp_path):
     events = []
     threads = [threading.Thread(target=train, args=(tmp_path, name, events)) for name in "ab"]
@@ -60,38 +75,67 @@ def test_a_training_alone_never_waits(tmp_path, monkeypatch):
             turns.pass_on()
 
 
-@on_several_cores
 def test_a_turn_ends_with_its_process(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    has_turn = context.Event()
-    process = context.Process(target=hold, args=(tmp_path, has_turn))
-    process.start()
-    assert has_turn.wait(60)
-    process.kill()
-    process.join()
-    with Turns(CPU, tmp_path) as turns:
-        assert turns.takes_part
+    with Turns(CPU, tmp_path) as turns, held(turns.paths[0]) as process:
+        process.kill()
+        turns.pass_on()
+        assert turns.has_turn
 
 
-@on_several_cores
-def test_a_training_that_hangs_does_not_stop_others(tmp_path, monkeypatch):
+def test_a_stopped_training_delays_others_only_once(tmp_path, monkeypatch):
     monkeypatch.setattr(sharing, "MAX_WAIT_S", 0.05)
-    with Turns(CPU, tmp_path), Turns(CPU, tmp_path) as other:
-        assert not other.takes_part
+    with Turns(CPU, tmp_path) as turns, held(turns.paths[0]) as process:
+        for _ in range(3):
+            turns.turn_start_s = -1.0
+            turns.pass_on()
+            assert not turns.has_turn
+        assert turns.max_wait_s == 0
+        process.kill()
+        process.join()
+        turns.turn_start_s = -1.0
+        turns.pass_on()
+        assert turns.has_turn
+
+
+def test_a_stopped_training_that_waits_keeps_nobody_from_computing(tmp_path):
+    with Turns(CPU, tmp_path) as turns, held(turns.paths[1]):
+        turns.pass_on()
+        assert turns.has_turn
+
+
+def test_turns_end_with_the_training(tmp_path):
+    with Turns(CPU, tmp_path) as turns, Turns(CPU, tmp_path) as other:
+        turns.pass_on()
+        turns.__exit__()
         other.pass_on()
+        assert other.has_turn
 
 
-@on_several_cores
-def test_trainings_of_fewer_threads_or_on_a_gpu_take_no_turns(tmp_path, monkeypatch):
-    assert not Turns(torch.device("cuda"), tmp_path).takes_part
+def test_a_gpu_one_thread_or_a_chosen_number_takes_no_turns(tmp_path, monkeypatch):
+    assert Turns(CPU, tmp_path).paths
+    assert not Turns(torch.device("cuda"), tmp_path).paths
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert not Turns(CPU, tmp_path).paths
+    monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    assert not Turns(CPU, tmp_path).takes_part
+    assert not Turns(CPU, tmp_path).paths
+
+
+@pytest.mark.parametrize("error", [OSError, PermissionError])
+def test_without_locks_there_are_no_turns(tmp_path, monkeypatch, error):
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with Turns(CPU, tmp_path) as turns:
+        turns.pass_on()
+        assert not turns.has_turn
 
 
 def test_without_a_place_for_locks_there_are_no_turns(tmp_path):
     with Turns(CPU, tmp_path / "missing") as turns:
-        assert not turns.takes_part
         turns.pass_on()
+        assert not turns.has_turn
 
 
 def test_freed_memory_can_be_kept_more_than_once():

@@ -377,6 +377,13 @@ def test_products_are_counted_per_position_of_a_convolution():
     assert model.n_products(torch.zeros(1, 1, 8, 8)) == convolutions + 3 * 16 * 4 + 4 * 5
 
 
+def test_products_of_a_transposed_convolution_count_its_input():
+    model = build("pca", "conv channels=2,3 kernel=3", (1, 8, 8), (1, 8, 8), 4)
+    model.train()
+    assert model.n_products(torch.zeros(1, 1, 8, 8)) == 4 * 3 * 16 + 16 * 3 * 2 * 9 + 64 * 2 * 9
+    assert model.training
+
+
 def test_bf16_models_store_convolutions_channels_last():
     for precision, expected in (("bf16", True), ("fp32", False)):
         model = build_model("conv channels=4,8", "conv", (1, 16, 16), (1, 16, 16), 3, precision)
