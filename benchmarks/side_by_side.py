@@ -3,9 +3,10 @@
 `side_by_side.py JOB DATA [--rounds N] [--only NAME ...]` starts one process after the other, each in a terminal, and
 prints a table: seconds per epoch (with the evaluation of the held-out images; the first epoch is left out), from the
 start to the first step, from the last epoch to the end, and of the whole process; peak memory; the last validation
-loss (of repetitions the mean, of main.py the median). DATA is a folder that has the folder `mnist`, `london_faces`, `mouse_openfield`, `orl_faces` or `v1` (the output
-of `Resources/simulate.py v1`). The floor is the time that the arithmetic alone would take: the operations of all steps
-at the speed of a large matrix product, and the optimizer's memory traffic at the speed of copying.
+loss (of repetitions the mean, for main.py the median). DATA is a folder that has the folder `mnist`, `london_faces`,
+`mouse_openfield`, `orl_faces` or `v1` (the output of `Resources/simulate.py v1`). The floor is the time that the
+arithmetic alone would take: the operations of all steps at the speed of a large matrix product, and the optimizer's
+memory traffic at the speed of copying.
 """
 
 import argparse
@@ -97,11 +98,10 @@ def keep(name: str, only: list[str]) -> bool:
 def commands(name: str, data: Path, folder: str) -> dict[str, list[str]]:
     """Return the command line of each program."""
     job = JOBS[name]
-    ours = (
-        f"{job.ours} --batch_size {job.batch_size} --n_epochs {job.n_epochs} --lr {job.lr} --log_every 1 --device cpu"
-    )
+    ours = f"{job.ours} --batch_size {job.batch_size} --n_epochs {job.n_epochs} --lr {job.lr} --device cpu"
+    folders = ["--data_dir", str(data / job.data), "--save_dir", folder]
     programs = {
-        OURS: [str(PROJECT / "main.py"), *ours.split(), "--data_dir", str(data / job.data), "--save_dir", folder],
+        OURS: [str(PROJECT / "main.py"), *ours.split(), "--log_every", "1", *folders],
         TUNED: [str(LOOPS / "tuned.py"), name, str(data)],
         "textbook": [str(LOOPS / "textbook.py"), name, str(data)],
     }
