@@ -25,6 +25,7 @@ def main(data_dir: Path) -> None:
     for _ in range(N_ROUNDS):
         for way in ways:
             seconds[way].append(epoch_seconds(data_dir, *way))
+            print(way, f"{seconds[way][-1]:.3f} s", file=sys.stderr, flush=True)
     print(f"ms per epoch and repetition, {N_ROUNDS} rounds: median (minimum to maximum)")
     for (recipe, n, how), values in seconds.items():
         each = 1000 * np.array(values) / n
