@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 
 MAX_EXACT_SIZE = 3000  # the smaller of n_images and n_pixels; above it, a randomized decomposition is used
+MIN_MANY_IMAGES = 10_000  # from which on the covariance of pixels is decomposed, if there are ten times fewer pixels
 NEGLIGIBLE = 1e-7  # variance relative to the first component's; in float32 anything smaller is rounding error
 MAX_COMPONENTS = 500  # used as predictors of a regression from pixels
 N_FOLDS = 5
@@ -38,19 +40,41 @@ def principal_components(pixels: np.ndarray, n_components: int) -> Components:
     Returns:
         The components, with the dtype of the pixels.
     """
-    from sklearn.decomposition import PCA
-
     n_components = min(n_components, len(pixels) - 1, pixels.shape[1])
+    mean = pixels.mean(0)
     if n_components < 1:
-        return Components(pixels.mean(0), np.zeros((0, pixels.shape[1]), pixels.dtype), np.zeros(0, pixels.dtype))
-    solver = "full" if min(pixels.shape) <= MAX_EXACT_SIZE else "randomized"
-    pca = PCA(n_components, svd_solver=solver, random_state=0).fit(pixels)
-    mean, directions, variances = (
-        values.astype(pixels.dtype, copy=False) for values in (pca.mean_, pca.components_, pca.explained_variance_)
-    )
+        return Components(mean, np.zeros((0, pixels.shape[1]), pixels.dtype), np.zeros(0, pixels.dtype))
+    if min(pixels.shape) > MAX_EXACT_SIZE:
+        directions, variances = _approximate_components(pixels, n_components)
+    elif len(pixels) >= max(MIN_MANY_IMAGES, 10 * pixels.shape[1]):
+        directions, variances = _components_of_many(pixels - mean)
+    else:
+        _, scales, directions = scipy.linalg.svd(pixels - mean, full_matrices=False)
+        variances = scales**2 / (len(pixels) - 1)
+    directions, variances = directions[:n_components], variances[:n_components]
+    largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], 1)
     spanned = variances > pixels.dtype.type(NEGLIGIBLE) * variances.max()
-    directions = np.ascontiguousarray(directions[spanned])  # LAPACK returns them in column-major order
-    return Components(mean, directions, variances[spanned])
+    # contiguous, because LAPACK returns them in column-major order
+    directions = np.ascontiguousarray((directions * np.sign(largest))[spanned], pixels.dtype)
+    return Components(mean, directions, variances[spanned].astype(pixels.dtype))
+
+
+def _components_of_many(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return all components and variances from the covariance of pixels, which for many images is several times faster.
+
+    It is computed in double precision, since squaring would lose the small variances in single precision.
+    """
+    centred = centred.astype(np.float64)
+    variances, directions = scipy.linalg.eigh(centred.T @ centred / (len(centred) - 1))
+    return directions.T[::-1], variances[::-1]
+
+
+def _approximate_components(pixels: np.ndarray, n_components: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the components and variances of a randomized decomposition."""
+    from sklearn.decomposition import PCA  # importing it takes two to four seconds
+
+    pca = PCA(n_components, svd_solver="randomized", random_state=0).fit(pixels)
+    return pca.components_, pca.explained_variance_
 
 
 def folds(n_images: int, groups: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from neuro_noodle.measures import linear
 from neuro_noodle.measures.linear import folds, grouped_ridge, principal_components, ridge
 
 RNG = np.random.default_rng(0)
@@ -18,6 +19,16 @@ def test_components_are_orthonormal_and_sorted_by_variance(dtype):
     assert (np.diff(found.variances) <= 0).all()
     scores = (pixels - found.mean) @ found.directions.T
     assert np.allclose(scores.var(0, ddof=1), found.variances, rtol=1e-4)
+
+
+def test_many_images_have_the_same_components_as_few(monkeypatch):
+    images = np.random.default_rng(0).random((400, 30)).astype(np.float32) * np.linspace(1, 0.1, 30, dtype=np.float32)
+    exact = principal_components(images, 8)
+    monkeypatch.setattr(linear, "MIN_MANY_IMAGES", 400)
+    of_many = principal_components(images, 8)
+    assert np.allclose(of_many.directions, exact.directions, atol=1e-3)
+    assert np.allclose(of_many.variances, exact.variances, rtol=1e-4)
+    assert of_many.directions.dtype == of_many.variances.dtype == np.float32
 
 
 def test_there_are_no_more_components_than_images_span():
