@@ -1,8 +1,7 @@
-"""Trainings that share a machine: `sharing.py DATA` trains the arena autoencoder alone, next to a busy thread of
-another program, and two and four times at once. DATA is a folder that has `mouse_openfield`.
+"""Train the arena autoencoder alone, next to a busy thread, and two and four times at once: `sharing.py DATA`.
 
-It prints the seconds per epoch of each training, and the seconds until all have ended, relative to training one after
-the other.
+DATA is a folder that has `mouse_openfield`. It prints the seconds per epoch of each training, and the seconds until all
+have ended, also relative to training one after the other.
 """
 
 import subprocess

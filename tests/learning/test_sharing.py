@@ -97,7 +97,7 @@ def test_a_stopped_training_delays_others_only_once(tmp_path, monkeypatch):
         assert turns.has_turn
 
 
-def test_a_stopped_training_that_waits_keeps_nobody_from_computing(tmp_path):
+def test_a_stopped_training_that_waits_keeps_nobody_waiting(tmp_path):
     with Turns(CPU, tmp_path) as turns, held(turns.paths[1]):
         turns.pass_on()
         assert turns.has_turn
