@@ -116,7 +116,7 @@ def precompute(model: Model, flags: argparse.Namespace, task: Task, session: Pat
 
 def require_shared(model: Model, flags: argparse.Namespace) -> None:
     """Raise UserError if the frozen encoder has random weights: repetitions would then need one each."""
-    if any(True for _ in model.encoder.parameters()) and not flags.load_encoder:
+    if model.encoder.has_weights and not flags.load_encoder:
         raise UserError(
             "--trainable_stages 1 freezes a randomly initialised encoder, which differs between repetitions; load a "
             "trained one with --load_encoder, or leave out --repetitions"

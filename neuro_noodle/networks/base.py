@@ -144,6 +144,11 @@ class Encoder(nn.Module):
     def latent_dim(self, n: int) -> None:
         self.latent_shape = (n,)
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether any part of the encoder can train; otherwise it is fitted (PCA, UMAP) or fixed."""
+        return any(True for _ in self.parameters())
+
     def forward(self, images: Tensor) -> Tensor:
         latent = self.scaling(images) if self.scaling else images
         for stage in self.stages.values():
@@ -264,8 +269,7 @@ class Model(nn.Module):
         layers = [layer for layer in self.modules() if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
         hooks = [layer.register_forward_hook(count) for layer in layers]
         self.eval()
-        has_weights = any(True for _ in self.encoder.parameters())
-        self.head(self.encoder(image) if has_weights else image.new_zeros(1, self.encoder.latent_dim))
+        self.head(self.encoder(image) if self.encoder.has_weights else image.new_zeros(1, self.encoder.latent_dim))
         for hook in hooks:
             hook.remove()
         self.train(was_training)
