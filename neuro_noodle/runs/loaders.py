@@ -78,7 +78,7 @@ class Batches(Dataset):
         return (x if self.latents is None else self.latents[self.indices[positions].to(self.latents.device)]), y
 
     def _sample(self, positions: Tensor) -> dict[str, Tensor]:
-        return self.task.dataset.sample(self.indices[positions], self.task.device)
+        return self.task.dataset.sample(self.indices.index_select(0, positions), self.task.device)
 
 
 class EvenBatches:

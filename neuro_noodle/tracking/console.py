@@ -20,7 +20,7 @@ class Console(Tracker):
             initial=run.start_epoch * run.n_steps,
             unit="step",
             dynamic_ncols=True,
-            mininterval=0.5,  # each refresh interrupts the threads that compute
+            mininterval=1.0,  # each refresh interrupts the threads that compute
             disable=not sys.stderr.isatty(),
         )
 
