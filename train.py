@@ -16,7 +16,7 @@ from neuro_noodle.learning.best import Patience
 from neuro_noodle.learning.checks import check_moved, require_finite, weight_sums
 from neuro_noodle.learning.compilation import compiled
 from neuro_noodle.learning.evaluation import Batches, evaluate
-from neuro_noodle.learning.optimizers import OPTIMIZERS, RateScale, require_proportional_steps
+from neuro_noodle.learning.optimizers import OPTIMIZERS, RateScale, require_suitable
 from neuro_noodle.learning.record import Record
 from neuro_noodle.learning.schedules import SCHEDULES
 from neuro_noodle.networks.base import Model
@@ -90,9 +90,9 @@ def prepare(flags: argparse.Namespace, network: Model | Repetitions, objective: 
     weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = OPTIMIZERS.build(flags.optimizer, weights, flags.lr)
     schedule = SCHEDULES.parse(flags.schedule)
+    require_suitable(optimizer, schedule.name, flags.repetitions)
     patience = Patience(flags.repetitions, flags.patience)
     if schedule.name == "plateau":
-        require_proportional_steps(optimizer, "plateau")
         patience = Patience(flags.repetitions, flags.patience, schedule.options["drops"], schedule.options["factor"])
 
     def factor(epoch: int) -> float:

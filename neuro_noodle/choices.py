@@ -60,6 +60,7 @@ class Table:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.entries: dict[str, typing.Any] = {}
+        self.refused: dict[str, str] = {}
 
     def add(self, name: str) -> Callable:
         """Return the decorator that registers a class or function under this name."""
@@ -70,10 +71,15 @@ class Table:
 
         return register
 
+    def refuse(self, name: str, reason: str) -> None:
+        """Explain why a name that users may expect is not in the table."""
+        self.refused[name] = reason
+
     def __iter__(self) -> typing.Iterator[str]:
         return iter(self.entries)
 
     def __getitem__(self, name: str) -> typing.Any:
+        require(name not in self.refused, f"{self.kind} '{name}' cannot be used: {self.refused.get(name)}")
         if name not in self.entries:
             raise UserError(f"unknown {self.kind} '{name}'; {suggest(name, self.entries)}")
         return self.entries[name]

@@ -148,6 +148,8 @@ def resolve(flags: argparse.Namespace) -> argparse.Namespace:
             setattr(resolved, kind, [str(table.parse(choice)) for choice in given if choice != ["none"]])
         else:
             setattr(resolved, kind, str(table.parse(getattr(flags, kind), base.get(kind))))
+            if kind in base:  # an earlier version may have had fewer options
+                base[kind] = str(table.parse(base[kind]))
     if flags.load_dir:
         refuse_changes(resolved, base)
     return resolved

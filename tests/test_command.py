@@ -30,7 +30,7 @@ MISTAKES = {
     "--schedule step every=0": ["every=0"],
     "--schedule cosine final=2": ["final=2.0"],
     "--device meta": ["--device meta", "--device cpu"],
-    "--n_blocks 5": ["--n_blocks is for --split block", "the split is random"],
+    "--n_blocks 5": ["--n_blocks is for --split block", "the split is auto"],
     "--dataset folder size=999999x999999": ["cannot keep", "size=", "--cache_dir"],
     "--encoder resnet18 weights=none --batch_size 1": ["--batch_size 1", "batch normalisation"],
     "--fold 6/5": ["'6/5' is not k/K"],

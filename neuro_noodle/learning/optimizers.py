@@ -1,38 +1,197 @@
-"""Optimizers, and the scale of each repetition's learning rate."""
+"""Optimizers: those of torch by name, with their options; and the scale of each repetition's learning rate."""
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
 
-from neuro_noodle.choices import Table, require
+from neuro_noodle.choices import Table, UserError, require
 
 OPTIMIZERS = Table("optimizer")
-PROPORTIONAL = (optim.AdamW, optim.SGD)  # their steps are proportional to the learning rate
+OPTIMIZERS.refuse("lbfgs", "it computes the loss several times per step, on the same batch; use adam")
+OPTIMIZERS.refuse("sparseadam", "it needs sparse gradients, which no network here has; use adam")
+OPTIMIZERS.refuse("muon", "it updates matrices only, and every network here has other weights too; use adam")
+FUSED = (optim.AdamW, optim.SGD)  # their fused step is faster, and runs on every device
+NOT_PROPORTIONAL = (optim.Rprop, optim.ASGD, optim.Adafactor)  # steps are not proportional to the learning rate
+NOT_ELEMENTWISE = (optim.Adafactor,)  # a step depends on other elements of the same weight tensor
+
+Weights = Iterable[nn.Parameter]
+Pair = tuple[float, float]
 
 
 @OPTIMIZERS.add("adam")
-def adam(parameters: Iterable[nn.Parameter], lr: float, *, weight_decay: float = 0.0) -> optim.Optimizer:
+def adam(
+    weights: Weights,
+    lr: float,
+    *,
+    weight_decay: float = 0.0,
+    betas: Pair = (0.9, 0.999),
+    eps: float = 1e-8,
+    amsgrad: bool = False,
+) -> optim.Optimizer:
     """Adam; weight decay is decoupled (AdamW)."""
-    require(0 <= weight_decay < math.inf, f"optimizer 'adam': weight_decay={weight_decay} must be 0 or more")
-    return optim.AdamW(parameters, lr, weight_decay=weight_decay, fused=True)
+    options = {"weight_decay": weight_decay, "betas": betas, "eps": eps, "amsgrad": amsgrad}
+    return _build("adam", optim.AdamW, weights, lr, options)
+
+
+@OPTIMIZERS.add("adamw")
+def adamw(
+    weights: Weights,
+    lr: float,
+    *,
+    weight_decay: float = 0.01,
+    betas: Pair = (0.9, 0.999),
+    eps: float = 1e-8,
+    amsgrad: bool = False,
+) -> optim.Optimizer:
+    """Adam with decoupled weight decay: as `adam`, with torch's default for the decay."""
+    options = {"weight_decay": weight_decay, "betas": betas, "eps": eps, "amsgrad": amsgrad}
+    return _build("adamw", optim.AdamW, weights, lr, options)
 
 
 @OPTIMIZERS.add("sgd")
 def sgd(
-    parameters: Iterable[nn.Parameter],
+    weights: Weights,
     lr: float,
     *,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
+    dampening: float = 0.0,
 ) -> optim.Optimizer:
     """Stochastic gradient descent."""
-    require(0 <= momentum < 1, f"optimizer 'sgd': momentum={momentum} must be from 0 to below 1")
-    require(0 <= weight_decay < math.inf, f"optimizer 'sgd': weight_decay={weight_decay} must be 0 or more")
-    require(momentum > 0 or not nesterov, "optimizer 'sgd': nesterov=true needs momentum above 0")
-    return optim.SGD(parameters, lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=True)
+    options = {"momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov, "dampening": dampening}
+    return _build("sgd", optim.SGD, weights, lr, options)
+
+
+@OPTIMIZERS.add("rmsprop")
+def rmsprop(
+    weights: Weights,
+    lr: float,
+    *,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    momentum: float = 0.0,
+    centered: bool = False,
+) -> optim.Optimizer:
+    """RMSprop: gradients divided by a running mean of their size."""
+    options = {"alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum, "centered": centered}
+    return _build("rmsprop", optim.RMSprop, weights, lr, options)
+
+
+@OPTIMIZERS.add("rprop")
+def rprop(weights: Weights, lr: float, *, etas: Pair = (0.5, 1.2), step_sizes: Pair = (1e-6, 50.0)) -> optim.Optimizer:
+    """Rprop: steps follow the signs of gradients only; meant for batches of all images."""
+    return _build("rprop", optim.Rprop, weights, lr, {"etas": etas, "step_sizes": step_sizes})
+
+
+@OPTIMIZERS.add("adagrad")
+def adagrad(
+    weights: Weights,
+    lr: float,
+    *,
+    lr_decay: float = 0.0,
+    weight_decay: float = 0.0,
+    initial_accumulator_value: float = 0.0,
+    eps: float = 1e-10,
+) -> optim.Optimizer:
+    """Adagrad: gradients divided by the size of all earlier ones."""
+    options = {"lr_decay": lr_decay, "weight_decay": weight_decay, "eps": eps}
+    options["initial_accumulator_value"] = initial_accumulator_value
+    return _build("adagrad", optim.Adagrad, weights, lr, options)
+
+
+@OPTIMIZERS.add("adadelta")
+def adadelta(
+    weights: Weights, lr: float, *, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0.0
+) -> optim.Optimizer:
+    """Adadelta; its learning rate is usually 1."""
+    return _build("adadelta", optim.Adadelta, weights, lr, {"rho": rho, "eps": eps, "weight_decay": weight_decay})
+
+
+@OPTIMIZERS.add("adamax")
+def adamax(
+    weights: Weights, lr: float, *, betas: Pair = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0
+) -> optim.Optimizer:
+    """Adam with the infinity norm."""
+    return _build("adamax", optim.Adamax, weights, lr, {"betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+
+@OPTIMIZERS.add("nadam")
+def nadam(
+    weights: Weights,
+    lr: float,
+    *,
+    betas: Pair = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    momentum_decay: float = 0.004,
+    decoupled_weight_decay: bool = False,
+) -> optim.Optimizer:
+    """Adam with Nesterov momentum."""
+    options = {"betas": betas, "eps": eps, "weight_decay": weight_decay, "momentum_decay": momentum_decay}
+    options["decoupled_weight_decay"] = decoupled_weight_decay
+    return _build("nadam", optim.NAdam, weights, lr, options)
+
+
+@OPTIMIZERS.add("radam")
+def radam(
+    weights: Weights,
+    lr: float,
+    *,
+    betas: Pair = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled_weight_decay: bool = False,
+) -> optim.Optimizer:
+    """Rectified Adam, which needs no warm-up."""
+    options = {"betas": betas, "eps": eps, "weight_decay": weight_decay}
+    options["decoupled_weight_decay"] = decoupled_weight_decay
+    return _build("radam", optim.RAdam, weights, lr, options)
+
+
+@OPTIMIZERS.add("asgd")
+def asgd(
+    weights: Weights,
+    lr: float,
+    *,
+    lambd: float = 1e-4,
+    alpha: float = 0.75,
+    t0: float = 1e6,
+    weight_decay: float = 0.0,
+) -> optim.Optimizer:
+    """Averaged stochastic gradient descent."""
+    options = {"lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": weight_decay}
+    return _build("asgd", optim.ASGD, weights, lr, options)
+
+
+@OPTIMIZERS.add("adafactor")
+def adafactor(
+    weights: Weights, lr: float, *, beta2_decay: float = -0.8, d: float = 1.0, weight_decay: float = 0.0
+) -> optim.Optimizer:
+    """Adafactor, which keeps few numbers per weight."""
+    options = {"beta2_decay": beta2_decay, "d": d, "weight_decay": weight_decay}
+    return _build("adafactor", optim.Adafactor, weights, lr, options)
+
+
+def _build(
+    name: str, kind: type[optim.Optimizer], weights: Weights, lr: float, options: dict[str, Any]
+) -> optim.Optimizer:
+    """Build an optimizer of torch; values that it refuses, or with which training cannot work, are a UserError."""
+    for key, value in options.items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        require(all(map(math.isfinite, numbers)), f"optimizer '{name}': {key}={value} must be finite")
+    momentum, decay = options.get("momentum", 0), options.get("weight_decay", 0)
+    require(0 <= momentum < 1, f"optimizer '{name}': momentum={momentum} must be from 0 to below 1")
+    require(decay >= 0, f"optimizer '{name}': weight_decay={decay} must be 0 or more")
+    require(momentum > 0 or not options.get("nesterov"), f"optimizer '{name}': nesterov=true needs momentum above 0")
+    try:
+        return kind(weights, lr=lr, **options, **({"fused": True} if kind in FUSED else {}))  # type: ignore[call-arg]
+    except ValueError as error:
+        raise UserError(f"optimizer '{name}': {error}") from error
 
 
 class RateScale:
@@ -62,12 +221,18 @@ class RateScale:
             weights.copy_(before.lerp(weights, scales))
 
 
-def require_proportional_steps(optimizer: optim.Optimizer, schedule: str) -> None:
-    """Raise UserError if a schedule scales the rate of an optimizer whose steps are not proportional to it."""
+def require_suitable(optimizer: optim.Optimizer, schedule: str, n_repetitions: int) -> None:
+    """Raise UserError if an optimizer cannot follow a schedule, or cannot train repetitions as if each were alone."""
+    name = type(optimizer).__name__
     require(
-        isinstance(optimizer, PROPORTIONAL),
-        f"--schedule {schedule} cannot scale the steps of {type(optimizer).__name__}, which are not proportional to "
-        "the learning rate; use --optimizer adam or sgd",
+        schedule == "constant" or not isinstance(optimizer, NOT_PROPORTIONAL),
+        f"--schedule {schedule} changes the learning rate, but the steps of {name} are not proportional to it; use "
+        "--schedule constant, or --optimizer adam",
+    )
+    require(
+        n_repetitions == 1 or not isinstance(optimizer, NOT_ELEMENTWISE),
+        f"{name} computes a step from several weights at once, so --repetitions would influence each other; use "
+        "--optimizer adam, or train one after another: vary --seed and keep --split_seed",
     )
 
 
