@@ -41,6 +41,21 @@ ARENA = {
     "n_epochs": 20,
 }
 
+# shared by the two recipes for MNIST; data: the four files of MNIST, or --dataset mnist download=true
+MNIST = {
+    "data_dir": "Resources/mnist",
+    "dataset": "mnist",
+    "split": "given",
+    "latent_dim": 2,
+    "head": "fc start=random",
+    "objective": "reconstruct loss=mse mean=0.1307 sd=0.3081",
+    "optimizer": "adam",
+    "schedule": "cosine",
+    "lr": 1e-3,
+    "batch_size": 128,
+    "n_epochs": 20,
+}
+
 # shared by the V1 recipes; data: Resources/simulate.py v1, or the published recordings. The test images are those that
 # were presented repeatedly.
 V1 = {
@@ -109,6 +124,18 @@ RECIPES = {
         },
         source="ours; settings chosen on fold 1 of 5 of 102 people",
         expected="accuracy 0.966 on 204 photographs of new people; about 40 s on 2 cores for 146 images",
+    ),
+    "mnist_ae": Recipe(
+        summary="autoencoder of handwritten digits, 784-1000-500-250-2, with 2 latent values",
+        flags=MNIST | {"encoder": "fc hidden=1000,500,250 scale=zscore"},
+        source="bmi219_autoencoder",
+        expected="not measured yet",
+    ),
+    "mnist_small": Recipe(
+        summary="autoencoder of handwritten digits, 784-500-200-2, with 2 latent values",
+        flags=MNIST | {"encoder": "fc hidden=500,200 scale=zscore"},
+        source="bmi219_autoencoder",
+        expected="not measured yet",
     ),
     "arena_ae": Recipe(
         summary="convolutional autoencoder of video frames of an animal in an arena, with 16 latent values",

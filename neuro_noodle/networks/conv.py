@@ -10,11 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuro_noodle.choices import UserError, require
+from neuro_noodle.networks.activations import ACTIVATIONS, Activation
 from neuro_noodle.networks.base import (
-    ACTIVATIONS,
     ENCODERS,
     HEADS,
-    Activation,
     Encoder,
     Head,
     Scale,

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.measures.linear import principal_components
+from neuro_noodle.networks.activations import ACTIVATIONS, Activation
 from neuro_noodle.networks.base import (
-    ACTIVATIONS,
     ENCODERS,
     HEADS,
-    Activation,
     Encoder,
     Head,
+    Scale,
     laplacian,
     require_penalties,
     shrinkage,
@@ -38,6 +38,7 @@ class FullyConnected(Encoder):
             images, from which training continues; random is the usual random initialisation.
         beta: weight of the Kullback-Leibler divergence (nats) of a variational latent, added to the loss summed over
             outputs (pixels); 1 is the standard variational autoencoder, 0 a deterministic latent.
+        scale: zscore divides the pixels, whose mean over training images is subtracted, by their standard deviation.
     """
 
     def __init__(
@@ -49,8 +50,9 @@ class FullyConnected(Encoder):
         activation: Activation = "relu",
         start: Literal["random", "pca"] = "random",
         beta: float = 0.0,
+        scale: Scale = "none",
     ) -> None:
-        super().__init__()
+        super().__init__(scale)
         require(all(width >= 1 for width in hidden), f"encoder 'fc': widths in hidden={hidden} must be at least 1")
         self.latent_dim = latent_dim or 40
         self.hidden, self.activation, self.start = hidden, activation, start
@@ -75,6 +77,9 @@ class FullyConnected(Encoder):
         """
         pixels = images.flatten(1)  # (N, C*H*W)
         self.centre.copy_(pixels.mean(0))
+        if self.scaling:
+            self.scaling.fit(pixels - self.centre)
+            pixels = self.scaling(pixels - self.centre)
         if self.start == "pca":
             components = principal_components(pixels.cpu().numpy(), self.latent_dim)
             directions = torch.from_numpy(components.directions).to(pixels)  # (K, C*H*W)
@@ -211,7 +216,7 @@ def initialise_as_linear_map(layers: Sequence[nn.Module], first: Tensor, last: T
         linear.weight[:n] = 0
         linear.weight[:n, : incoming.shape[1]] = pairs @ incoming / gain
         linear.bias[:n] = 0
-        gain = _pair_gain(activation)
+        gain = _pair_gain(activation, linear.weight)
         incoming = pairs.T  # (K, 2K)
     output.weight.zero_()
     output.weight[:, : incoming.shape[1]] = (last.cpu() @ incoming / gain).to(output.weight)
@@ -228,13 +233,13 @@ def _require_widths(hidden: Sequence[nn.Module], n: int) -> None:
         )
 
 
-def _pair_gain(activation: nn.Module) -> float:
+def _pair_gain(activation: nn.Module, like: Tensor) -> float:
     """Return c such that a(u) - a(-u) = c u for every u; raise UserError if there is none."""
-    u = torch.tensor([0.5, 1.0, 2.0])
+    u = like.new_tensor([[0.5, 1.0, 2.0]])
     ratio = (activation(u) - activation(-u)) / u
-    if not torch.allclose(ratio, ratio[0]):
+    if not torch.allclose(ratio, ratio[0, 0]):
         raise UserError(
             f"start=pca and start=linear do not work with the activation {type(activation).__name__}; "
-            "use activation=relu, leakyrelu, gelu, silu or softplus, or start=random"
+            "use activation=relu, leakyrelu, prelu, gelu, silu, softplus or logsigmoid, or start=random"
         )
-    return ratio[0].item()
+    return ratio[0, 0].item()

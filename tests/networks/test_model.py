@@ -8,6 +8,7 @@ import torch
 from torchvision.models import ResNet18_Weights, resnet18
 
 from neuro_noodle.choices import UserError
+from neuro_noodle.networks.activations import ACTIVATIONS
 from neuro_noodle.networks.base import ENCODERS, HEADS, build_model, choose_precision
 from neuro_noodle.objectives.base import OBJECTIVES
 
@@ -156,7 +157,7 @@ def test_half_precision_predictions_are_float32_and_close(encoder, head):
 
 
 @pytest.mark.parametrize("hidden", ["none", "64", "96,80"])
-@pytest.mark.parametrize("activation", ["relu", "leakyrelu", "gelu", "silu", "softplus"])
+@pytest.mark.parametrize("activation", ["relu", "leakyrelu", "prelu", "gelu", "silu", "softplus", "logsigmoid"])
 def test_start_pca_and_start_linear_compute_the_pca(activation, hidden):
     k = 8
     training, unseen = faces(110).split([80, 30])
@@ -172,6 +173,33 @@ def test_start_pca_and_start_linear_compute_the_pca(activation, hidden):
         scores, reconstruction = pca(training, images, k)
         assert_equal_up_to_sign(model.encoder(images).double(), scores)
         assert (objective.output(model(images)) - reconstruction).norm() <= 1e-3 * reconstruction.norm()
+
+
+def test_start_pca_is_the_same_for_scaled_pixels():
+    training, unseen = faces(110).split([80, 30])
+    plain, scaled = (ENCODERS.build(f"fc hidden=64 start=pca scale={s}", (1, 12, 9), 8) for s in ("none", "zscore"))
+    for encoder in (plain, scaled):
+        encoder.fit(training)
+    assert_equal_up_to_sign(scaled(unseen).double(), plain(unseen).double())
+
+
+def test_a_scaled_encoder_sees_pixels_of_unit_variance():
+    training = faces(80)
+    encoder = ENCODERS.build("fc hidden=none scale=zscore", (1, 12, 9), 4)
+    encoder.fit(training)
+    seen = []
+    encoder.stages["latent"].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    encoder(training)
+    assert torch.allclose(seen[0].mean(0), torch.zeros(108), atol=1e-4)
+    assert seen[0].std().item() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+@pytest.mark.parametrize("network", ["fc hidden=8", "conv channels=4,8"])
+def test_every_activation_trains_in_every_network(activation, network):
+    model = build_model(f"{network} activation={activation}", network.split()[0], (1, 8, 8), (1, 8, 8), 3, "fp32")
+    model(torch.rand(5, 1, 8, 8)).square().sum().backward()
+    assert all(weights.grad is not None and weights.grad.isfinite().all() for weights in model.parameters())
 
 
 def test_start_linear_with_bce_is_least_squares_to_the_logits():
@@ -239,7 +267,7 @@ def test_start_pca_with_a_narrow_layer_names_the_width_needed(hidden):
         model.start_head(training, training, lambda target: target)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softmax"])
 def test_start_pca_with_tanh_names_the_activations_that_work(activation):
     with pytest.raises(
         UserError, match=f"(?i)do not work with the activation {activation}; use activation=relu.*or start=random"

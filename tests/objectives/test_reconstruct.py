@@ -243,3 +243,37 @@ def test_the_pca_baseline_of_noisy_images_is_fitted_to_clean():
     x, target = objective.pair({"image": clean}, seeded())
     exact = truncated_svd(clean, x, 4).float()
     assert (objective.baselines(x, target, 4)["pca"](x) - exact).norm() <= 1e-4 * exact.norm()
+
+
+# ------------------------------------------------------------------------------------------------- normalised pixels
+
+
+def test_a_normalised_loss_is_the_loss_of_normalised_images():
+    objective, image = build("reconstruct loss=mse mean=0.25 sd=0.5"), torch.rand(4, *SHAPE)
+    prediction = torch.randn(4, *SHAPE)
+    assert torch.allclose(objective.loss(prediction, image), F.mse_loss(prediction, (image - 0.25) / 0.5))
+    assert torch.allclose(objective.output(objective.link(image)), image, atol=1e-6)
+
+
+def test_both_scales_of_the_error_are_reported():
+    objective, image = build("reconstruct loss=mse mean=0.1307 sd=0.3081"), torch.rand(4, *SHAPE)
+    metrics = objective.metrics(objective.evidence(image + 0.1, image))
+    assert metrics["mse"] == pytest.approx(0.01, rel=1e-4)
+    assert metrics["mse_normalised"] == pytest.approx(0.01 / 0.3081**2, rel=1e-4)
+    plain = build("reconstruct loss=mse")
+    assert "mse_normalised" not in plain.metrics(plain.evidence(image, image))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("loss=mse sd=0", "sd=0.0 must be above 0"),
+        ("loss=mse sd=inf", "sd=inf must be above 0"),
+        ("loss=mse mean=nan", "mean=nan must be finite"),
+        ("loss=bce mean=0.1", "loss=bce needs pixels from 0 to 1, but mean=0.1 sd=1.0 makes some of them negative"),
+        ("loss=poisson_nll sd=0.3", "loss=poisson_nll needs pixels from 0 to 1"),
+    ],
+)
+def test_a_normalisation_that_cannot_work_is_refused(options, message):
+    with raises_user_error(message):
+        OBJECTIVES.build(f"reconstruct {options}")
