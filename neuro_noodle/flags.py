@@ -108,7 +108,7 @@ def comma_separated(text: str) -> list[str]:
 
 
 CHOICE = ("NAME", "KEY=VALUE")
-SPLITS = ("random", "group", "block", "given")
+SPLITS = ("auto", "random", "group", "block", "given")
 FLAGS: dict[str, tuple[Flag, ...]] = {
     "what to run": (
         Flag("recipe", f"named values for the flags: {', '.join(RECIPES)}", "faces_ae", metavar="NAME"),
@@ -128,8 +128,9 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("dataset", "how to read the images", "folder", kind="choice", test=True),
         Flag("skip_unreadable", "skip images that cannot be read", kind="toggle", test=True),
         Flag("split", "how images are assigned to training and validation: random; group keeps people (animals) "
-             "together, block stretches of frames; given uses the column `part`, else folders train, val, test",
-             "random", choices=SPLITS),
+             "together, block stretches of frames; given uses the column `part`, else folders train, val, test; auto "
+             "is given if the images come with such parts and no other test part is asked for, else random", "auto",
+             choices=SPLITS),
         Flag("n_blocks", "number of blocks of --split block; default: 20", type=positive),
         Flag("gap", "frames left out of training on both sides of a held-out block", 0, whole),
         Flag("val_fraction", "share of the images (groups) outside the test part used for validation", 0.1,
@@ -180,6 +181,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("save_every", "epochs between saved sessions; the last epoch is always saved", 10, positive, resume=True),
         Flag("latents_every", "epochs (or a fraction of one) between latents of all images written to latents/; "
              "default: never", type=number(0, float("inf")), metavar="N", resume=True),
+        Flag("pictures_every", "epochs (or a fraction of one) between reconstructions of a few images written to "
+             "pictures/; default: never", type=number(0, float("inf")), metavar="N", resume=True),
         Flag("keep", "which saved sessions to keep (best/ is always kept)", "last", choices=("last", "all"),
              resume=True),
         Flag("log_every", "epochs between printed lines", 1, positive, resume=True),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.columns import as_texts
-from neuro_noodle.data.splits import Parts
+from neuro_noodle.data.splits import Parts, given_parts
 
 THUMBNAIL_PX = 16
 MIN_SPREAD = 1e-5  # sd between thumbnails below which all images are considered the same
@@ -69,6 +69,7 @@ def leaks(dataset: StimulusSet, parts: Parts) -> tuple[dict, list[str]]:
         the user.
     """
     groups, notes = _mixed_groups(dataset, parts)
+    notes += _given_notes(dataset, parts)
     record = {}
     for part in ("validation", "test"):
         if parts[part]:
@@ -81,6 +82,18 @@ def leaks(dataset: StimulusSet, parts: Parts) -> tuple[dict, list[str]]:
             "see --split given"
         )
     return {"groups": groups, "near_duplicates": record}, notes
+
+
+def _given_notes(dataset: StimulusSet, parts: Parts) -> list[str]:
+    """Return a note if training has images that the dataset itself keeps for validation or the test."""
+    given = given_parts(dataset)
+    if given is None:
+        return []
+    counts = {
+        part: ((given == part).sum(), (given[parts["training"]] == part).sum()) for part in ("validation", "test")
+    }
+    mixed = " and ".join(f"{n} of {total} {part} images" for part, (total, n) in counts.items() if n)
+    return [f"training has {mixed} of the dataset itself; --split given keeps them apart"] if mixed else []
 
 
 def seen_before(dataset: StimulusSet, parts: Parts, seen: set[str]) -> tuple[dict, list[str]]:

@@ -35,8 +35,8 @@ def split(
 
     Args:
         dataset: its ids, labels, columns and groups are used, but not its images.
-        how: random (classes balanced), group (no person in two parts), block (no block of frames in two parts) or
-            given (by the column `part`, or else by the top folders train, val and test).
+        how: random (classes balanced), group (no person in two parts), block (no block of frames in two parts), given
+            (by the column `part` or top folders), or auto (given if possible and no other test part is asked for).
         val_fraction: share of the images (groups, blocks) that remain after the test part.
         test_fraction: share of the images (groups, blocks).
         fold: (k, K): the test part is the k-th of K equal parts, counted from 1.
@@ -49,14 +49,15 @@ def split(
     Raises:
         UserError: if a requested part would be empty, or if options contradict each other.
     """
+    if how == "auto":
+        how = "random" if test_fraction or fold or given_parts(dataset) is None else "given"
     _refuse_contradictions(how, test_fraction, fold, gap)
     if how == "given":
         return _given_parts(dataset, val_fraction, seed)
     unit_index, units = _unit_index(dataset, how)
     labels = None if dataset.labels is None else dataset.labels.numpy()
-    parts = split_units(
-        unit_index, labels, units, val_fraction=val_fraction, test_fraction=test_fraction, fold=fold, seed=seed
-    )
+    shares = {"val_fraction": val_fraction, "test_fraction": test_fraction}
+    parts = split_units(unit_index, labels, units, **shares, fold=fold, seed=seed)
     if gap:
         parts = _leave_gap(parts, natural_order(dataset.ids), gap)
         _require_images(parts, ["training"], units)
@@ -183,6 +184,15 @@ def _given_parts(dataset: StimulusSet, val_fraction: float, seed: int) -> Parts:
         f"{notes}--split given: no image for {' and '.join(empty)}; it needs a part train, and preferably a part val",
     )
     return parts
+
+
+def given_parts(dataset: StimulusSet) -> np.ndarray | None:
+    """Return the part (N,) that each image has in the dataset itself; None unless training and another part exist."""
+    try:
+        part = np.array(_part_of_each(dataset))
+    except UserError:
+        return None
+    return part if {"training"} < set(part.tolist()) else None
 
 
 def _part_of_each(dataset: StimulusSet) -> list[str]:

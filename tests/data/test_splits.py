@@ -122,6 +122,38 @@ def test_validation_is_split_off_training_if_none_is_given(with_labels):
     )
 
 
+def digits_with_parts():
+    """Return 30 training and 10 test images."""
+    return film_frames(40, columns={"part": ["train"] * 30 + ["test"] * 10})
+
+
+def test_the_parts_that_images_come_with_are_the_default():
+    assert split_images(digits_with_parts(), "auto") == split_images(digits_with_parts(), "given")
+    assert split_images(indexed_images(), "auto") == split_images(indexed_images(), "random")
+
+
+@pytest.mark.parametrize("wish", [{"fold": (1, 3)}, {"test_fraction": 0.2}])
+def test_asking_for_another_test_part_overrides_the_default(wish):
+    assert split_images(digits_with_parts(), "auto", **wish) == split_images(digits_with_parts(), "random", **wish)
+
+
+@pytest.mark.parametrize("parts", [["paw", "tail"], ["train", "train"], ["val", "test"], ["train", ""]])
+def test_a_column_part_with_other_names_is_no_split(parts):
+    assert split_images(film_frames(40, columns={"part": parts * 20}), "auto")["test"] == []
+
+
+def test_training_on_given_test_images_is_noted():
+    dataset = digits_with_parts()
+    notes = leaks(dataset, split_images(dataset, "given"))[1]
+    assert not any("dataset itself" in note for note in notes)
+    parts = split_images(dataset, "random")
+    n = sum(dataset.columns["part"][i] == "test" for i in parts["training"])
+    assert (
+        f"training has {n} of 10 test images of the dataset itself; --split given keeps them apart"
+        in leaks(dataset, parts)[1]
+    )
+
+
 # ------------------------------------------------------------------------------------------------------ blocks
 
 
