@@ -106,8 +106,7 @@ def loop(
         for record in records:  # one after each step
             turns.pass_on()
             trackers.progress(record.epochs)
-            if session.latents_are_due(record.epochs, len(loaders["training"])):
-                session.save_latents(record.epochs, network, loaders["training"].batches)
+            session.save_snapshots(record.epochs, network, loaders["training"])
             if not record.ends_epoch:
                 continue
             learning.update(record, network)  # best weights, patience, learning rate

@@ -26,10 +26,11 @@ from neuro_noodle.runs.task import Task
 def describe(flags: argparse.Namespace, task: Task, session: Path | None) -> dict[str, Any]:
     """Return the arguments of `build_model`, which config.json keeps so that the model can be rebuilt."""
     shapes = {"image_shape": list(task.dataset.image_shape), "output_shape": list(task.objective.output_shape)}
-    require(
-        not flags.log_images or shapes["image_shape"] == shapes["output_shape"],
-        f"--log_images sends reconstructions, which --objective {flags.objective} does not make",
-    )
+    for flag in ("log_images", "pictures_every"):
+        require(
+            not getattr(flags, flag) or shapes["image_shape"] == shapes["output_shape"],
+            f"--{flag} is about reconstructions, which --objective {flags.objective} does not make",
+        )
     choices = {"encoder": flags.encoder, "head": flags.head, "latent_dim": flags.latent_dim} | shapes
     if flags.precision != "auto":
         precision = flags.precision
@@ -133,10 +134,11 @@ def require_batches(model: Model, n_training: int, flags: argparse.Namespace) ->
         f"--batch_size {flags.batch_size} splits {n_training} images into batches of which one has a single image, and "
         f"batch normalisation cannot train on one; use {flags.batch_size + 1} or more",
     )
-    require(
-        not flags.latents_every or flags.latents_every * n_steps >= 1,
-        f"--latents_every {flags.latents_every} is less than a step; an epoch has {n_steps} steps",
-    )
+    for flag in ("latents_every", "pictures_every"):
+        every = getattr(flags, flag)
+        require(
+            not every or every * n_steps >= 1, f"--{flag} {every} is less than a step; an epoch has {n_steps} steps"
+        )
 
 
 def print_stages(model: Model, flags: argparse.Namespace) -> None:

@@ -23,7 +23,9 @@ from neuro_noodle.networks.base import Model
 from neuro_noodle.networks.repetitions import Repetitions
 from neuro_noodle.runs import files, sessions
 from neuro_noodle.runs.latents import encode, save_latents
-from neuro_noodle.runs.loaders import Batches, Loader, make_loaders, training_sample
+from neuro_noodle.runs.loaders import Loader, make_loaders, training_sample
+from neuro_noodle.runs.pictures import FOLDER as PICTURES
+from neuro_noodle.runs.pictures import save_pictures
 from neuro_noodle.runs.task import Task, TaskSource, drop_missing_targets, keep_on_gpu
 from neuro_noodle.tracking.base import TrackedRun, Tracker
 
@@ -150,18 +152,15 @@ class Session:
         keep_all = self.flags.keep == "all"
         sessions.save_session(self.folder, epoch, network, learning, state, keep_all=keep_all)
 
-    def latents_are_due(self, epochs: float, n_steps: int) -> bool:
-        """Return whether the last of n_steps per epoch was the first to reach a multiple of --latents_every epochs."""
-        every, step = self.flags.latents_every, round(epochs * n_steps)
-        if not every or not step:
-            return bool(every)
-        return math.floor(step / n_steps / every + 1e-9) > math.floor((step - 1) / n_steps / every + 1e-9)
-
-    def save_latents(self, epochs: float, network: Model | Repetitions, batches: Batches) -> None:
-        """Write the latents of all images to latents/EPOCHS.npz; those of a fixed encoder are in the batches."""
+    def save_snapshots(self, epochs: float, network: Model | Repetitions, loader: Loader) -> None:
+        """Write latents of all images and pictures of a few to {latents,pictures}/EPOCHS.npz, if they are due."""
+        batches, name = loader.batches, f"{epochs:.10g}.npz"
         task = batches.task
-        latents = encode(network, task.dataset) if batches.latents is None else batches.latents
-        save_latents(self.folder / "latents" / f"{epochs:.10g}.npz", latents.cpu(), task.dataset, task.part)
+        if falls_due(self.flags.latents_every, epochs, len(loader)):
+            latents = encode(network, task.dataset) if batches.latents is None else batches.latents
+            save_latents(self.folder / "latents" / name, latents.cpu(), task.dataset, task.part)
+        if falls_due(self.flags.pictures_every, epochs, len(loader)):
+            save_pictures(self.folder / PICTURES / name, network.single(0), task, batches.latents)
 
     def send_assets(self, trackers: Tracker) -> None:
         """Send the files that online trackers keep: the last session, the best weights, the result."""
@@ -169,6 +168,14 @@ class Session:
         paths += [self.folder / "best" / "model.pth", self.folder / "result.json"]
         for path in filter(Path.exists, paths):
             trackers.asset(path)
+
+
+def falls_due(every: float | None, epochs: float, n_steps: int) -> bool:
+    """Return whether the last of n_steps per epoch was the first to reach a multiple of so many epochs."""
+    step = round(epochs * n_steps)
+    if not every or not step:
+        return bool(every)
+    return math.floor(step / n_steps / every + 1e-9) > math.floor((step - 1) / n_steps / every + 1e-9)
 
 
 def find_saved(flags: argparse.Namespace) -> Path | None:

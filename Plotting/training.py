@@ -1,6 +1,7 @@
-"""Plot how the latents of a run changed during training: `python Plotting/training.py weights/arena_ae`.
+"""Plot how latents and reconstructions changed during training: `python Plotting/training.py weights/arena_ae`.
 
-Reads the latents that --latents_every has written, and writes figures/training.png and figures/training.gif.
+Reads what --latents_every and --pictures_every have written. Writes figures/training.png and .gif (maps of the latents)
+and figures/reconstructions_over_training.png and .gif.
 """
 
 import argparse
@@ -9,15 +10,17 @@ from pathlib import Path
 
 from neuro_noodle.command import guarded
 from neuro_noodle.flags import comma_separated
+from neuro_noodle.runs.latents import snapshots
 from neuro_noodle.views.over_training import write_over_training
+from neuro_noodle.views.pictures_over_training import write_pictures_over_training
 
 
 @guarded
 def main(words: list[str]) -> int:
-    """Write the picture and the film, and print their paths; returns the exit status."""
+    """Write the pictures and the films, and print their paths; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("run", type=Path, help="a run that was trained with --latents_every")
+    add("run", type=Path, help="a run that was trained with --latents_every or --pictures_every")
     add("--fit", default="last", metavar="last|first|every|RUN", help="the snapshot whose training images the UMAP is "
         "fitted to; `every` fits one UMAP per snapshot; a RUN stands for its last snapshot; two-dimensional latents "
         "need no UMAP (default: %(default)s)")  # fmt: skip
@@ -29,8 +32,11 @@ def main(words: list[str]) -> int:
     add("--snapshots", type=int, default=6, help="maps in the picture (default: %(default)s); the film has all")
     add("--seed", type=int, default=42, help="seed of the UMAP (default: %(default)s)")
     flags = parser.parse_args(words)
-    print(*write_over_training(flags.run, fit=flags.fit, columns=flags.columns, images=flags.images,
-        data_dir=flags.data_dir, n_snapshots=flags.snapshots, seed=flags.seed), sep="\n")  # fmt: skip
+    paths = write_pictures_over_training(flags.run, n_snapshots=max(1, flags.snapshots))
+    if snapshots(flags.run) or not paths:
+        paths += write_over_training(flags.run, fit=flags.fit, columns=flags.columns, images=flags.images,
+            data_dir=flags.data_dir, n_snapshots=flags.snapshots, seed=flags.seed)  # fmt: skip
+    print(*paths, sep="\n")
     return 0
 
 

@@ -1,5 +1,6 @@
 """Files of a run: which session a path names, and writing that is never half done."""
 
+import contextlib
 import csv
 import json
 import os
@@ -50,6 +51,15 @@ def write_csv(path: Path, columns: Columns) -> None:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
+
+
+def by_epochs(folder: Path) -> dict[float, Path]:
+    """Return the npz files of a folder that are named by epochs trained, in order of time."""
+    found = {}
+    for path in folder.glob("[0-9]*.npz"):
+        with contextlib.suppress(ValueError):
+            found[float(path.stem)] = path
+    return dict(sorted(found.items()))
 
 
 def new_run(save_dir: Path, name: str) -> Path:

@@ -1,6 +1,5 @@
 """Latents on disk, and the fitted state of an encoder that only a pickle can hold."""
 
-import contextlib
 import pickle
 import zipfile
 import zlib
@@ -16,7 +15,7 @@ from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.networks.base import Encoder, Model
 from neuro_noodle.networks.repetitions import Repetitions
-from neuro_noodle.runs.files import atomic
+from neuro_noodle.runs.files import atomic, by_epochs
 
 FIXED_LATENTS = Path("latents", "encoder.npz")  # of an encoder that encodes each image only once
 BATCH = 256  # images encoded at a time
@@ -44,11 +43,15 @@ def encode(model: Model | Repetitions, dataset: StimulusSet) -> Tensor:
 
 def save_latents(path: Path, latents: Tensor | np.ndarray, dataset: StimulusSet, part: np.ndarray) -> None:
     """Write latents (N, D), ids, the part of each image (N,) and every metadata column to an npz file."""
-    columns: dict[str, Any] = {f"column_{name}": np.array(column) for name, column in dataset.columns.items()}
     path.parent.mkdir(exist_ok=True)
     with atomic(path) as scratch, scratch.open("wb") as file:
-        ids = np.array(dataset.ids)
-        np.savez_compressed(file, latents=np.asarray(latents), ids=ids, part=part, **columns)
+        np.savez_compressed(file, latents=np.asarray(latents), **described(dataset, part))
+
+
+def described(dataset: StimulusSet, part: np.ndarray) -> dict[str, Any]:
+    """Return the id, the part (N,) and all metadata of each image, by the names of the arrays in a file."""
+    columns = {f"column_{name}": np.array(values) for name, values in dataset.columns.items()}
+    return {"ids": np.array(dataset.ids), "part": part} | columns
 
 
 def read_latents(path: Path) -> Latents:
@@ -77,11 +80,7 @@ def load_latents(path: Path, dataset: StimulusSet) -> Tensor:
 
 def snapshots(run: Path) -> dict[float, Path]:
     """Return the files written by --latents_every, by epochs trained, in order of time."""
-    found = {}
-    for path in (run / "latents").glob("[0-9]*.npz"):
-        with contextlib.suppress(ValueError):
-            found[float(path.stem)] = path
-    return dict(sorted(found.items()))
+    return by_epochs(run / "latents")
 
 
 def save_fitted_state(run: Path, encoder: Encoder) -> None:

@@ -32,6 +32,7 @@ from neuro_noodle.runs.files import (
     write_json,
 )
 from neuro_noodle.runs.latents import FIXED_LATENTS, load_fitted_state, save_fitted_state, save_latents, snapshots
+from neuro_noodle.runs.pictures import saved_pictures
 from neuro_noodle.runs.task import Task
 from neuro_noodle.tracking.records import FILE as RECORDS
 from neuro_noodle.tracking.records import read_records
@@ -110,10 +111,11 @@ def copy_history(session: Path, run: Path) -> None:
     for name in ("metrics.jsonl", "encoder.pkl"):
         if (session.parent / name).exists():
             shutil.copy2(session.parent / name, run / name)
-    for epochs, path in snapshots(session.parent).items():
-        if epochs <= int(session.name) + 1:
-            (run / "latents").mkdir(exist_ok=True)
-            shutil.copy2(path, run / "latents" / path.name)
+    for found in (snapshots(session.parent), saved_pictures(session.parent)):
+        for epochs, path in found.items():
+            if epochs <= int(session.name) + 1:
+                (run / path.parent.name).mkdir(exist_ok=True)
+                shutil.copy2(path, run / path.parent.name / path.name)
 
 
 def split_ids(parts: Parts, dataset: StimulusSet) -> dict[str, list[str]]:

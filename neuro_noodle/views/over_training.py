@@ -18,7 +18,8 @@ from neuro_noodle.runs.files import load_config
 from neuro_noodle.runs.latents import read_latents, snapshots
 from neuro_noodle.runs.task import TaskSource
 from neuro_noodle.views import films, maps
-from neuro_noodle.views.report import save_png
+from neuro_noodle.views.embeddings import UmapOfDistances
+from neuro_noodle.views.saving import PNG
 
 MAX_MAPPED = 3000  # images
 MAX_POINTS = 120_000  # images times snapshots; about two minutes
@@ -104,7 +105,7 @@ def write_over_training(
     folder = run / "figures"
     folder.mkdir(exist_ok=True)
     paths = [folder / "training.png", folder / "training.gif"]
-    save_png(paths[0], plotted.picture)
+    PNG.save(paths[0].with_suffix(""), plotted.picture)
     films.save_gif(paths[1], plotted.frames, frame_ms=FRAME_MS, last_ms=LAST_MS, shared_palette=True)
     return paths
 
@@ -194,7 +195,8 @@ def find_snapshots(run: Path) -> dict[float, Path]:
     found = snapshots(run)
     require(
         bool(found),
-        f"{run} has no snapshots of its latents; train with --latents_every 1 to write one after each epoch",
+        f"{run} has no snapshots of its latents; train with --latents_every 1 (or for reconstructions "
+        "--pictures_every 1) to write one after each epoch",
     )
     return found
 
@@ -288,10 +290,7 @@ def fit_map(fitted: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]
     Raises:
         UserError: with fewer than 4 latents to fit.
     """
-    require(
-        len(fitted) >= maps.MIN_IMAGES, f"a map needs at least {maps.MIN_IMAGES} training images, not {len(fitted)}"
-    )
-    return np.asarray if fitted.shape[1] == 2 else maps.fit_umap(fitted, seed=seed, uses_distances=True).transform
+    return np.asarray if fitted.shape[1] == 2 else UmapOfDistances(fitted, seed).transform
 
 
 def last_training_latents(run: Path) -> np.ndarray:

@@ -3,7 +3,6 @@
 import pickle
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from neuro_noodle.recipes import RECIPES
 from neuro_noodle.runs.run import open_run
 from neuro_noodle.tracking.records import read_records
 from Plotting import report
-from utils import Session
+from utils import falls_due
 
 each_recipe = pytest.mark.parametrize("recipe", SMALL_ARENA)
 CLEAN_FILM = "--dataset arrays file=clean.npz metadata=metadata.csv"
@@ -312,5 +311,4 @@ def test_a_resumed_run_continues_to_save_latents(train_on_film, run_main):
     [(1.0, [0, 1, 2]), (0.5, [0, 0.5, 1, 1.5, 2]), (2.0, [0, 2]), (0.25, [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2])],
 )
 def test_latents_are_due_at_the_first_step_past_a_multiple(every, due):
-    session = Session(Path(), {}, SimpleNamespace(latents_every=every), 0, 0.0, 0.0)
-    assert [step / 4 for step in range(9) if session.latents_are_due(step / 4, n_steps=4)] == due
+    assert [step / 4 for step in range(9) if falls_due(every, step / 4, n_steps=4)] == due
