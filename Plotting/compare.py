@@ -1,7 +1,15 @@
-"""Compare what the latents of runs represent: linear probes of metadata columns, and linear CKA between runs.
+"""Compare what networks represent: linear probes of metadata columns, and CKA, RSA and Procrustes distance.
 
 `python Plotting/compare.py weights/arena_ae weights/arena_angle --columns angle,x,y,distance` prints how well each
-column can be read from the latents of each run and from the pixels, and how similar the latents are.
+column can be read from the latents of each run and from the pixels, and how similar the latents are. A SOURCE is
+
+    RUN[@EPOCHS][:STAGE]            the latents of a run (or session), or the output of a stage (`all`: of every stage);
+                                    @EPOCHS: after so many epochs, @0: before training, @all: every saved epoch
+    torchvision/NAME[@0][:STAGE]    a network of torchvision, pretrained, or with random weights (@0)
+    FILE.npy, FILE.npz[:ARRAY]      numbers with a row per image, in the order of the images
+    responses                       the recorded responses of the dataset
+
+The first SOURCE is a run and gives the images; pixels are always compared too.
 """
 
 import argparse
@@ -17,15 +25,16 @@ from neuro_noodle.views.compare import print_comparison
 def main(words: list[str]) -> int:
     """Print the comparison; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="runs, or sessions of runs")
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="what to compare, see above")
     parser.add_argument("--columns", type=comma_separated, default=[], metavar="NAME,NAME",
         help="metadata columns to read from the latents (default: informative ones)")  # fmt: skip
     parser.add_argument("--data_dir", type=Path, help="the folder of the images, if it has moved since training")
     parser.add_argument("--trust_pickle", action="store_true", help="load the UMAP of a run, which can run code")
     parser.add_argument("--out", type=Path, help="also write all numbers to this JSON file")
+    parser.add_argument("--figure", type=Path, help="also plot all tables to this file (.png, .pdf or .svg)")
     flags = parser.parse_args(words)
-    print_comparison(flags.runs, columns=flags.columns, data_dir=flags.data_dir, trust_pickle=flags.trust_pickle,
-        out=flags.out)  # fmt: skip
+    print_comparison(flags.sources, columns=flags.columns, data_dir=flags.data_dir, trust_pickle=flags.trust_pickle,
+        out=flags.out, figure=flags.figure)  # fmt: skip
     return 0
 
 

@@ -1,12 +1,14 @@
 """Write every picture of a run: `python Plotting/report.py weights/faces_ae` fills weights/faces_ae/figures."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
 from neuro_noodle.command import guarded
-from neuro_noodle.flags import comma_separated
+from neuro_noodle.flags import comma_separated, positive
 from neuro_noodle.views.report import write_report
+from neuro_noodle.views.saving import Format
 
 
 @guarded
@@ -18,11 +20,16 @@ def main(words: list[str]) -> int:
     parser.add_argument("--trust_pickle", action="store_true", help="load the UMAP of a run, which can run code")
     parser.add_argument("--columns", type=comma_separated, default=[], metavar="NAME,NAME",
         help="metadata columns that colour the maps (default: informative ones)")  # fmt: skip
+    parser.add_argument("--map", nargs="+", default=["umap"], metavar=("NAME", "KEY=VALUE"),
+        help="kind of the maps: umap (default), pca or pacmap; 2-D latents are shown as they are")  # fmt: skip
+    parser.add_argument("--n_mapped", type=positive, default=2000, help="images on the maps (default: %(default)s)")
+    parser.add_argument("--format", type=comma_separated, default=["png"], metavar="png,pdf,svg",
+        help="of the pictures (default: png)")  # fmt: skip
+    parser.add_argument("--width_mm", type=float, help="width of every picture, for a paper; text keeps its size")
     flags = parser.parse_args(words)
-    for path in write_report(
-        flags.run, columns=flags.columns, data_dir=flags.data_dir, trust_pickle=flags.trust_pickle
-    ):
-        print(path)
+    form = Format(tuple(flags.format), flags.width_mm)
+    print(*write_report(flags.run, columns=flags.columns, how=shlex.join(flags.map), n_mapped=flags.n_mapped,
+        data_dir=flags.data_dir, trust_pickle=flags.trust_pickle, form=form), sep="\n")  # fmt: skip
     return 0
 
 

@@ -8,9 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from neuro_noodle.measures.circular import difference_deg
+from neuro_noodle.measures.intervals import jackknife, wilson
 from neuro_noodle.measures.linear import N_FOLDS, grouped_ridge
+from neuro_noodle.measures.permutations import p_value
 
 INVERSE_STRENGTHS = np.logspace(-4, 2, 7)  # of the logistic regression
+MIN_GROUPS = 5  # for an interval
 
 
 def probe(
@@ -39,19 +42,23 @@ def probe(
             the largest.
 
     Returns:
-        r2 over held-out images (for angles that of cosine and sine together; NaN if all held-out values are equal),
-        and either mae, the mean absolute error in the unit of the values, or for angles median_deg, the median
-        absolute error in degrees.
+        r2 over held-out images (for angles that of cosine and sine together; NaN if all held-out values are equal);
+        low and high, the ends of its 95 % interval over groups, NaN with fewer than 5 of them; p of a permutation
+        test of predicted and true values; and either mae, the mean absolute error in the unit of the values, or for
+        angles median_deg, the median absolute error in degrees.
     """
     is_known = np.isfinite(values)
     is_training, is_held_out = is_training & is_known, is_held_out & is_known
     target = values[:, None] if period is None else _on_circle(values, period)  # (N, 1 or 2)
     scaled = _scale(latents, is_training, each=standardise)
     fitted = grouped_ridge(scaled[is_training], target[is_training], _subset(groups, is_training))
-    predicted = fitted(scaled[is_held_out])
-    score = {"r2": _r2(predicted, target[is_held_out])}
+    predicted, true = fitted(scaled[is_held_out]), target[is_held_out]
+    units = np.arange(len(true)) if groups is None else groups[is_held_out]
+    deviations = true - true.mean(0)
+    score = {"r2": _r2(predicted, true)} | _r2_interval(predicted, true, units)
+    score["p"] = p_value(lambda i, j: float((predicted[i] * deviations[j]).sum()), units)
     if period is None:
-        return score | {"mae": float(np.abs(predicted - target[is_held_out]).mean())}
+        return score | {"mae": float(np.abs(predicted - true).mean())}
     angles = np.degrees(np.arctan2(predicted[:, 1], predicted[:, 0]))
     errors = difference_deg(angles, values[is_held_out] * (360 / period))
     return score | {"median_deg": float(np.median(np.abs(errors)))}
@@ -77,7 +84,8 @@ def probe_class(
         standardise: as in `probe`.
 
     Returns:
-        accuracy, and majority, the accuracy of always naming the most frequent training class.
+        accuracy; low and high, the ends of its 95 % interval, NaN with fewer than 5 groups; p of a permutation test of
+        predicted and true names; and majority, the accuracy of always naming the most frequent training class.
     """
     classes = np.array(names)  # (N,)
     is_training, is_held_out = is_training & (classes != ""), is_held_out & (classes != "")
@@ -85,8 +93,14 @@ def probe_class(
     classify = _fit_logistic(scaled[is_training], classes[is_training], _subset(groups, is_training))
     predicted = classify(scaled[is_held_out])
     majority = Counter(classes[is_training].tolist()).most_common(1)[0][0]
-    is_correct = {"accuracy": predicted == classes[is_held_out], "majority": majority == classes[is_held_out]}
-    return {name: float(each.mean()) for name, each in is_correct.items()}
+    true = classes[is_held_out]
+    units = np.arange(len(true)) if groups is None else groups[is_held_out]
+    ends = wilson((predicted == true).astype(float), units) if _enough(units) else None
+    return {
+        "accuracy": float((predicted == true).mean()),
+        "majority": float((majority == true).mean()),
+        "p": p_value(lambda i, j: float((predicted[i] == true[j]).mean()), units),
+    } | _interval(ends)
 
 
 def class_folds(names: np.ndarray, groups: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -145,6 +159,28 @@ def _on_circle(angles: np.ndarray, period: float) -> np.ndarray:
 def _r2(predicted: np.ndarray, target: np.ndarray) -> float:
     total = ((target - target.mean(0)) ** 2).sum()
     return float(1 - ((predicted - target) ** 2).sum() / total) if total else math.nan
+
+
+def _r2_interval(predicted: np.ndarray, true: np.ndarray, units: np.ndarray) -> dict[str, float]:
+    """Return the 95 % interval of R² over groups, estimated on the scale of the logarithm of 1 - R²."""
+
+    def metric(is_kept: np.ndarray) -> float:
+        return _r2(predicted[is_kept], true[is_kept])
+
+    def unexplained(r2: np.ndarray) -> np.ndarray:
+        return np.log(1 - r2)
+
+    return _interval(jackknife(metric, units, unexplained, lambda y: 1 - np.exp(y)) if _enough(units) else None)
+
+
+def _enough(units: np.ndarray) -> bool:
+    """Return whether there are enough groups for an interval."""
+    return len(np.unique(units)) >= MIN_GROUPS
+
+
+def _interval(ends: tuple[float, float] | None) -> dict[str, float]:
+    low, high = ends or (math.nan, math.nan)
+    return {"low": low, "high": high}
 
 
 def _subset(groups: np.ndarray | None, is_chosen: np.ndarray) -> np.ndarray | None:

@@ -10,7 +10,7 @@ from neuro_noodle.choices import require
 from neuro_noodle.tracking.console import format_values
 from neuro_noodle.tracking.records import read_records
 from neuro_noodle.views import figures
-from neuro_noodle.views.report import save_png
+from neuro_noodle.views.saving import PNG
 
 
 def write_bands(runs: Sequence[Path], *, value: str | None = None, out: Path | None = None) -> list[str]:
@@ -34,7 +34,7 @@ def write_bands(runs: Sequence[Path], *, value: str | None = None, out: Path | N
     series = {name: read_series(run, value) for name, run in zip(names, runs, strict=True)}
     path = out or runs[0] / "figures" / "bands.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_png(path, figures.plot_bands(series, value))
+    PNG.save(path.with_suffix(""), figures.plot_bands(series, value))
     finished = [(name, run) for name, run in zip(names, runs, strict=True) if (run / "result.json").is_file()]
     lines = [f"{name}: {line}" for name, run in finished for line in format_repetitions(read_result(run))]
     return [*lines, str(path)]

@@ -1,187 +1,140 @@
-"""What do latents represent? Linear probes of metadata columns, and linear CKA between runs."""
+"""What do networks represent? Linear probes of metadata columns, and the similarity of all representations."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from neuro_noodle.choices import UserError, require
-from neuro_noodle.data.base import StimulusSet
-from neuro_noodle.data.columns import Columns, as_numbers, as_texts, require_columns
-from neuro_noodle.measures.circular import period
-from neuro_noodle.measures.linear import MAX_COMPONENTS, N_FOLDS, principal_components
-from neuro_noodle.measures.probes import probe, probe_class
-from neuro_noodle.measures.similarity import cka
-from neuro_noodle.runs.files import write_json
-from neuro_noodle.runs.run import Run, open_run
+from neuro_noodle.data.columns import as_texts
+from neuro_noodle.measures.linear import N_FOLDS
+from neuro_noodle.measures.sampling import evenly_spaced
+from neuro_noodle.measures.similarity import MEASURES, rsa_ceiling
+from neuro_noodle.measures.similarity import compare as compare_values
+from neuro_noodle.runs.files import atomic, write_json
+from neuro_noodle.runs.representations import Representation, Source, open_sources, represent
+from neuro_noodle.runs.run import Run
 from neuro_noodle.runs.sessions import trained_on
-from neuro_noodle.views import maps
-from neuro_noodle.views.comparison import ColumnSummary, Comparison, GroupSummary, format_comparison
+from neuro_noodle.views.columns import Column, Parts, choose_columns, summarise_column, summarise_groups
+from neuro_noodle.views.comparison import Comparison, SourceSummary, format_comparison, plot_comparison
 
-MAX_CLASSES = 50  # of a text column that was not asked for
 MAX_TRAINING = 10_000  # images that a probe is fitted to
-MAX_VALUES = 2**27  # of all pixels that components are fitted to, half a gigabyte
-CHUNK = 256  # images
-PIXELS = "pixels"
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Which images probes are fitted to and evaluated on.
-
-    Attributes:
-        is_training: (N,) bool: training images of all runs, at most 10,000.
-        is_held_out: (N,) bool: images that no run was trained on.
-    """
-
-    is_training: np.ndarray
-    is_held_out: np.ndarray
-
-
-@dataclass(frozen=True)
-class Column:
-    """A metadata column.
-
-    Attributes:
-        values: (N,) numbers, NaN if empty, or (N,) names of classes, empty if unknown.
-        is_class: whether it holds classes.
-        period: a full turn in the unit of the values if they are angles, else None.
-    """
-
-    values: np.ndarray
-    is_class: bool
-    period: float | None = None
-
-    @property
-    def kind(self) -> str:
-        """Name of the kind: class, angle or number."""
-        return "class" if self.is_class else "number" if self.period is None else "angle"
-
-    @property
-    def is_known(self) -> np.ndarray:
-        """(N,) bool: False where the value is empty."""
-        return self.values != "" if self.is_class else np.isfinite(self.values)
-
-    def probe(self, latents: np.ndarray, parts: Parts, groups: np.ndarray | None, *, standardise: bool) -> dict:
-        """Return the scores of a linear probe of latents (N, D) for this column, by name."""
-        masks = parts.is_training, parts.is_held_out
-        if self.is_class:
-            return probe_class(latents, self.values, *masks, groups, standardise=standardise)
-        return probe(latents, self.values, *masks, groups, self.period, standardise=standardise)
+MAX_COMPARED = 500  # images whose representations are compared
 
 
 def print_comparison(
-    paths: Sequence[Path],
+    words: Sequence[str],
     *,
     columns: Sequence[str] = (),
     data_dir: Path | None = None,
     trust_pickle: bool = False,
     out: Path | None = None,
+    figure: Path | None = None,
 ) -> None:
-    """Compare runs and print the result as tables.
+    """Compare representations and print the result as tables.
 
     Args:
-        paths: runs, or sessions of runs.
+        words: sources, see `runs.representations`; the first is a run.
         columns: metadata columns to probe; informative ones are chosen if none are given.
         data_dir: the folder of the images, if it has moved since training.
         trust_pickle: also load the UMAP of a run, which is stored as a pickle and can run code when loaded.
         out: a JSON file to which all numbers are written.
+        figure: a picture (.png, .pdf, .svg) of all tables.
     """
-    opened = [open_run(path, data_dir, trust_pickle=trust_pickle) for path in paths]
-    runs = dict(zip(name_runs(paths, opened), opened, strict=True))
-    comparison = compare(runs, columns)
+    comparison = compare(open_sources(words, data_dir, trust_pickle=trust_pickle), columns)
     print(format_comparison(comparison))
-    if out:
-        write_comparison(out, comparison)
-
-
-def write_comparison(path: Path, comparison: Comparison) -> None:
-    """Write a comparison to a JSON file."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, asdict(comparison))
-    except OSError as error:
-        raise UserError(f"--out {path} cannot be written: {error.strerror}") from error
+        if out:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            write_json(out, asdict(comparison))
+        if figure:
+            figure.parent.mkdir(parents=True, exist_ok=True)
+            with atomic(figure) as scratch:
+                plot_comparison(comparison).savefig(scratch, format=figure.suffix[1:] or "png", dpi=200)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{figure or out} cannot be written: {error}") from error
 
 
-def name_runs(paths: Sequence[Path], runs: Sequence[Run]) -> list[str]:
-    """Return the names of the runs' folders, or the paths as given if two runs have the same name.
+def compare(sources: Sequence[Source], names: Sequence[str]) -> Comparison:
+    """Probe representations for metadata columns, and compute the similarity between all of them.
 
-    Raises:
-        UserError: if even the paths are the same.
-    """
-    for names in ([run.folder.name for run in runs], [str(path) for path in paths]):
-        if len({*names, PIXELS}) == len(names) + 1:
-            return names
-    repeated = Counter([*names, PIXELS]).most_common(1)[0][0]
-    raise UserError(f"two runs would have the name {repeated}; name each run once, by different paths")
-
-
-def compare(runs: Mapping[str, Run], names: Sequence[str]) -> Comparison:
-    """Probe the latents of runs and the pixels for metadata columns, and compute the CKA between all of them.
-
-    Columns, groups and pixels are those of the first run. Probes are fitted to images that every run was trained on.
-    Probes and CKA are evaluated on images that no run was trained on and that the first run held out.
+    Columns and groups are those of the first run. Probes are fitted to images that every run was trained on. Probes and
+    similarities are evaluated on images that no run was trained on and that the first run held out.
 
     Args:
-        runs: by name; all with the same images.
+        sources: at least one of them is of a run.
         names: names of columns; informative ones are chosen if none are given.
 
     Raises:
-        UserError: if the images of the runs differ, they have too few in common, or a column cannot be probed.
+        UserError: if the runs have too few images in common, or a column cannot be probed.
     """
-    require_same_images(runs)
-    first = next(iter(runs.values()))
-    parts = choose_parts(list(runs.values()))
-    unit = first.dataset.split_unit
-    groups = np.array(as_texts(first.dataset.columns[unit])) if unit else None
-    columns = choose_columns(first.dataset, names, parts)
-    latents = {name: run.latents() for name, run in runs.items()}
-    latents |= {PIXELS: pixel_components(first, parts.is_training)}
+    runs = list({id(source.run): source.run for source in sources if source.run}.values())
+    dataset, parts = runs[0].dataset, choose_parts(runs)
+    groups = np.array(as_texts(dataset.columns[dataset.split_unit])) if dataset.split_unit else None
+    columns = choose_columns(dataset, names, parts)
+    found = {source.name: represent(source, len(dataset), parts.is_training) for source in sources}
+    compared = evenly_spaced(np.flatnonzero(parts.is_held_out), MAX_COMPARED)
+    units = compared if groups is None else groups[compared]
+    ceilings = {source.name: _rsa_ceiling(source, compared) for source in sources}
     return Comparison(
-        runs={name: str(run.folder / run.session) for name, run in runs.items()},
+        sources={
+            source.name: SourceSummary(
+                path=str(source.run.folder / source.run.session) if source.run else None,
+                width=found[source.name].width,
+                n_components=found[source.name].values.shape[1] if found[source.name].is_reduced else None,
+            )
+            for source in sources
+        },
         n_training=int(parts.is_training.sum()),
         n_held_out=int(parts.is_held_out.sum()),
-        groups=None if unit is None or groups is None else summarise_groups(unit, groups, parts),
+        n_compared=len(compared),
+        groups=None if groups is None else summarise_groups(str(dataset.split_unit), groups, parts),
         columns={name: summarise_column(column, parts) for name, column in columns.items()},
-        probes=probe_all(latents, columns, parts, groups),
-        cka=cka_matrix({name: values[parts.is_held_out] for name, values in latents.items()}),
+        probes=probe_all(found, columns, parts, groups),
+        similarity=similarities({name: one.values[compared] for name, one in found.items()}, units),
+        rsa_ceilings={name: ceiling for name, ceiling in ceilings.items() if ceiling is not None},
     )
 
 
 def probe_all(
-    latents: Mapping[str, np.ndarray], columns: Mapping[str, Column], parts: Parts, groups: np.ndarray | None
+    representations: Mapping[str, Representation],
+    columns: Mapping[str, Column],
+    parts: Parts,
+    groups: np.ndarray | None,
 ) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Return the scores of linear probes by latents (N, D), column and name of the score."""
+    """Return the scores of linear probes by source, column and name of the score."""
     return {
         name: {
-            # pixel components keep their scale: the last ones are mostly noise
-            key: _finite(column.probe(values, parts, groups, standardise=name != PIXELS))
+            # principal components keep their scale: the last ones are mostly noise
+            key: _finite(column.probe(one.values, parts, groups, standardise=not one.is_reduced))
             for key, column in columns.items()
         }
-        for name, values in latents.items()
+        for name, one in representations.items()
     }
 
 
-def cka_matrix(latents: Mapping[str, np.ndarray]) -> dict[str, dict[str, float | None]]:
-    """Return the linear CKA of all pairs of latents (n, D)."""
-    return {
-        name: _finite({other: cka(values, other_values) for other, other_values in latents.items()})
-        for name, values in latents.items()
-    }
+def similarities(
+    values: Mapping[str, np.ndarray], groups: np.ndarray
+) -> dict[str, dict[str, dict[str, dict[str, float | None]]]]:
+    """Return the similarity of every two of some representations (n, D), by measure, source and source."""
+    names, scores = list(values), {}
+    for key, measure in MEASURES.items():
+        prepared = {name: measure.prepare(each) for name, each in values.items()}
+        table: dict[str, dict] = {name: {} for name in names}
+        for i, name in enumerate(names):
+            for other in names[i:]:
+                found = _finite(asdict(compare_values(measure, prepared[name], prepared[other], groups)))
+                table[name][other] = table[other][name] = found
+        scores[key] = {name: {other: table[name][other] for other in names} for name in names}
+    return scores
 
 
-def require_same_images(runs: Mapping[str, Run]) -> None:
-    """Raise UserError that names the first run whose images, or their order, differ from those of the first run."""
-    (name, first), *others = runs.items()
-    for other, run in others:
-        differing = sorted(set(first.dataset.ids) ^ set(run.dataset.ids))
-        reason = f"{len(differing)} are in only one of them, for example {differing[0]}" if differing else "other order"
-        require(first.dataset.ids == run.dataset.ids, f"the images of {other} differ from those of {name}: {reason}")
+def _rsa_ceiling(source: Source, indices: np.ndarray) -> float | None:
+    """Return the noise ceiling of RSA with a source; None if it has not at least two trials of these images."""
+    trials = source.trials(indices)
+    return None if trials is None or len(trials) < 2 else rsa_ceiling(trials)
 
 
 def choose_parts(runs: Sequence[Run]) -> Parts:
@@ -203,108 +156,6 @@ def choose_parts(runs: Sequence[Run]) -> Parts:
     is_training = np.zeros(len(is_held_out), bool)
     is_training[shared[:: -(-len(shared) // MAX_TRAINING)]] = True
     return Parts(is_training, is_held_out)
-
-
-# -------------------------------------------------------------------------------------------------------- columns
-
-
-def choose_columns(dataset: StimulusSet, names: Sequence[str], parts: Parts) -> dict[str, Column]:
-    """Return the columns asked for; if none were, those that can be probed, without groups, parts and duplicates.
-
-    Raises:
-        UserError: if a column does not exist or is known for too few images, or if no column can be probed.
-    """
-    require_columns(dataset.columns, names)
-    columns = {name: read_column(dataset, name) for name in names or dataset.columns}
-
-    def informative(candidates: Columns) -> list[str]:
-        return informative_columns({name: columns[name] for name in candidates}, (dataset.split_unit, "part"), parts)
-
-    chosen = {name: columns[name] for name in maps.choose_columns(dataset.columns, names, informative)}
-    if names:
-        for name, column in chosen.items():
-            require_enough(name, column, parts)
-    require(bool(chosen), f"no column is informative; the columns are {', '.join(dataset.columns) or 'none'}")
-    return chosen
-
-
-def informative_columns(columns: Mapping[str, Column], ignored: Sequence[str | None], parts: Parts) -> list[str]:
-    """Return the names of columns that can be probed; of equivalent columns only the first."""
-    chosen: list[str] = []
-    for name, column in columns.items():
-        is_new = not any(are_equivalent(column, columns[other]) for other in chosen)
-        if name not in ignored and is_new and can_be_probed(column, parts):
-            chosen.append(name)
-    return chosen
-
-
-def read_column(dataset: StimulusSet, name: str) -> Column:
-    """Return a column: classes if it is the label, the group or the folder, or if it holds other texts than numbers."""
-    if name in ("folder", dataset.label, dataset.group):
-        return Column(np.array(as_texts(dataset.columns[name])), is_class=True)
-    try:
-        values = as_numbers(dataset.columns[name], name)
-    except UserError:
-        return Column(np.array(dataset.columns[name]), is_class=True)
-    return Column(values, is_class=False, period=period(name, values))
-
-
-def pixel_components(run: Run, is_training: np.ndarray) -> np.ndarray:
-    """Return the principal components (N, K) of all images, at most 500, fitted to the training images."""
-    n_max = max(1, MAX_VALUES // math.prod(run.dataset.image_shape))
-    fitted = np.flatnonzero(is_training)[:: -(-int(is_training.sum()) // n_max)]
-    found = principal_components(run.images(fitted).flatten(1).numpy(), MAX_COMPONENTS)
-    mean, directions = torch.tensor(found.mean), torch.tensor(found.directions)
-    chunks = np.split(np.arange(len(is_training)), range(CHUNK, len(is_training), CHUNK))
-    return np.concatenate([((run.images(chunk).flatten(1) - mean) @ directions.T).numpy() for chunk in chunks])
-
-
-def require_enough(name: str, column: Column, parts: Parts) -> None:
-    """Raise UserError if a column is known for too few images or has a single class."""
-    summary = summarise_column(column, parts)
-    require(
-        summary.n_training >= N_FOLDS and summary.n_held_out > 1,
-        f"--columns: {name} is known for {summary.n_training} training and {summary.n_held_out} held-out images, "
-        "which is too few",
-    )
-    n_classes = len(set(column.values[parts.is_training & column.is_known].tolist()))
-    require(not column.is_class or n_classes > 1, f"--columns: {name} is the same for all training images")
-
-
-def can_be_probed(column: Column, parts: Parts) -> bool:
-    """Return whether a column differs among training and among held-out images; classes must repeat as well."""
-    fitted = column.values[parts.is_training & column.is_known]
-    held_out = column.values[parts.is_held_out & column.is_known]
-    n_fitted, n_held_out = len(np.unique(fitted)), len(np.unique(held_out))
-    if len(fitted) < N_FOLDS or n_fitted < 2 or n_held_out < 2:
-        return False
-    if not column.is_class:
-        return True
-    return n_fitted <= min(MAX_CLASSES, len(fitted) / 2) and bool(np.isin(held_out, fitted).any())
-
-
-def are_equivalent(column: Column, other: Column) -> bool:
-    """Return whether two columns hold the same: numbers up to unit and offset, classes up to their names."""
-    if column.is_class != other.is_class or not np.array_equal(column.is_known, other.is_known):
-        return False
-    a, b = column.values[column.is_known], other.values[column.is_known]
-    if column.is_class:
-        return len(set(zip(a, b, strict=True))) == len(set(a)) == len(set(b))
-    if len(a) < 2 or not a.std() or not b.std():
-        return False
-    return abs(np.corrcoef(a, b)[0, 1]) > 1 - 1e-9
-
-
-def summarise_column(column: Column, parts: Parts) -> ColumnSummary:
-    """Return what a column holds, and for how many images it is known."""
-    n_training, n_held_out = (int((part & column.is_known).sum()) for part in (parts.is_training, parts.is_held_out))
-    return ColumnSummary(column.kind, column.period, n_training=n_training, n_held_out=n_held_out)
-
-
-def summarise_groups(name: str, groups: np.ndarray, parts: Parts) -> GroupSummary:
-    """Return how many of the groups (N,) are among the training images, the held-out images and both."""
-    training, held_out = set(groups[parts.is_training]), set(groups[parts.is_held_out])
-    return GroupSummary(name, len(training), len(held_out), n_in_both=len(training & held_out))
 
 
 def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:

@@ -1,13 +1,21 @@
-"""The result of a comparison of runs, and its text: two tables below a line about the images they are based on."""
+"""The result of a comparison, its text (tables below a line about the images they are based on) and its picture."""
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from neuro_noodle.measures.similarity import MEASURES
+from neuro_noodle.views.figures import tidy
+
 HEADINGS = {  # by kind of column: heading, names of the score and of the number in brackets, unit of the latter
-    "number": ("r2 (mean error)", "r2", "mae", ""),
-    "angle": ("r2 (median error)", "r2", "median_deg", " deg"),
-    "class": ("accuracy (majority)", "accuracy", "majority", ""),
+    "number": ("R2 [95 %] (mean error)", "r2", "mae", ""),
+    "angle": ("R2 [95 %] (median error)", "r2", "median_deg", " deg"),
+    "class": ("accuracy [95 %] (majority)", "accuracy", "majority", ""),
 }
+MAX_P = 0.05  # above it, a score is marked
 
 
 @dataclass(frozen=True)
@@ -31,47 +39,92 @@ class GroupSummary:
 
 
 @dataclass(frozen=True)
+class SourceSummary:
+    """Where a representation comes from.
+
+    Attributes:
+        path: of the session, if it is of a run.
+        width: numbers per image.
+        n_components: number of principal components that replace them; None if they are used as they are.
+    """
+
+    path: str | None
+    width: int
+    n_components: int | None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The result of a comparison, as it is written to JSON; undefined numbers are None.
 
     Attributes:
-        runs: path of the session by name of the run.
+        sources: by name.
         n_training: number of images that probes were fitted to.
         n_held_out: number of images that they were evaluated on.
+        n_compared: number of these images whose representations were compared.
         groups: the groups of these images, if there are any.
         columns: summary of each column.
-        probes: scores by run (and pixels), column and name of the score.
-        cka: linear CKA by run and run, on held-out images.
+        probes: scores by source, column and name of the score.
+        similarity: by measure, source and source: value, chance and p.
+        rsa_ceilings: the RSA that a perfect model of noisy responses could reach, by source.
     """
 
-    runs: dict[str, str]
+    sources: dict[str, SourceSummary]
     n_training: int
     n_held_out: int
+    n_compared: int
     groups: GroupSummary | None
     columns: dict[str, ColumnSummary]
     probes: dict[str, dict[str, dict[str, float | None]]]
-    cka: dict[str, dict[str, float | None]]
+    similarity: dict[str, dict[str, dict[str, dict[str, float | None]]]]
+    rsa_ceilings: dict[str, float]
 
 
 def format_comparison(comparison: Comparison) -> str:
-    """Return a comparison as two tables: a line per run with the scores of its probes, and the CKA of all runs."""
+    """Return a comparison as tables: a line per source with the scores of its probes, then one table per measure."""
     kinds = {name: HEADINGS[column.kind] for name, column in comparison.columns.items()}
     rows = [["", *kinds], ["", *(heading for heading, *_ in kinds.values())]]
-    for run, scores in comparison.probes.items():
-        cells = [
-            f"{format_decimal(scores[name][score])} ({format_digits(scores[name][error])}{unit})"
-            for name, (_, score, error, unit) in kinds.items()
+    for source, scores in comparison.probes.items():
+        rows.append([source, *(format_score(scores[name], *kind[1:]) for name, kind in kinds.items())])
+    lines = [*_format_images(comparison), "", *_align(rows)]
+    for key, table in comparison.similarity.items():
+        decimals = 1 if MEASURES[key].is_distance else 3
+        rows = [["", *table]]
+        rows += [
+            [source, *(_format_similarity(one, decimals) for one in line.values())] for source, line in table.items()
         ]
-        rows.append([run, *cells])
-    similarity = [["", *comparison.cka]]
-    similarity += [[run, *map(format_decimal, others.values())] for run, others in comparison.cka.items()]
-    lines = [*_format_images(comparison), "", *_align(rows), "", "linear CKA on held-out images", *_align(similarity)]
+        lines += ["", f"{MEASURES[key].title}; {_format_chance(table, decimals)}", *_align(rows)]
+        if key == "rsa":
+            lines += [f"noise ceiling of RSA with {name}: {r:.3f}" for name, r in comparison.rsa_ceilings.items()]
     return "\n".join(lines)
 
 
-def format_decimal(value: float | None) -> str:
-    """Return a number with three decimals, or a dash if it is undefined."""
-    return "-" if value is None else f"{value:.3f}"
+def format_score(scores: dict[str, float | None], score: str, error: str, unit: str) -> str:
+    """Return a score with its interval and its error; ~ marks one that shuffled images often reach."""
+    low, high, p = scores["low"], scores["high"], scores["p"]
+    interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
+    mark = "~" if p is None or p > MAX_P else ""
+    return f"{mark}{format_decimal(scores[score])}{interval} ({format_digits(scores[error])}{unit})"
+
+
+def _format_similarity(one: dict[str, float | None], decimals: int) -> str:
+    p = one["p"]
+    return ("~" if p is None or p > MAX_P else "") + format_decimal(one["value"], decimals)
+
+
+def _format_chance(table: dict[str, dict[str, dict[str, float | None]]], decimals: int) -> str:
+    """Return the range of the values for shuffled images of different sources."""
+    pairs = [one["chance"] for name, line in table.items() for other, one in line.items() if name != other]
+    values = [value for value in pairs if value is not None]
+    if not values:
+        return "shuffled images: undefined"
+    low, high = (format_decimal(end(values), decimals) for end in (min, max))
+    return f"shuffled images give {low if low == high else f'{low} to {high}'}"
+
+
+def format_decimal(value: float | None, decimals: int = 3) -> str:
+    """Return a number with so many decimals, or a dash if it is undefined."""
+    return "-" if value is None else f"{value:.{decimals}f}".replace("-0.000", "0.000")
 
 
 def format_digits(value: float | None) -> str:
@@ -90,14 +143,18 @@ def _format_images(comparison: Comparison) -> list[str]:
     )
     lines = [
         f"fitted to {comparison.n_training} training images{n_training}, evaluated on {comparison.n_held_out} held-out "
-        f"images{n_held_out}"
+        f"images{n_held_out}; similarities of {comparison.n_compared} of these",
+        f"~ marks a score that shuffled images reach with a probability above {MAX_P}",
     ]
     if groups and groups.n_in_both:
         lines.append(
             f"note: {groups.n_in_both} {groups.column}s are in both parts, so the scores do not hold for new "
             f"{groups.column}s"
         )
-    return lines
+    reduced = [
+        f"{name} ({one.n_components} of {one.width})" for name, one in comparison.sources.items() if one.n_components
+    ]
+    return lines + [f"principal components in place of numbers: {', '.join(reduced)}"] * bool(reduced)
 
 
 def _align(rows: list[list[str]]) -> list[str]:
@@ -107,3 +164,56 @@ def _align(rows: list[list[str]]) -> list[str]:
         "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
         for row in rows
     ]
+
+
+# ---------------------------------------------------------------------------------------------------------- picture
+
+
+def plot_comparison(comparison: Comparison) -> Figure:
+    """Plot the scores of all probes with their intervals, and a matrix for each measure of similarity."""
+    n, names = len(comparison.columns), list(comparison.sources)
+    n_columns = max(n, len(MEASURES))
+    size = (3.4 * n_columns, 2 * (1.4 + 0.3 * len(names)))
+    figure = Figure(figsize=size, layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.3))
+    for i, (axis, (name, column)) in enumerate(
+        zip(upper.subplots(1, n, squeeze=False)[0], comparison.columns.items(), strict=True)
+    ):
+        _plot_scores(axis, {source: scores[name] for source, scores in comparison.probes.items()}, column.kind)
+        axis.set_title(name)
+        axis.set_yticks(range(len(names)), names if i == 0 else [])
+    for i, (axis, (key, table)) in enumerate(
+        zip(lower.subplots(1, len(MEASURES), squeeze=False)[0], comparison.similarity.items(), strict=True)
+    ):
+        _plot_matrix(axis, table, is_distance=MEASURES[key].is_distance)
+        axis.set_title(MEASURES[key].title.partition(" (")[0], fontsize=9)
+        axis.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        axis.set_yticks(range(len(names)), names if i == 0 else [])
+    return tidy(figure)
+
+
+def _plot_scores(axis: Axes, scores: dict[str, dict[str, float | None]], kind: str) -> None:
+    """Add a point per source with its interval; open points do not differ from shuffled images."""
+    _, score, error, _ = HEADINGS[kind]
+    for row, one in enumerate(scores.values()):
+        value, low, high, p = (np.nan if one[key] is None else one[key] for key in (score, "low", "high", "p"))
+        axis.plot([low, high], [row, row], color="C0", lw=1.5)
+        axis.plot(value, row, "o", color="C0", mfc="C0" if p is not None and p <= MAX_P else "white")
+    if kind == "class":
+        axis.axvline(next(iter(scores.values()))[error] or 0, color="0.6", lw=0.8, ls="--")
+    else:
+        axis.axvline(0, color="0.6", lw=0.8, ls="--")
+    axis.set(xlabel="accuracy (dashed: majority class)" if kind == "class" else "R²", ylim=(len(scores) - 0.5, -0.5))
+
+
+def _plot_matrix(axis: Axes, table: dict[str, dict[str, dict[str, float | None]]], *, is_distance: bool) -> None:
+    """Add a matrix of similarities with their values."""
+    values = np.array(
+        [[np.nan if one["value"] is None else one["value"] for one in line.values()] for line in table.values()]
+    )
+    limits = (90, 0) if is_distance else (0, 1)
+    axis.imshow((values - limits[0]) / (limits[1] - limits[0]), cmap="viridis", vmin=0, vmax=1)
+    for (row, column), value in np.ndenumerate(values):
+        share = (value - limits[0]) / (limits[1] - limits[0])
+        text = f"{value:.0f}" if is_distance else f"{value:.2f}"
+        axis.text(column, row, text, ha="center", va="center", fontsize=7, color="black" if share > 0.6 else "white")

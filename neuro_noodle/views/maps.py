@@ -1,9 +1,8 @@
 """Maps: two-dimensional embeddings of images, coloured by metadata."""
 
-import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -13,15 +12,19 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.patheffects import withStroke
 
-from neuro_noodle.choices import require
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.columns import Columns, require_columns
 from neuro_noodle.measures import circular
 from neuro_noodle.views.figures import GREY, displayable, tidy
 
-MAX_CATEGORIES = 20  # in a legend
-MIN_IMAGES = 4  # to fit a UMAP
+MAX_CATEGORIES = 20  # in a legend; of more, the most frequent ones have their names on the map
+MAX_NAMES = 40
+
+# distinguishable with every kind of colour vision (Okabe & Ito 2008, Color Universal Design); black last
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+MARKERS = ("o", "^", "s", "D")  # for more categories than colours
 
 # Each quarter of a turn has its own colour, as in CET-C2 (Kovesi 2015, arXiv:1509.03700); none is close to white.
 CYCLE = LinearSegmentedColormap.from_list("cycle", ["#E650E6", "#F2B51D", "#35A22F", "#2B2BE0", "#E650E6"])
@@ -55,6 +58,7 @@ def plot_maps(
             colours = _colours(name, column, by_value=name not in categories)
             _scatter(axis, embedding, column, held_out, colours)
             _add_legend(axis, colours)
+            _add_names(axis, embedding, column, colours)
             axis.set_title(f"{title}: {name}")
         if images is not None:
             _add_thumbnails(line[-1], embedding, images)
@@ -96,6 +100,7 @@ def plot_snapshots(
         colours = _colours(name, np.array(column), by_value=name not in categories)
         for axis, embedding in zip(line, embeddings.values(), strict=True):
             _scatter(axis, embedding, np.array(column), held_out, colours, size=9 if alone else 6)
+            _add_names(axis, embedding, np.array(column), colours)
             _add_callouts(axis, embedding, thumbnails, limits, 44 if alone else 30)
             axis.set(xticks=[], yticks=[], xlabel=f"{axis_name} 1" if alone or line is lines[-1] else "")
         _add_legend(line[-1], colours, name)
@@ -153,104 +158,28 @@ def preferred_order(dataset: StimulusSet, first: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*first, *(name for name in dataset.columns if name != "folder"), *dataset.columns]))
 
 
-# -------------------------------------------------------------------------------------------------------- UMAP
-
-
-@dataclass(frozen=True)
-class FittedUmap:
-    """A two-dimensional UMAP that was fitted to some images, and places others on the same map.
-
-    Attributes:
-        mapper: the UMAP.
-        fitted: (n, D) values that it was fitted to.
-        uses_distances: whether it takes distances to `fitted` in place of values.
-    """
-
-    mapper: Any
-    fitted: np.ndarray
-    uses_distances: bool
-
-    @property
-    def embedding(self) -> np.ndarray:
-        """Coordinates (n, 2) of the images that the map was fitted to."""
-        return self.mapper.embedding_
-
-    def transform(self, values: np.ndarray) -> np.ndarray:
-        """Return the coordinates (m, 2) of values (m, D)."""
-        if not self.uses_distances:
-            return self.mapper.transform(values)
-        return _without_warning(self.mapper.transform, values, self.fitted)
-
-
-def fit_umap(values: np.ndarray, *, seed: int = 42, uses_distances: bool = False) -> FittedUmap:
-    """Fit a two-dimensional UMAP.
-
-    Args:
-        values: (n, D) latents or pixels of training images.
-        seed: the same seed gives the same map.
-        uses_distances: compute all distances before UMAP does. `transform` is then fast even when it is called many
-            times: with values, UMAP takes 30 s in Python to find the neighbours of 3,000 images.
-
-    Raises:
-        UserError: with fewer than 4 images.
-
-    Source: McInnes et al. 2018, arXiv:1802.03426.
-    """
-    n_images = len(values)
-    require(n_images >= MIN_IMAGES, f"a map needs at least {MIN_IMAGES} training images, not {n_images}")
-    from umap import UMAP
-
-    n_neighbors = min(15, n_images - 1)
-    if not uses_distances:
-        return FittedUmap(UMAP(n_neighbors, random_state=seed, n_jobs=1).fit(values), values, uses_distances)
-    mapper = UMAP(n_neighbors, metric="precomputed", random_state=seed, transform_seed=seed, n_jobs=1)
-    _without_warning(mapper.fit, values, values)
-    return FittedUmap(mapper, values, uses_distances)
-
-
-def embed(values: np.ndarray, is_training: np.ndarray, *, seed: int = 42) -> np.ndarray:
-    """Return a two-dimensional UMAP of all rows, fitted to the training images only.
-
-    Args:
-        values: (N, D) latents or pixels.
-        is_training: (N,) bool.
-        seed: the same seed gives the same map.
-
-    Returns:
-        (N, 2) coordinates.
-
-    Raises:
-        UserError: with fewer than 4 training images.
-    """
-    fitted = fit_umap(values[is_training], seed=seed)
-    coordinates = np.empty((len(values), 2), np.float32)
-    coordinates[is_training] = fitted.embedding
-    if not is_training.all():
-        coordinates[~is_training] = fitted.transform(values[~is_training])
-    return coordinates
-
-
-def _without_warning(method: Callable[[np.ndarray], Any], values: np.ndarray, fitted: np.ndarray) -> Any:
-    """Call a method of UMAP with the distances of values to those it is fitted to, without its warning about them."""
-    from sklearn.metrics import pairwise_distances
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*precomputed metric.*")
-        return method(pairwise_distances(values, fitted))
-
-
 # ------------------------------------------------------------------------------------------------ parts of a map
 
 
 def _colours(name: str, column: np.ndarray, *, by_value: bool) -> ScalarMappable | dict:
     """Return the colours of a column: a colour scale for many different numbers, else one colour per category."""
     numbers, categories = _numbers(column) if by_value else None, np.unique(column)
-    if numbers is None or len(categories) <= 8:
-        palette = colormaps["tab10" if len(categories) <= 10 else "tab20"]
-        return {category: palette(i % palette.N) for i, category in enumerate(categories)}
+    if numbers is None or len(categories) <= len(PALETTE):
+        return {
+            category: Look(PALETTE[i % len(PALETTE)], MARKERS[i // len(PALETTE) % len(MARKERS)])
+            for i, category in enumerate(categories)
+        }
     turn = circular.period(name, numbers)
     limits = Normalize(0, turn) if turn else Normalize(np.nanmin(numbers), np.nanmax(numbers))
     return ScalarMappable(limits, (CYCLE if turn else colormaps["viridis"]).with_extremes(bad=GREY))
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour and marker of a category."""
+
+    colour: str
+    marker: str
 
 
 def _scatter(
@@ -264,8 +193,11 @@ def _scatter(
     """Add one point per image, grey if its number is unknown; rings mark held-out images."""
     if isinstance(colours, dict):
         order = np.random.default_rng(0).permutation(len(column))  # otherwise the last category hides the others
-        point_colours = [colours[category] for category in column[order]]
-        axis.scatter(*embedding[order].T, color=point_colours, s=size, linewidths=0)
+        looks = [colours[category] for category in column[order]]
+        for marker in dict.fromkeys(look.marker for look in looks):
+            shown = np.array([look.marker == marker for look in looks])
+            shades = [look.colour for look in looks if look.marker == marker]
+            axis.scatter(*embedding[order][shown].T, color=shades, s=size, linewidths=0, marker=marker)
     else:
         numbers = _numbers(column) % colours.norm.vmax if colours.cmap.name == CYCLE.name else _numbers(column)
         scale = {"cmap": colours.cmap, "norm": colours.norm, "plotnonfinite": True}
@@ -282,10 +214,20 @@ def _add_legend(axis: Axes, colours: ScalarMappable | dict, name: str = "") -> N
             labels = ("0°", "90°", "180°", "270°", "360°") if turn == 360 else ("0", "π/2", "π", "3π/2", "2π")
             bar.set_ticks(np.linspace(0, turn, 5), labels=labels)
     elif len(colours) <= MAX_CATEGORIES:
-        handles = [Line2D([], [], ls="", marker="o", color=colour) for colour in colours.values()]
+        handles = [Line2D([], [], ls="", marker=look.marker, color=look.colour) for look in colours.values()]
         place = {"loc": "upper left", "bbox_to_anchor": (1, 1), "title": name} if name else {}
         n_columns = 1 + len(colours) // (14 if name else 7)
         axis.legend(handles, colours, frameon=False, fontsize=7, markerscale=0.7, ncols=n_columns, **place)
+
+
+def _add_names(axis: Axes, embedding: np.ndarray, column: np.ndarray, colours: ScalarMappable | dict) -> None:
+    """Write the names of the most frequent categories where their images are, if they are too many for a legend."""
+    if not isinstance(colours, dict) or len(colours) <= MAX_CATEGORIES:
+        return
+    for name, _ in Counter(column.tolist()).most_common(MAX_NAMES):
+        x, y = np.median(embedding[column == name], 0)
+        outline = [withStroke(linewidth=1.5, foreground="white")]
+        axis.annotate(name, (x, y), fontsize=6, ha="center", va="center", path_effects=outline)
 
 
 def _add_thumbnails(axis: Axes, embedding: np.ndarray, images: np.ndarray, n_max: int = 60) -> None:

@@ -11,35 +11,48 @@ import numpy as np
 
 from neuro_noodle.learning.devices import choose_device
 from neuro_noodle.measures.sampling import evenly_spaced
-from neuro_noodle.runs.files import atomic, write_csv
+from neuro_noodle.runs.files import write_csv
 from neuro_noodle.runs.run import Run, open_run
 from neuro_noodle.runs.task import TaskSource
 from neuro_noodle.runs.testing import test_run
 from neuro_noodle.tracking.records import read_records
 from neuro_noodle.views import figures, maps
+from neuro_noodle.views.decodings import plot_decodings
+from neuro_noodle.views.embeddings import AXIS_NAMES, EMBEDDINGS, embed
 from neuro_noodle.views.outcomes import MAX_IMAGES, PICTURES, Pictures, image_titles, plot_outcomes, write_film
+from neuro_noodle.views.saving import PNG, Format
 
-MAX_MAPPED = 5000  # images on a map
+MAX_MAPPED = 2000  # images on a map, so that a UMAP takes 10 s
 MAX_VALUES = 2**27  # of all their pixels, half a gigabyte
 MAX_PANELS = 6
 N_AUGMENTED = 4  # examples of augmentation per image
 
 
 def write_report(
-    load_dir: Path, *, columns: Sequence[str] = (), data_dir: Path | None = None, trust_pickle: bool = False
+    load_dir: Path,
+    *,
+    columns: Sequence[str] = (),
+    how: str = "umap",
+    n_mapped: int = MAX_MAPPED,
+    data_dir: Path | None = None,
+    trust_pickle: bool = False,
+    form: Format = PNG,
 ) -> list[Path]:
     """Write every picture of a run; returns their paths.
 
     Args:
         load_dir: a run, or one of its sessions.
         columns: metadata columns that colour the maps; informative ones are chosen if none are given.
+        how: kind of the maps, see `embeddings`.
+        n_mapped: images on the maps, at most.
         data_dir: the folder of the images, if it has moved since training.
         trust_pickle: also load a UMAP, which is stored as a pickle and can run code when loaded.
+        form: file format and width of the pictures.
     """
     run = open_run(load_dir, data_dir, trust_pickle=trust_pickle)
     if PICTURES.find(run.objective) is None:
         print(f"note: the objective {type(run.objective).__name__} has no pictures of its own", file=sys.stderr)
-    return write_pictures(run.folder / "figures", plot_run(run, columns))
+    return write_pictures(run.folder / "figures", plot_run(run, columns, how, n_mapped), form)
 
 
 def write_test(
@@ -59,28 +72,24 @@ def write_test(
     return write_pictures(folder, plot_outcomes(run)) + write_film(folder, run)
 
 
-def write_pictures(folder: Path, pictures: Mapping[str, figures.Figure | Mapping]) -> list[Path]:
-    """Write figures as PNG and tables (their names end in .csv) as CSV files; returns the paths of the figures."""
+def write_pictures(folder: Path, pictures: Mapping[str, figures.Figure | Mapping], form: Format = PNG) -> list[Path]:
+    """Write figures, and tables (their names end in .csv) as CSV files; returns the paths of the figures."""
     folder.mkdir(exist_ok=True)
     paths = []
     for name, picture in pictures.items():
         if name.endswith(".csv"):
             write_csv(folder / name, picture)
         else:
-            paths.append(folder / f"{name}.png")
-            save_png(paths[-1], picture)
+            paths += form.save(folder / name, picture)
     return paths
 
 
-def save_png(path: Path, figure: figures.Figure) -> None:
-    """Write a figure as a PNG file."""
-    with atomic(path) as scratch:
-        figure.savefig(scratch, dpi=150, format="png")
-
-
-def plot_run(run: Run, columns: Sequence[str]) -> Pictures:
+def plot_run(run: Run, columns: Sequence[str], how: str = "umap", n_mapped: int = MAX_MAPPED) -> Pictures:
     """Return the pictures of a run by name: those that every run has, and those of its objective."""
-    pictures: Pictures = {"latent_map": plot_latent_map(run, columns)}
+    latents = run.latents()
+    run.save_latents(latents)
+    pictures: Pictures = {"latent_map": plot_latent_map(run, latents, columns, how, n_mapped)}
+    pictures |= plot_decodings(run, latents)
     if run.config["flags"]["augment"]:
         pictures["augmented"] = plot_augmented(run)
     if (run.folder / "result.json").is_file():
@@ -100,27 +109,28 @@ def plot_learning_curves(run: Run) -> figures.Figure:
     )
 
 
-def plot_latent_map(run: Run, columns: Sequence[str]) -> figures.Figure:
-    """Plot the map of the pixels above that of the latents, coloured by columns; saves the latents."""
-    latents = run.latents()
-    run.save_latents(latents)
+def plot_latent_map(
+    run: Run, latents: np.ndarray, columns: Sequence[str], how: str = "umap", n_mapped: int = MAX_MAPPED
+) -> figures.Figure:
+    """Plot the map of the pixels above that of the latents (N, D), coloured by columns."""
     n_images = len(run.dataset)
-    n_mapped = min(n_images, MAX_MAPPED, MAX_VALUES // math.prod(run.dataset.image_shape))
+    n_mapped = min(n_images, n_mapped, MAX_VALUES // math.prod(run.dataset.image_shape))
     indices = evenly_spaced(np.arange(n_images), n_mapped)
     images, is_training = run.images(indices).numpy(), run.part[indices] == "training"
     subset = "" if n_mapped == n_images else f" of {n_mapped} of {n_images} images"
-    is_flat = latents.shape[1] == 2  # shown without a UMAP
+    is_flat = latents.shape[1] == 2  # shown as they are
     embeddings = {
-        f"pixels{subset}": maps.embed(images.reshape(n_mapped, -1), is_training),
-        f"latents{subset}": latents[indices] if is_flat else maps.embed(latents[indices], is_training),
+        f"pixels{subset}": embed(images.reshape(n_mapped, -1), is_training, how),
+        f"latents{subset}": latents[indices] if is_flat else embed(latents[indices], is_training, how),
     }
+    names = dict.fromkeys(embeddings, AXIS_NAMES[EMBEDDINGS.parse(how).name])
     return maps.plot_maps(
         embeddings,
         columns={name: [column[i] for i in indices] for name, column in choose_map_columns(run, columns).items()},
         held_out=np.isin(run.part[indices], ("validation", "test")),
         images=images,
         categories=("folder", run.dataset.label, run.dataset.group),
-        axis_names={f"latents{subset}": "latent"} if is_flat else {},
+        axis_names=names | ({f"latents{subset}": "latent"} if is_flat else {}),
     )
 
 

@@ -1,11 +1,16 @@
 """Runs that the tests of views look at."""
 
+import csv
 import shutil
 
+import numpy as np
 import pytest
 from helpers import SMALL, train_silently
 
 from neuro_noodle.runs.run import open_run
+
+N = 240  # frames of the film
+GROUPS = np.arange(N) // 20  # 12 animals
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +35,33 @@ def face_runs(stimuli, tmp_path_factory):
 def run(face_runs):
     """The run `ae`, opened."""
     return open_run(face_runs / "ae")
+
+
+@pytest.fixture(scope="session")
+def film(tmp_path_factory):
+    """A folder of images of a spot at an angle, from 12 animals in one of two moods, with a table of metadata."""
+    folder = tmp_path_factory.mktemp("film")
+    angles = np.random.default_rng(0).uniform(0, 2 * np.pi, N)
+    at = np.arange(12)
+    x, y = (6 + 3 * function(angles)[:, None, None] for function in (np.cos, np.sin))
+    images = 200 * np.exp(-((at - x) ** 2 + (at[:, None] - y) ** 2) / 8)  # (N, 12, 12)
+    images[::2] += 40
+    np.save(folder / "images.npy", images.astype(np.uint8))
+    with (folder / "table.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["angle", "x", "mood", "animal"])
+        for i, angle in enumerate(angles):
+            table.writerow([angle, "" if i % 10 == 5 else x[i].item(), "sad" if i % 2 else "glad", f"m{GROUPS[i]}"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def film_runs(film, tmp_path_factory):
+    """A folder of runs: two with the same split, and one with the same animals in both parts."""
+    folder = tmp_path_factory.mktemp("weights")
+    base = f"--save_dir {folder} --recipe faces_ae --n_epochs 1 --latent_dim 4 --val_fraction 0.25 --data_dir {film}"
+    arrays = "--dataset arrays file=images.npy metadata=table.csv group=animal"
+    train_silently(f"{base} {arrays} --split group --encoder pca --namestr one")
+    train_silently(f"{base} {arrays} --split group --encoder fc hidden=16 --save_every 1 --keep all --namestr two")
+    train_silently(f"{base} {arrays} --split random --encoder pca --namestr mixed")
+    return folder

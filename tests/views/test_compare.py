@@ -1,15 +1,17 @@
 """Comparing runs: which images and columns are used, and what is printed and written."""
 
-import csv
 import json
 import re
 
 import numpy as np
 import pytest
-from helpers import raises_user_error, train_silently
+from helpers import raises_user_error
 
 from neuro_noodle.data.base import StimulusSet
-from neuro_noodle.views import compare, comparison
+from neuro_noodle.runs import representations
+from neuro_noodle.runs.representations import open_sources, represent
+from neuro_noodle.runs.run import open_run
+from neuro_noodle.views import columns, compare, comparison
 from Plotting import compare as compare_command
 
 N = 240
@@ -33,7 +35,7 @@ def dataset_with(**columns):
 
 
 def chosen(dataset, *names):
-    return compare.choose_columns(dataset, list(names), compare.Parts(TRAINING, HELD_OUT))
+    return columns.choose_columns(dataset, list(names), columns.Parts(TRAINING, HELD_OUT))
 
 
 def test_the_kind_of_a_column_follows_from_values_and_name():
@@ -93,42 +95,12 @@ def test_numbers_are_shown_with_three_digits():
 # -------------------------------------------------------------------------------------------------- command line
 
 
-@pytest.fixture(scope="module")
-def film(tmp_path_factory):
-    """A folder of images of a spot at an angle, from 12 animals in one of two moods, with a table of metadata."""
-    folder = tmp_path_factory.mktemp("film")
-    angles = np.random.default_rng(0).uniform(0, 2 * np.pi, N)
-    at = np.arange(12)
-    x, y = (6 + 3 * function(angles)[:, None, None] for function in (np.cos, np.sin))
-    images = 200 * np.exp(-((at - x) ** 2 + (at[:, None] - y) ** 2) / 8)  # (N, 12, 12)
-    images[::2] += 40
-    np.save(folder / "images.npy", images.astype(np.uint8))
-    with (folder / "table.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["angle", "x", "mood", "animal"])
-        for i, angle in enumerate(angles):
-            table.writerow([angle, "" if i % 10 == 5 else x[i].item(), "sad" if i % 2 else "glad", f"m{GROUPS[i]}"])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def weights(film, tmp_path_factory):
-    """A folder of runs: two with the same split, and one with the same animals in both parts."""
-    folder = tmp_path_factory.mktemp("weights")
-    base = f"--save_dir {folder} --recipe faces_ae --n_epochs 1 --latent_dim 4 --val_fraction 0.25 --data_dir {film}"
-    arrays = "--dataset arrays file=images.npy metadata=table.csv group=animal"
-    train_silently(f"{base} {arrays} --split group --encoder pca --namestr one")
-    train_silently(f"{base} {arrays} --split group --encoder fc hidden=16 --save_every 1 --keep all --namestr two")
-    train_silently(f"{base} {arrays} --split random --encoder pca --namestr mixed")
-    return folder
-
-
 @pytest.fixture
-def command(weights, capsys):
+def command(film_runs, capsys):
     """Return a function that calls the command for runs: (exit status, stdout, stderr)."""
 
     def call(names, *words):
-        status = compare_command.main([*(str(weights / name) for name in names.split()), *words])
+        status = compare_command.main([*(str(film_runs / name) for name in names.split()), *words])
         printed = capsys.readouterr()
         return status, printed.out, printed.err
 
@@ -140,29 +112,43 @@ def test_the_command_prints_a_line_per_run_and_the_cka(command, tmp_path):
     status, printed, complaint = command("one two", "--columns", "angle,x,mood", "--out", str(out))
     assert (status, complaint) == (0, "")
     lines = printed.splitlines()
-    assert lines[0] == "fitted to 180 training images of 9 animals, evaluated on 60 held-out images of 3 animals"
-    assert lines[2].split() == ["angle", "x", "mood"]
-    assert re.split("  +", lines[3].strip()) == ["r2 (median error)", "r2 (mean error)", "accuracy (majority)"]
-    assert len({len(line) for line in lines[2:7]}) == len({len(line) for line in lines[9:13]}) == 1
+    assert lines[0] == (
+        "fitted to 180 training images of 9 animals, evaluated on 60 held-out images of 3 animals; "
+        "similarities of 60 of these"
+    )
+    assert lines[3].split() == ["angle", "x", "mood"]
+    assert re.split("  +", lines[4].strip()) == [
+        "R2 [95 %] (median error)",
+        "R2 [95 %] (mean error)",
+        "accuracy [95 %] (majority)",
+    ]
     result = json.loads(out.read_text())
     names = ["one", "two", "pixels"]
-    assert list(result["probes"]) == list(result["cka"]) == names
-    for name, line in zip(names, lines[4:7], strict=True):
+    assert list(result["probes"]) == list(result["similarity"]["cka"]) == names
+    for name, line in zip(names, lines[5:8], strict=True):
         numbers = result["probes"][name]
-        assert set(numbers["angle"]) == {"r2", "median_deg"} and set(numbers["mood"]) == {"accuracy", "majority"}
-        assert re.fullmatch(rf"{name} +\S+ \(\S+ deg\) +\S+ \(\S+\) +\S+ \(0\.500\)", line)
+        assert set(numbers["angle"]) == {"r2", "low", "high", "p", "median_deg"}
+        assert set(numbers["mood"]) == {"accuracy", "low", "high", "p", "majority"}
+        assert numbers["angle"]["low"] is None  # of three animals there is no interval
+        assert re.fullmatch(rf"{name} +~?\S+ \(\S+ deg\) +~?\S+ \(\S+\) +~?\S+ \(0\.500\)", line)
         assert f"{numbers['angle']['r2']:.3f} (" in line and f"{numbers['mood']['accuracy']:.3f} (0.500)" in line
     assert result["probes"]["pixels"]["angle"]["r2"] > 0.9 and result["probes"]["pixels"]["mood"]["accuracy"] > 0.9
-    assert lines[8] == "linear CKA on held-out images"
-    for name, line in zip(names, lines[10:13], strict=True):
-        assert line.split() == [name, *(f"{result['cka'][name][other]:.3f}" for other in names)]
-        assert result["cka"][name][name] == pytest.approx(1)
+    for measure, same, line in (("cka", "1.000", 9), ("rsa", "1.000", 15), ("procrustes_deg", "0.0", 21)):
+        assert lines[line].startswith(comparison.MEASURES[measure].title)
+        for index, name in enumerate(names):
+            cells = lines[line + 2 + index].split()
+            assert cells[0] == name and cells[1 + index].removeprefix("~") == same
+            value = result["similarity"][measure][name]["pixels"]["value"]
+            assert float(cells[3].removeprefix("~")) == pytest.approx(value, abs=0.06)
 
 
-def test_the_file_holds_what_the_numbers_are_based_on(command, weights, tmp_path):
+def test_the_file_holds_what_the_numbers_are_based_on(command, film_runs, tmp_path):
     assert command("one", "--out", str(tmp_path / "compare.json"))[0] == 0
     result = json.loads((tmp_path / "compare.json").read_text())
-    assert result["runs"] == {"one": str(weights / "one" / "best")}
+    assert result["sources"] == {
+        "one": {"path": str(film_runs / "one" / "best"), "width": 4, "n_components": None},
+        "pixels": {"path": None, "width": 144, "n_components": None},
+    }
     assert (result["n_training"], result["n_held_out"]) == (180, 60)
     assert result["groups"] == {"column": "animal", "n_training": 9, "n_held_out": 3, "n_in_both": 0}
     assert list(result["columns"]) == ["angle", "x", "mood"]  # the informative ones
@@ -170,12 +156,12 @@ def test_the_file_holds_what_the_numbers_are_based_on(command, weights, tmp_path
     assert result["columns"]["x"] == {"kind": "number", "period": None} | known
 
 
-def test_sessions_of_one_run_are_named_by_their_paths(command, weights):
+def test_sessions_of_one_run_have_different_names(command):
     status, printed, _ = command("two/0 two/best", "--columns", "x")
     assert status == 0
-    assert [line.split()[0] for line in printed.splitlines()[4:7]] == [
-        str(weights / "two/0"),
-        str(weights / "two/best"),
+    assert [line.split()[0] for line in printed.splitlines()[5:8]] == [
+        "two/0",
+        "two",
         "pixels",
     ]
 
@@ -186,12 +172,12 @@ def test_a_note_says_which_groups_are_in_both_parts(command):
     assert "note: 12 animals are in both parts, so the scores do not hold for new animals" in printed
 
 
-def test_images_that_only_one_run_trained_on_are_not_used(command, weights, tmp_path):
+def test_images_that_only_one_run_trained_on_are_not_used(command, film_runs, tmp_path):
     out = tmp_path / "compare.json"
     assert command("one mixed", "--columns", "x", "--out", str(out))[0] == 0
     result = json.loads(out.read_text())
     one, mixed = (
-        {part: set(ids) for part, ids in json.loads((weights / name / "split.json").read_text()).items()}
+        {part: set(ids) for part, ids in json.loads((film_runs / name / "split.json").read_text()).items()}
         for name in ("one", "mixed")
     )
     assert result["n_training"] == len(one["training"] & mixed["training"])
@@ -199,32 +185,33 @@ def test_images_that_only_one_run_trained_on_are_not_used(command, weights, tmp_
     assert result["n_training"] + result["n_held_out"] < N
 
 
-def test_many_training_images_are_subsampled_evenly(monkeypatch, weights):
-    run = compare.open_run(weights / "one")
+def test_many_training_images_are_subsampled_evenly(monkeypatch, film_runs):
+    run = open_run(film_runs / "one")
     monkeypatch.setattr(compare, "MAX_TRAINING", 50)
     parts = compare.choose_parts([run])
     training = parts.is_training
     assert training.sum() == 45 and parts.is_held_out.sum() == 60  # every 4th of 180
     assert len(np.unique(GROUPS[training])) == 9
-    monkeypatch.setattr(compare, "MAX_VALUES", 144 * 20)
-    assert compare.pixel_components(run, training).shape == (N, 14)  # of 15 images
 
 
-def test_pixel_components_are_fitted_to_training_images(weights):
-    run = compare.open_run(weights / "one")
-    training = compare.choose_parts([run]).is_training
-    before = compare.pixel_components(run, training)
-    run.dataset.images = run.dataset.images.clone()
-    run.dataset.images[np.flatnonzero(~training)[0]] = 255
-    after = compare.pixel_components(run, training)
-    changed = (before != after).any(1)
-    assert changed.nonzero()[0].tolist() == [np.flatnonzero(~training)[0]]
+def test_wide_representations_are_components_of_training_images(monkeypatch, film_runs):
+    pixels = open_sources([str(film_runs / "one")])[-1]
+    run = open_run(film_runs / "one")
+    training = run.part == "training"
+    monkeypatch.setattr(representations, "MAX_WIDTH", 100)
+    monkeypatch.setattr(representations, "MAX_VALUES", 144 * 20)
+    before = represent(pixels, N, training)
+    assert (before.values.shape, before.width, before.is_reduced) == ((N, 19), 144, True)  # of 20 images
+    changed = np.flatnonzero(~training)[0]
+    other = representations.Source("pixels", lambda i: np.where(i[:, None] == changed, 1.0, pixels.features(i)))
+    after = represent(other, N, training)
+    assert (before.values != after.values).any(1).nonzero()[0].tolist() == [changed]
 
 
 @pytest.mark.parametrize(
     ("names", "words", "message"),
     [
-        ("one two one", "", "name each run once, by different paths"),
+        ("one two one", "", "two sources would have the name"),
         ("one", "--columns weight", "--columns: there is no weight; there are"),
         ("one", "--data_dir nowhere", "nowhere"),
         ("none", "", "none"),
@@ -240,22 +227,21 @@ def test_an_unwritable_file_is_reported_after_the_numbers(command, tmp_path):
     (tmp_path / "file").write_text("")
     status, printed, complaint = command("one", "--columns", "x", "--out", str(tmp_path / "file" / "compare.json"))
     assert status == 2 and "linear CKA" in printed
-    assert re.match(r"error: --out .*compare.json cannot be written: ", complaint)
+    assert re.match(r"error: .*compare.json cannot be written: ", complaint)
 
 
-def test_the_first_run_with_other_images_is_named(weights):
-    runs = {name: compare.open_run(weights / "one") for name in ("one", "same", "turned", "fewer")}
-    runs["turned"].dataset.ids = runs["turned"].dataset.ids[::-1]
-    runs["fewer"].dataset.ids = runs["fewer"].dataset.ids[:-7]
-    with raises_user_error("the images of turned differ from those of one: other order"):
-        compare.compare(runs, [])
-    del runs["turned"]
-    with raises_user_error("the images of fewer differ from those of one: 7 are in only one of them, for example 233"):
-        compare.compare(runs, [])
+def test_the_first_run_with_other_images_is_named(film_runs):
+    one, turned, fewer = (open_run(film_runs / "one") for _ in range(3))
+    turned.dataset.ids = turned.dataset.ids[::-1]
+    fewer.dataset.ids = fewer.dataset.ids[:-7]
+    for run, reason in (turned, "other order"), (fewer, "7 are in only one of them, for example 233"):
+        pair = [representations.Source(name, len, run) for name, run in (("one", one), ("other", run))]
+        with raises_user_error(f"the images of other differ from those of one: {reason}"):
+            representations.require_same_images(*pair)
 
 
-def test_runs_without_common_held_out_images_are_refused(weights):
-    runs = [compare.open_run(weights / "one") for _ in range(2)]
+def test_runs_without_common_held_out_images_are_refused(film_runs):
+    runs = [open_run(film_runs / "one") for _ in range(2)]
     parts = runs[0].parts
     runs[1].parts = parts | {
         "training": parts["validation"] + parts["test"],

@@ -1,11 +1,15 @@
 """Maps: UMAPs fitted to training images, coloured by metadata."""
 
+import sys
+
 import numpy as np
 import pytest
 from pictures import CHANNELS, RNG, check_drawn, check_saved, random_images
+from scipy.spatial.distance import pdist
 
 from neuro_noodle.choices import UserError
 from neuro_noodle.views import films, maps
+from neuro_noodle.views.embeddings import EMBEDDINGS, embed
 
 NONE = np.zeros(40, bool)
 
@@ -18,25 +22,34 @@ def two_clouds(n=30):
     return (rng.normal(size=(n, 5)) + 8 * (np.arange(n) % 2)[:, None]).astype(np.float32)
 
 
-def test_held_out_images_do_not_move_training_images():
+@pytest.fixture(params=list(EMBEDDINGS))
+def how(request):
+    """Each kind of map; one whose package is not installed is skipped."""
+    if request.param == "pacmap":
+        pytest.importorskip("pacmap")
+    return request.param
+
+
+def test_held_out_images_do_not_move_training_images(how):
     values, is_training = two_clouds(), np.arange(30) % 5 > 0
-    coordinates = maps.embed(values, is_training)
+    coordinates = embed(values, is_training, how)
     assert coordinates.shape == (30, 2) and np.isfinite(coordinates).all()
-    assert np.array_equal(coordinates[is_training], maps.embed(values[is_training], is_training[is_training]))
-    moved = values + 3 * ~is_training[:, None]
-    assert np.array_equal(coordinates[is_training], maps.embed(moved, is_training)[is_training])
+    alone = embed(values[is_training], is_training[is_training], how)
+    moved = embed(values + 3 * ~is_training[:, None], is_training, how)[is_training]
+    for other in (alone, moved):
+        np.testing.assert_allclose(coordinates[is_training], other, atol=1e-4)
 
 
 def test_the_map_depends_on_the_seed_only():
     values, is_training = two_clouds(), np.arange(30) % 5 > 0
-    coordinates = maps.embed(values, is_training)
-    assert np.array_equal(coordinates, maps.embed(values, is_training))
-    assert not np.array_equal(coordinates, maps.embed(values, is_training, seed=1))
+    coordinates = embed(values, is_training)
+    assert np.array_equal(coordinates, embed(values, is_training))
+    assert not np.array_equal(coordinates, embed(values, is_training, seed=1))
 
 
-def test_distant_images_stay_apart_on_the_map():
+def test_distant_images_stay_apart_on_the_map(how):
     values, is_training = two_clouds(), np.arange(30) % 5 > 0
-    coordinates, cloud = maps.embed(values, is_training), np.arange(30) % 2
+    coordinates, cloud = embed(values, is_training, how), np.arange(30) % 2
     centres = np.stack([coordinates[is_training & (cloud == side)].mean(0) for side in (0, 1)])
     nearest = np.linalg.norm(coordinates[:, None] - centres, axis=2).argmin(1)
     assert np.array_equal(nearest, cloud)
@@ -46,8 +59,21 @@ def test_a_map_needs_four_training_images():
     values = two_clouds(8)
     for n in (0, 3):
         with pytest.raises(UserError, match=f"at least 4 training images, not {n}"):
-            maps.embed(values, np.arange(8) < n)
-    assert np.isfinite(maps.embed(values, np.arange(8) < 4)).all()
+            embed(values, np.arange(8) < n)
+    assert np.isfinite(embed(values, np.arange(8) < 4)).all()
+
+
+def test_a_map_of_a_missing_package_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pacmap", None)
+    with pytest.raises(UserError, match="pip install pacmap; or choose umap or pca"):
+        embed(two_clouds(), np.ones(30, bool), "pacmap")
+
+
+def test_a_map_of_principal_components_keeps_distances():
+    points = np.pad(np.random.default_rng(0).normal(size=(30, 2)), ((0, 0), (0, 3)))
+    found = embed(points, np.ones(30, bool), "pca")
+    np.testing.assert_allclose(pdist(found), pdist(points), rtol=1e-5)
+    assert embed(points[:, :1], np.ones(30, bool), "pca").shape == (30, 2)
 
 
 # ---------------------------------------------------------------------------------------------------------------- maps

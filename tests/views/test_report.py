@@ -1,7 +1,10 @@
 """Plotting/report.py: the pictures of a run, those of every run and those of its objective."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from helpers import SMALL, train_silently
 from matplotlib.figure import Figure
 from pictures import PNG
 from PIL import Image
@@ -9,14 +12,14 @@ from PIL import Image
 from neuro_noodle.objectives.base import OBJECTIVES, Objective
 from neuro_noodle.objectives.reconstruct import Reconstruct
 from neuro_noodle.runs.run import open_run
-from neuro_noodle.views import maps, outcomes, report
+from neuro_noodle.views import decodings, maps, outcomes, report
 from Plotting import report as command
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("ae", {"latent_map", "augmented", "curves", "reconstructions"}),
+        ("ae", {"latent_map", "traversals", "augmented", "curves", "reconstructions"}),
         ("emotion", {"latent_map", "augmented", "curves", "confusion", "mistakes"}),
     ],
 )
@@ -36,7 +39,7 @@ def test_the_maps_are_coloured_by_the_columns_asked_for(face_runs, monkeypatch, 
     shown = {}
     monkeypatch.setattr(maps, "plot_maps", lambda embeddings, columns, **rest: shown.update(columns) or Figure())
     run = open_run(face_runs / "ae")
-    report.plot_latent_map(run, ["step", "folder"])
+    report.plot_latent_map(run, run.latents(), ["step", "folder"])
     assert list(shown) == ["step", "folder"] and shown["step"] == run.dataset.columns["step"]
     assert command.main([str(face_runs / "ae"), "--columns", "step,mood"]) == 2
     assert "there is no mood; there are folder, person, emotion, step" in capsys.readouterr().err
@@ -44,17 +47,72 @@ def test_the_maps_are_coloured_by_the_columns_asked_for(face_runs, monkeypatch, 
 
 def test_a_map_of_a_large_set_shows_a_subset_and_says_so(face_runs, monkeypatch):
     sizes = {}
-    monkeypatch.setattr(report, "MAX_MAPPED", 9)
     monkeypatch.setattr(maps, "plot_maps", lambda embeddings, columns, held_out, images, **rest: sizes.update(
         {name: len(values) for name, values in embeddings.items()} | {"images": len(images), "rings": len(held_out)}
     ) or Figure())  # fmt: skip
-    report.plot_latent_map(open_run(face_runs / "ae"), [])
+    run = open_run(face_runs / "ae")
+    report.plot_latent_map(run, run.latents(), [], n_mapped=9)
     assert sizes == {"pixels of 9 of 24 images": 9, "latents of 9 of 24 images": 9, "images": 9, "rings": 9}
 
 
 def written_order(expected, written):
-    order = ["latent_map", "augmented", "curves", "reconstructions", "confusion", "mistakes"]
+    order = ["latent_map", "traversals", "augmented", "curves", "reconstructions", "confusion", "mistakes"]
     return [key for key in order if key in expected & written]
+
+
+def test_pictures_for_a_paper_have_its_width_and_format(face_runs, capsys):
+    words = ["--map", "pca", "--format", "png,pdf", "--width_mm", "85"]
+    assert command.main([str(face_runs / "ae"), *words]) == 0
+    png, pdf, *_ = capsys.readouterr().out.split()
+    assert Image.open(png).size[0] == pytest.approx(85 / 25.4 * 300, abs=2)
+    assert Path(pdf).suffix == ".pdf" and Path(pdf).read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--format jpg", "--format jpg: allowed are png, pdf, svg"),
+        ("--width_mm 3", "--width_mm 3.0 is less than 20"),
+        ("--map tsne", "unknown map 'tsne'"),
+    ],
+)
+def test_a_picture_that_cannot_be_made_is_refused(face_runs, capsys, words, message):
+    assert command.main([str(face_runs / "ae"), *words.split()]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_traversals_start_and_end_at_the_percentiles_of_a_latent(run):
+    latents = run.latents()
+    figure = decodings.plot_decodings(run, latents)["traversals"]
+    row = [axis for axis in figure.axes if axis.get_ylabel()][0]
+    number = int(row.get_ylabel().removeprefix("latent ")) - 1
+    assert number == latents.std(0).argmax()
+    point = np.median(latents, 0)
+    point[number] = np.quantile(latents[:, number], decodings.TAIL)
+    shown = row.images[0].get_array()
+    np.testing.assert_allclose(shown, decodings.decode(run, point[None])[0, 0].clip(0, 1), atol=1e-5)
+
+
+def test_a_grid_over_two_latents_shows_the_image_of_each_point(tmp_path, stimuli):
+    words = f"--data_dir {stimuli} --save_dir {tmp_path} {SMALL['faces_ae']} --latent_dim 2 --n_epochs 1"
+    train_silently(f"{words} --namestr flat --encoder fc hidden=8 --head fc start=random")
+    run = open_run(tmp_path / "flat")
+    latents = run.latents()
+    figure = decodings.plot_decodings(run, latents)["decodings"]
+    low, high = np.quantile(latents, (decodings.TAIL, 1 - decodings.TAIL), axis=0)
+    whole = figure.axes[0].images[0].get_array()
+    height, width = run.dataset.image_shape[1:]
+    upper_left, lower_right = decodings.decode(run, np.array([[low[0], high[1]], [high[0], low[1]]]))[:, 0].clip(0, 1)
+    np.testing.assert_allclose(whole[:height, :width], upper_left, atol=1e-5)
+    np.testing.assert_allclose(whole[-height:, -width:], lower_right, atol=1e-5)
+    half = (high - low) / (2 * (decodings.N_GRID - 1))
+    ends = np.stack([low - half, high + half], 1).ravel()
+    np.testing.assert_allclose(figure.axes[0].images[0].get_extent(), ends)
+
+
+def test_a_classifier_has_no_decodings(face_runs):
+    run = open_run(face_runs / "emotion")
+    assert decodings.plot_decodings(run, run.latents()) == {}
 
 
 def test_confusion_and_mistakes_are_of_the_test_images(face_runs):

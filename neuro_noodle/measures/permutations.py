@@ -1,0 +1,51 @@
+"""Permutation tests: how often shuffled images give a value as high as the images themselves."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+N_SHUFFLES = 999
+
+
+def shuffles(groups: np.ndarray, n: int = N_SHUFFLES, seed: int = 0) -> Iterator[np.ndarray]:
+    """Yield n random orders (N,) of images for values that may depend on the group, or change slowly within it.
+
+    Whole groups change places, and the images of each group are rotated by a random number of positions. So shuffled
+    values are as smooth as before (frames of a film), and constant where they were (the person in a photograph).
+
+    Args:
+        groups: (N,) group of each image, those of a group in their natural order.
+        n: number of orders.
+        seed: of the orders.
+    """
+    generator = np.random.default_rng(seed)
+    sizes = np.unique(groups, return_counts=True)[1]  # (G,)
+    members, starts = by_group(groups), np.cumsum(sizes) - sizes
+    for _ in range(n):
+        order = generator.permutation(len(sizes))
+        length = np.repeat(sizes[order], sizes[order])  # (N,) size of the group at each position
+        position = np.arange(len(groups)) - np.repeat(np.cumsum(sizes[order]) - sizes[order], sizes[order])
+        turn = np.repeat(generator.integers(sizes[order]), sizes[order])
+        yield members[np.repeat(starts[order], sizes[order]) + (position + turn) % length]
+
+
+def p_value(
+    statistic: Callable[[np.ndarray, np.ndarray], float], groups: np.ndarray, *, n: int = N_SHUFFLES, seed: int = 0
+) -> float:
+    """Return the share of shuffles, the true order included, whose statistic is at least as high as the true one.
+
+    Args:
+        statistic: function of two orders (N,) in which images are paired, for example of predictions and true values.
+        groups: (N,) group of each image.
+        n: number of shuffles; the lowest p is 1 / (n + 1), and higher if there are few groups.
+        seed: of the shuffles.
+    """
+    members = by_group(groups)
+    true = statistic(members, members)
+    as_high = sum(statistic(members, order) >= true - 1e-12 * abs(true) for order in shuffles(groups, n, seed))
+    return (1 + as_high) / (1 + n)
+
+
+def by_group(groups: np.ndarray) -> np.ndarray:
+    """Return the indices (N,) of images sorted by group, those of a group in their order."""
+    return np.argsort(np.unique(groups, return_inverse=True)[1], kind="stable")

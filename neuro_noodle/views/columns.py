@@ -1,0 +1,151 @@
+"""The metadata columns that a comparison probes: which can be probed, and of what kind each is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from neuro_noodle.choices import UserError, require
+from neuro_noodle.data.base import StimulusSet
+from neuro_noodle.data.columns import Columns, as_numbers, as_texts, require_columns
+from neuro_noodle.measures.circular import period
+from neuro_noodle.measures.linear import N_FOLDS
+from neuro_noodle.measures.probes import probe, probe_class
+from neuro_noodle.views import maps
+from neuro_noodle.views.comparison import ColumnSummary, GroupSummary
+
+MAX_CLASSES = 50  # of a text column that was not asked for
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which images probes are fitted to and evaluated on.
+
+    Attributes:
+        is_training: (N,) bool: training images of all runs, at most 10,000.
+        is_held_out: (N,) bool: images that no run was trained on.
+    """
+
+    is_training: np.ndarray
+    is_held_out: np.ndarray
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metadata column.
+
+    Attributes:
+        values: (N,) numbers, NaN if empty, or (N,) names of classes, empty if unknown.
+        is_class: whether it holds classes.
+        period: a full turn in the unit of the values if they are angles, else None.
+    """
+
+    values: np.ndarray
+    is_class: bool
+    period: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """Name of the kind: class, angle or number."""
+        return "class" if self.is_class else "number" if self.period is None else "angle"
+
+    @property
+    def is_known(self) -> np.ndarray:
+        """(N,) bool: False where the value is empty."""
+        return self.values != "" if self.is_class else np.isfinite(self.values)
+
+    def probe(self, latents: np.ndarray, parts: Parts, groups: np.ndarray | None, *, standardise: bool) -> dict:
+        """Return the scores of a linear probe of latents (N, D) for this column, by name."""
+        masks = parts.is_training, parts.is_held_out
+        if self.is_class:
+            return probe_class(latents, self.values, *masks, groups, standardise=standardise)
+        return probe(latents, self.values, *masks, groups, self.period, standardise=standardise)
+
+
+def choose_columns(dataset: StimulusSet, names: Sequence[str], parts: Parts) -> dict[str, Column]:
+    """Return the columns asked for; if none were, those that can be probed, without groups, parts and duplicates.
+
+    Raises:
+        UserError: if a column does not exist or is known for too few images, or if no column can be probed.
+    """
+    require_columns(dataset.columns, names)
+    columns = {name: read_column(dataset, name) for name in names or dataset.columns}
+
+    def informative(candidates: Columns) -> list[str]:
+        return informative_columns({name: columns[name] for name in candidates}, (dataset.split_unit, "part"), parts)
+
+    chosen = {name: columns[name] for name in maps.choose_columns(dataset.columns, names, informative)}
+    if names:
+        for name, column in chosen.items():
+            require_enough(name, column, parts)
+    require(bool(chosen), f"no column is informative; the columns are {', '.join(dataset.columns) or 'none'}")
+    return chosen
+
+
+def informative_columns(columns: Mapping[str, Column], ignored: Sequence[str | None], parts: Parts) -> list[str]:
+    """Return the names of columns that can be probed; of equivalent columns only the first."""
+    chosen: list[str] = []
+    for name, column in columns.items():
+        is_new = not any(are_equivalent(column, columns[other]) for other in chosen)
+        if name not in ignored and is_new and can_be_probed(column, parts):
+            chosen.append(name)
+    return chosen
+
+
+def read_column(dataset: StimulusSet, name: str) -> Column:
+    """Return a column: classes if it is the label, the group or the folder, or if it holds other texts than numbers."""
+    if name in ("folder", dataset.label, dataset.group):
+        return Column(np.array(as_texts(dataset.columns[name])), is_class=True)
+    try:
+        values = as_numbers(dataset.columns[name], name)
+    except UserError:
+        return Column(np.array(dataset.columns[name]), is_class=True)
+    return Column(values, is_class=False, period=period(name, values))
+
+
+def require_enough(name: str, column: Column, parts: Parts) -> None:
+    """Raise UserError if a column is known for too few images or has a single class."""
+    summary = summarise_column(column, parts)
+    require(
+        summary.n_training >= N_FOLDS and summary.n_held_out > 1,
+        f"--columns: {name} is known for {summary.n_training} training and {summary.n_held_out} held-out images, "
+        "which is too few",
+    )
+    n_classes = len(set(column.values[parts.is_training & column.is_known].tolist()))
+    require(not column.is_class or n_classes > 1, f"--columns: {name} is the same for all training images")
+
+
+def can_be_probed(column: Column, parts: Parts) -> bool:
+    """Return whether a column differs among training and among held-out images; classes must repeat as well."""
+    fitted = column.values[parts.is_training & column.is_known]
+    held_out = column.values[parts.is_held_out & column.is_known]
+    n_fitted, n_held_out = len(np.unique(fitted)), len(np.unique(held_out))
+    if len(fitted) < N_FOLDS or n_fitted < 2 or n_held_out < 2:
+        return False
+    if not column.is_class:
+        return True
+    return n_fitted <= min(MAX_CLASSES, len(fitted) / 2) and bool(np.isin(held_out, fitted).any())
+
+
+def are_equivalent(column: Column, other: Column) -> bool:
+    """Return whether two columns hold the same: numbers up to unit and offset, classes up to their names."""
+    if column.is_class != other.is_class or not np.array_equal(column.is_known, other.is_known):
+        return False
+    a, b = column.values[column.is_known], other.values[column.is_known]
+    if column.is_class:
+        return len(set(zip(a, b, strict=True))) == len(set(a)) == len(set(b))
+    if len(a) < 2 or not a.std() or not b.std():
+        return False
+    return abs(np.corrcoef(a, b)[0, 1]) > 1 - 1e-9
+
+
+def summarise_column(column: Column, parts: Parts) -> ColumnSummary:
+    """Return what a column holds, and for how many images it is known."""
+    n_training, n_held_out = (int((part & column.is_known).sum()) for part in (parts.is_training, parts.is_held_out))
+    return ColumnSummary(column.kind, column.period, n_training=n_training, n_held_out=n_held_out)
+
+
+def summarise_groups(name: str, groups: np.ndarray, parts: Parts) -> GroupSummary:
+    """Return how many of the groups (N,) are among the training images, the held-out images and both."""
+    training, held_out = set(groups[parts.is_training]), set(groups[parts.is_held_out])
+    return GroupSummary(name, len(training), len(held_out), n_in_both=len(training & held_out))

@@ -1,0 +1,126 @@
+"""Sources of representations: what each form of a source gives, what is refused, and what is written to files."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from helpers import raises_user_error
+
+from neuro_noodle.runs.export import write_representations
+from neuro_noodle.runs.representations import complete_trials, open_sources, represent
+from neuro_noodle.runs.run import open_run
+from Plotting import latents as latents_command
+
+N = 240
+
+
+def values_of(folder, *words):
+    """Return the values (N, D) of sources by name, of which `two` means the run of that name; pixels are left out."""
+    written = [f"{folder}/{word}" if word.startswith("two") else word for word in words]
+    sources = open_sources([str(folder / "one"), *written])[1:-1]
+    return {source.name: represent(source, N, np.ones(N, bool)).values for source in sources}
+
+
+def test_the_latents_and_the_stages_of_a_run(film_runs):
+    run = open_run(film_runs / "two")
+    found = values_of(film_runs, "two", "two:all")
+    assert list(found) == ["two", "two:hidden1", "two:latent", "two:head"]
+    with torch.no_grad():
+        hidden = run.model.encoder.stages["hidden1"](run.images().flatten(1) - run.model.encoder.centre)
+        head = run.model(run.images()).flatten(1)
+    for name, expected in (("two", run.latents()), ("two:latent", run.latents()), ("two:hidden1", hidden.numpy())):
+        np.testing.assert_allclose(found[name], expected, atol=1e-5)
+    np.testing.assert_allclose(found["two:head"], head.numpy(), atol=1e-5)
+
+
+def test_the_network_before_training_and_after_each_epoch(film_runs):
+    found = values_of(film_runs, "two@0", "two@all")
+    assert list(found) == ["two@0", "two@1"]
+    assert not np.allclose(found["two@0"], found["two@1"])
+    np.testing.assert_allclose(found["two@1"], open_run(film_runs / "two" / "0").latents(), atol=1e-5)
+
+
+def test_files_and_torchvision_are_sources_too(film_runs, tmp_path):
+    rows = np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
+    trials = rows + np.random.default_rng(1).normal(size=(4, N, 5)).astype(np.float32)
+    trials[3, ::2] = np.nan
+    np.save(tmp_path / "cells.npy", rows)
+    np.savez(tmp_path / "session.npz", responses=rows, trials=trials)
+    words = [str(tmp_path / "cells.npy"), f"{tmp_path}/session.npz:responses", "torchvision/resnet18@0:layer1"]
+    found = values_of(film_runs, *words)
+    np.testing.assert_array_equal(found["cells"], rows)
+    np.testing.assert_array_equal(found["session:responses"], rows)
+    assert found[words[2]].shape == (N, 64 * 3 * 3)
+    source = open_sources([str(film_runs / "one"), words[1]])[1]
+    np.testing.assert_array_equal(source.trials(np.array([1, 2])), trials[:3, [1, 2]])
+
+
+def test_every_image_has_as_many_trials_as_the_one_with_fewest():
+    trials = np.arange(24.0).reshape(4, 3, 2)
+    trials[0, 1, 0] = trials[2, 0] = np.nan
+    found = complete_trials(trials)
+    np.testing.assert_array_equal(found[:, 0], trials[[0, 1, 3], 0])
+    np.testing.assert_array_equal(found[:, 1], trials[[1, 2, 3], 1])
+    np.testing.assert_array_equal(found[:, 2], trials[:3, 2])
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("two:layer9", "no such stage; allowed: hidden1, latent, head"),
+        ("two@7", "has saved nothing after 7 epochs; there are 1, and 0 for the network before training"),
+        ("nowhere", "nowhere"),
+        ("responses", "responses: this dataset has none; name a file"),
+        ("nowhere.npy", "no file nowhere.npy"),
+        ("torchvision/resnet81@0", "did you mean 'resnet18'"),
+        ("torchvision/resnet18@0:layer9", "no such stage; did you mean 'layer"),
+        ("torchvision/resnet18@3", "pretrained, or new with @0"),
+        ("two@last", "two@last: @ is followed by a number of epochs, or all"),
+        ("two@", "two@: @ is followed by a number of epochs, or all"),
+    ],
+)
+def test_a_source_that_does_not_exist_is_refused(film_runs, word, message):
+    with raises_user_error(message):
+        values_of(film_runs, word)
+
+
+def test_a_file_with_other_rows_is_refused(film_runs, tmp_path):
+    np.save(tmp_path / "few.npy", np.ones((7, 3)))
+    with raises_user_error("few.npy has 7 rows, but there are 240 images; one each"):
+        values_of(film_runs, str(tmp_path / "few.npy"))
+    np.savez(tmp_path / "pair.npz", a=np.ones((N, 3)), b=np.ones((N, 3)))
+    with raises_user_error("has no array 'c'; allowed: a, b"):
+        values_of(film_runs, f"{tmp_path}/pair.npz:c")
+
+
+# ------------------------------------------------------------------------------------------------------------ export
+
+
+def test_the_command_writes_numbers_ids_parts_and_metadata(film_runs, tmp_path, capsys):
+    run = film_runs / "two"
+    assert latents_command.main([str(run), f"{run}:hidden1", "--out", str(tmp_path)]) == 0
+    paths = [tmp_path / name for name in ("two.npz", "two.csv", "two_hidden1.npz", "two_hidden1.csv")]
+    assert capsys.readouterr().out.split() == [str(path) for path in paths]
+    opened = open_run(run)
+    file = np.load(paths[0])
+    np.testing.assert_allclose(file["latents"], opened.latents(), atol=1e-5)
+    assert file["ids"].tolist() == opened.dataset.ids
+    assert file["part"].tolist() == opened.part.tolist()
+    assert file["column_mood"].tolist() == list(opened.dataset.columns["mood"])
+    with paths[1].open() as table:
+        rows = list(csv.DictReader(table))
+    assert list(rows[0]) == ["ids", "part", "angle", "x", "mood", "animal", *(f"latent{i}" for i in range(1, 5))]
+    assert [row["ids"] for row in rows] == opened.dataset.ids
+    np.testing.assert_allclose([float(row["latent2"]) for row in rows], opened.latents()[:, 1], atol=1e-5)
+
+
+def test_wide_representations_have_no_csv_but_components(film_runs, tmp_path, monkeypatch):
+    for module in ("export", "representations"):
+        monkeypatch.setattr(f"neuro_noodle.runs.{module}.MAX_WIDTH", 100)
+    monkeypatch.setattr("neuro_noodle.runs.representations.MAX_COMPONENTS", 20)
+    words = [str(film_runs / "one"), "pixels"]
+    *_, whole = write_representations(words, tmp_path)
+    assert whole.name == "pixels.npz" and np.load(whole)["latents"].shape == (N, 144)
+    *_, reduced, table = write_representations(words, tmp_path / "reduced", reduce=True)
+    assert table.name == "pixels.csv" and np.load(reduced)["latents"].shape == (N, 20)
