@@ -17,7 +17,7 @@ from neuro_noodle.choices import require
 from neuro_noodle.data.base import DATASETS, StimulusSet
 from neuro_noodle.data.emotions import make_classification_dataset
 from neuro_noodle.data.leaks import leaks, seen_before
-from neuro_noodle.data.splits import Parts, split
+from neuro_noodle.data.splits import Parts, resolved, split
 from neuro_noodle.learning.devices import choose_device
 from neuro_noodle.networks.base import Model
 from neuro_noodle.networks.repetitions import Repetitions
@@ -56,17 +56,16 @@ def open_task(flags: argparse.Namespace, saved: Path | None) -> Task:
 
 
 def split_images(flags: argparse.Namespace, dataset: StimulusSet) -> Parts:
-    """Return the indices of the images in each part."""
+    """Return the indices of the images in each part; flags.split becomes what `auto` means for them."""
     k, _, n_folds = (flags.fold or "").partition("/")
-    return split(
-        dataset,
-        flags.split,
-        val_fraction=flags.val_fraction,
-        test_fraction=flags.test_fraction,
-        fold=(int(k), int(n_folds)) if n_folds else None,
-        gap=flags.gap,
-        seed=flags.seed if flags.split_seed is None else flags.split_seed,
-    )
+    fold = (int(k), int(n_folds)) if n_folds else None
+    how = resolved(flags.split, dataset, flags.test_fraction, fold)
+    if how == "given" != flags.split:
+        print("note: the split is that of the dataset (--split given); --split random mixes its parts", file=sys.stderr)
+    flags.split = how
+    seed = flags.seed if flags.split_seed is None else flags.split_seed
+    fractions = {"val_fraction": flags.val_fraction, "test_fraction": flags.test_fraction}
+    return split(dataset, how, **fractions, fold=fold, gap=flags.gap, seed=seed)
 
 
 def augmentations(flags: argparse.Namespace) -> list[Augmentation]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from neuro_noodle.command import guarded
 from neuro_noodle.flags import comma_separated
-from neuro_noodle.views.compare import print_comparison
+from neuro_noodle.views.compare import HELD_OUT, print_comparison
 
 
 @guarded
@@ -28,13 +28,15 @@ def main(words: list[str]) -> int:
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="what to compare, see above")
     parser.add_argument("--columns", type=comma_separated, default=[], metavar="NAME,NAME",
         help="metadata columns to read from the latents (default: informative ones)")  # fmt: skip
+    parser.add_argument("--parts", type=comma_separated, default=list(HELD_OUT), metavar="validation,test",
+        help="parts of the first run whose images are compared (default: both)")  # fmt: skip
     parser.add_argument("--data_dir", type=Path, help="the folder of the images, if it has moved since training")
     parser.add_argument("--trust_pickle", action="store_true", help="load the UMAP of a run, which can run code")
     parser.add_argument("--out", type=Path, help="also write all numbers to this JSON file")
     parser.add_argument("--figure", type=Path, help="also plot all tables to this file (.png, .pdf or .svg)")
     flags = parser.parse_args(words)
-    print_comparison(flags.sources, columns=flags.columns, data_dir=flags.data_dir, trust_pickle=flags.trust_pickle,
-        out=flags.out, figure=flags.figure)  # fmt: skip
+    print_comparison(flags.sources, columns=flags.columns, parts=flags.parts, data_dir=flags.data_dir,
+        trust_pickle=flags.trust_pickle, out=flags.out, figure=flags.figure)  # fmt: skip
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Write what a network says about each image: `python Plotting/latents.py weights/arena_ae weights/arena_ae:conv2`.
+"""Write the latents of all images to files: `python Plotting/latents.py weights/arena_ae weights/arena_ae:conv2`.
 
 For each SOURCE (see compare.py --help; the first is a run and gives the images) it writes an npz file with the numbers,
 the id, the part and all metadata of each image, and a CSV file with the same unless an image has too many numbers.
@@ -17,7 +17,7 @@ def main(words: list[str]) -> int:
     """Write the files and print their paths; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="RUN[@EPOCHS][:STAGE], pixels, ...")
-    parser.add_argument("--out", type=Path, help="folder of the files (default: latents/ in the first run)")
+    parser.add_argument("--out", type=Path, help="folder of the files (default: representations/ in the first run)")
     parser.add_argument("--components", action="store_true",
         help="write 500 principal components in place of more than 2048 numbers")  # fmt: skip
     parser.add_argument("--data_dir", type=Path, help="the folder of the images, if it has moved since training")

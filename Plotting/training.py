@@ -10,9 +10,7 @@ from pathlib import Path
 
 from neuro_noodle.command import guarded
 from neuro_noodle.flags import comma_separated
-from neuro_noodle.runs.latents import snapshots
 from neuro_noodle.views.over_training import write_over_training
-from neuro_noodle.views.pictures_over_training import write_pictures_over_training
 
 
 @guarded
@@ -32,11 +30,8 @@ def main(words: list[str]) -> int:
     add("--snapshots", type=int, default=6, help="maps in the picture (default: %(default)s); the film has all")
     add("--seed", type=int, default=42, help="seed of the UMAP (default: %(default)s)")
     flags = parser.parse_args(words)
-    paths = write_pictures_over_training(flags.run, n_snapshots=max(1, flags.snapshots))
-    if snapshots(flags.run) or not paths:
-        paths += write_over_training(flags.run, fit=flags.fit, columns=flags.columns, images=flags.images,
-            data_dir=flags.data_dir, n_snapshots=flags.snapshots, seed=flags.seed)  # fmt: skip
-    print(*paths, sep="\n")
+    print(*write_over_training(flags.run, fit=flags.fit, columns=flags.columns, images=flags.images,
+        data_dir=flags.data_dir, n_snapshots=flags.snapshots, seed=flags.seed), sep="\n")  # fmt: skip
     return 0
 
 

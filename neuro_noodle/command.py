@@ -109,10 +109,11 @@ def refuse_contradictions(flags: argparse.Namespace) -> None:
         f"--fresh_stages {flags.fresh_stages} re-initialises stages of which only {flags.trainable_stages} train; "
         "raise --trainable_stages",
     )
-    require(
-        not (flags.latents_every and flags.repetitions > 1),
-        "--latents_every follows one network, but --repetitions trains several; leave one of them out",
-    )
+    for flag in ("latents_every", "pictures_every"):
+        require(
+            not (getattr(flags, flag) and flags.repetitions > 1),
+            f"--{flag} follows one network, but --repetitions trains several; leave one of them out",
+        )
     require(flags.load_dir or not flags.test, "--test judges a run; name it with --load_dir")
     require(
         not (flags.rejig_data and flags.load_dir), "--rejig_data makes data for a new run; leave it out with --load_dir"

@@ -49,8 +49,7 @@ def split(
     Raises:
         UserError: if a requested part would be empty, or if options contradict each other.
     """
-    if how == "auto":
-        how = "random" if test_fraction or fold or given_parts(dataset) is None else "given"
+    how = resolved(how, dataset, test_fraction, fold)
     _refuse_contradictions(how, test_fraction, fold, gap)
     if how == "given":
         return _given_parts(dataset, val_fraction, seed)
@@ -62,6 +61,13 @@ def split(
         parts = _leave_gap(parts, natural_order(dataset.ids), gap)
         _require_images(parts, ["training"], units)
     return parts
+
+
+def resolved(how: str, dataset: StimulusSet, test_fraction: float, fold: tuple[int, int] | None) -> str:
+    """Return the kind of split that `auto` means for a dataset; any other is returned as it is."""
+    if how != "auto":
+        return how
+    return "random" if test_fraction or fold or given_parts(dataset) is None else "given"
 
 
 def split_units(

@@ -1,4 +1,4 @@
-"""Optimizers: those of torch by name, with their options; and the scale of each repetition's learning rate."""
+"""Optimizers of torch by name, with their options; and the scale of each repetition's learning rate."""
 
 import math
 from collections.abc import Iterable
@@ -10,11 +10,12 @@ from torch import Tensor, nn, optim
 from neuro_noodle.choices import Table, UserError, require
 
 OPTIMIZERS = Table("optimizer")
+OPTIMIZERS.refuse("asgd", "the average of the weights, which it is for, would not be used; use sgd")
 OPTIMIZERS.refuse("lbfgs", "it computes the loss several times per step, on the same batch; use adam")
 OPTIMIZERS.refuse("sparseadam", "it needs sparse gradients, which no network here has; use adam")
 OPTIMIZERS.refuse("muon", "it updates matrices only, and every network here has other weights too; use adam")
 FUSED = (optim.AdamW, optim.SGD)  # their fused step is faster, and runs on every device
-NOT_PROPORTIONAL = (optim.Rprop, optim.ASGD, optim.Adafactor)  # steps are not proportional to the learning rate
+NOT_PROPORTIONAL = (optim.Rprop, optim.Adafactor)  # steps are not proportional to the learning rate
 NOT_ELEMENTWISE = (optim.Adafactor,)  # a step depends on other elements of the same weight tensor
 
 Weights = Iterable[nn.Parameter]
@@ -151,21 +152,6 @@ def radam(
     options = {"betas": betas, "eps": eps, "weight_decay": weight_decay}
     options["decoupled_weight_decay"] = decoupled_weight_decay
     return _build("radam", optim.RAdam, weights, lr, options)
-
-
-@OPTIMIZERS.add("asgd")
-def asgd(
-    weights: Weights,
-    lr: float,
-    *,
-    lambd: float = 1e-4,
-    alpha: float = 0.75,
-    t0: float = 1e6,
-    weight_decay: float = 0.0,
-) -> optim.Optimizer:
-    """Averaged stochastic gradient descent."""
-    options = {"lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": weight_decay}
-    return _build("asgd", optim.ASGD, weights, lr, options)
 
 
 @OPTIMIZERS.add("adafactor")

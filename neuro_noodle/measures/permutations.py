@@ -14,7 +14,7 @@ def shuffles(groups: np.ndarray, n: int = N_SHUFFLES, seed: int = 0) -> Iterator
     values are as smooth as before (frames of a film), and constant where they were (the person in a photograph).
 
     Args:
-        groups: (N,) group of each image, those of a group in their natural order.
+        groups: (N,) group of each image; if the values change slowly, the images of a group are in the order of time.
         n: number of orders.
         seed: of the orders.
     """
@@ -35,14 +35,15 @@ def p_value(
     """Return the share of shuffles, the true order included, whose statistic is at least as high as the true one.
 
     Args:
-        statistic: function of two orders (N,) in which images are paired, for example of predictions and true values.
+        statistic: function of two orders (N,) in which images are paired, for example of predictions and true values;
+            differences below 1e-9 are rounding errors.
         groups: (N,) group of each image.
         n: number of shuffles; the lowest p is 1 / (n + 1), and higher if there are few groups.
         seed: of the shuffles.
     """
     members = by_group(groups)
     true = statistic(members, members)
-    as_high = sum(statistic(members, order) >= true - 1e-12 * abs(true) for order in shuffles(groups, n, seed))
+    as_high = sum(statistic(members, order) >= true - 1e-9 for order in shuffles(groups, n, seed))
     return (1 + as_high) / (1 + n)
 
 

@@ -54,9 +54,9 @@ def probe(
     fitted = grouped_ridge(scaled[is_training], target[is_training], _subset(groups, is_training))
     predicted, true = fitted(scaled[is_held_out]), target[is_held_out]
     units = np.arange(len(true)) if groups is None else groups[is_held_out]
-    deviations = true - true.mean(0)
     score = {"r2": _r2(predicted, true)} | _r2_interval(predicted, true, units)
-    score["p"] = p_value(lambda i, j: float((predicted[i] * deviations[j]).sum()), units)
+    a, b = (_unit_deviations(values) for values in (predicted, true))
+    score["p"] = p_value(lambda i, j: float((a[i] * b[j]).sum()), units)
     if period is None:
         return score | {"mae": float(np.abs(predicted - true).mean())}
     angles = np.degrees(np.arctan2(predicted[:, 1], predicted[:, 0]))
@@ -171,6 +171,13 @@ def _r2_interval(predicted: np.ndarray, true: np.ndarray, units: np.ndarray) -> 
         return np.log(1 - r2)
 
     return _interval(jackknife(metric, units, unexplained, lambda y: 1 - np.exp(y)) if _enough(units) else None)
+
+
+def _unit_deviations(values: np.ndarray) -> np.ndarray:
+    """Return the deviations of values (N, K) from their mean, of total length 1; 0 if only rounding errors are left."""
+    deviations = values - values.mean(0)
+    size = np.linalg.norm(deviations)
+    return deviations / size if size > 1e-9 * np.linalg.norm(values) else np.zeros_like(deviations)
 
 
 def _enough(units: np.ndarray) -> bool:

@@ -31,36 +31,25 @@ def cka(a: np.ndarray, b: np.ndarray) -> float:
 
     Source: Kornblith et al. 2019, arXiv:1905.00414; debiased as in Nguyen et al. 2021, arXiv:2010.15327.
     """
-    a, b = _centred(a), _centred(b)
+    return _cka(compact(a), compact(b))
+
+
+def _cka(a: np.ndarray, b: np.ndarray) -> float:
     if len(a) < MIN_IMAGES:
         return math.nan
-    if max(a.shape[1], b.shape[1]) > len(a):
-        a, b = a @ a.T, b @ b.T  # (N, N)
-        shared, of_a, of_b = _hsic(a, b), _hsic(a, a), _hsic(b, b)
-    else:
-        shared, of_a, of_b = _hsic_of_features(a, b), _hsic_of_features(a, a), _hsic_of_features(b, b)
-    return shared / math.sqrt(of_a * of_b) if min(of_a, of_b) > 0 else math.nan
+    of_a, of_b = _hsic(a, a), _hsic(b, b)
+    negligible = 1e-9 * np.square(a).sum() ** 2, 1e-9 * np.square(b).sum() ** 2
+    return _hsic(a, b) / math.sqrt(of_a * of_b) if of_a > negligible[0] and of_b > negligible[1] else math.nan
 
 
-def _hsic(k: np.ndarray, m: np.ndarray) -> float:
-    """Return the unbiased Hilbert-Schmidt independence criterion of two Gram matrices (N, N), times N (N - 3).
+def _hsic(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the unbiased Hilbert-Schmidt independence criterion with linear kernels, times N (N - 3).
 
     Source: Song et al. 2012, Journal of Machine Learning Research 13.
     """
-    products = (k * m).sum() - np.diag(k) @ np.diag(m)
-    return _unbiased(products, k.sum(1) - np.diag(k), m.sum(1) - np.diag(m))
-
-
-def _hsic_of_features(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the same as `_hsic` of a @ a.T and b @ b.T, which is faster with more images than dimensions."""
-    own_a, own_b = np.square(a).sum(1), np.square(b).sum(1)  # (N,)
-    products = np.square(a.T @ b).sum() - own_a @ own_b
-    return _unbiased(products, a @ a.sum(0) - own_a, b @ b.sum(0) - own_b)
-
-
-def _unbiased(products: float, rows_a: np.ndarray, rows_b: np.ndarray) -> float:
-    """Return the criterion from sums over all pairs of different images: of products, and (N,) for each image."""
-    n = len(rows_a)
+    n, own_a, own_b = len(a), np.square(a).sum(1), np.square(b).sum(1)  # the diagonals of the Gram matrices
+    products = np.square(a.T @ b).sum() - own_a @ own_b  # summed over all pairs of different images
+    rows_a, rows_b = a @ a.sum(0) - own_a, b @ b.sum(0) - own_b  # (N,)
     mean = rows_a.sum() * rows_b.sum() / ((n - 1) * (n - 2))
     return float(products + mean - 2 * (rows_a @ rows_b) / (n - 2))
 
@@ -81,17 +70,22 @@ def procrustes_deg(a: np.ndarray, b: np.ndarray) -> float:
 
     Source: Williams et al. 2021, arXiv:2110.14739.
     """
-    a, b = _centred(a), _centred(b)
+    return _procrustes_deg(compact(a), compact(b))
+
+
+def _procrustes_deg(a: np.ndarray, b: np.ndarray) -> float:
     size = np.linalg.norm(a) * np.linalg.norm(b)
-    if not size:
-        return math.nan
-    if max(a.shape[1], b.shape[1]) > len(a):  # the same singular values from (N, N) matrices
-        a, b = _square_root(a), _square_root(b)
-    return float(np.degrees(np.arccos(min(1.0, svdvals(a.T @ b).sum() / size))))
+    return float(np.degrees(np.arccos(min(1.0, svdvals(a.T @ b).sum() / size)))) if size else math.nan
 
 
-def _square_root(a: np.ndarray) -> np.ndarray:
-    """Return (N, N) with the same Gram matrix as a (N, D)."""
+def compact(a: np.ndarray) -> np.ndarray:
+    """Return (N, at most N) with the same distances between images as (N, D), centred, in double precision.
+
+    All measures of similarity depend on these distances only.
+    """
+    a = _centred(a)
+    if a.shape[1] <= len(a):
+        return a
     values, vectors = np.linalg.eigh(a @ a.T)
     return vectors * np.sqrt(np.maximum(values, 0))
 
@@ -193,8 +187,8 @@ def _rank_matrix(values: np.ndarray) -> np.ndarray:
 MEASURES = {
     "cka": Measure(
         "linear CKA, debiased (1: equal up to rotation and size; 0: unrelated)",
-        _centred,
-        cka,
+        compact,
+        _cka,
         lambda values, order: values[order],
     ),
     "rsa": Measure(
@@ -205,8 +199,8 @@ MEASURES = {
     ),
     "procrustes_deg": Measure(
         "Procrustes distance, degrees (0: equal up to rotation and size; at most 90)",
-        _centred,
-        procrustes_deg,
+        compact,
+        _procrustes_deg,
         lambda values, order: values[order],
         is_distance=True,
     ),
@@ -228,13 +222,15 @@ class Similarity:
     p: float
 
 
-def compare(measure: Measure, a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> Similarity:
+def compare(measure: Measure, a: np.ndarray, b: np.ndarray, groups: np.ndarray | None) -> Similarity:
     """Compare two prepared representations of the same images with each other, and with shuffled images.
 
     Args:
         measure: whose `prepare` returned a and b.
-        groups: (N,) group of each image, or its index; see `permutations.shuffles`.
+        groups: (N,) group of each image, or its index, see `permutations.shuffles`; None shuffles nothing.
     """
+    if groups is None:
+        return Similarity(measure.score(a, b), math.nan, math.nan)
     members, sign = by_group(groups), -1 if measure.is_distance else 1
     a, value = measure.reorder(a, members), measure.score(a, b)
     if not math.isfinite(value):

@@ -8,17 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from neuro_noodle.choices import require
 from neuro_noodle.runs.files import atomic
 from neuro_noodle.runs.latents import described
-from neuro_noodle.runs.representations import (
-    MAX_WIDTH,
-    Features,
-    first_run,
-    in_chunks,
-    open_sources,
-    represent,
-)
+from neuro_noodle.runs.representations import MAX_WIDTH, Source, in_chunks, represent
 from neuro_noodle.runs.run import Run
+from neuro_noodle.runs.sources import PIXELS, first_run, open_sources
 
 UNSAFE = re.compile(r"[^\w@.-]+")  # in the name of a file
 
@@ -34,49 +29,65 @@ def write_representations(
     """Write an npz file for each source, and a CSV file if it has at most 2048 numbers per image; yields their paths.
 
     Args:
-        words: sources, see `representations`; the first is a run.
-        out: the folder of the files; latents/ in the first run if None.
+        words: see `sources`; the first is a run.
+        out: the folder of the files; representations/ in the first run if None.
         reduce: write principal components in place of more than 2048 numbers.
         data_dir: the folder of the images, if it has moved since training.
         trust_pickle: also load the UMAP of a run, which is stored as a pickle and can run code when loaded.
+
+    Raises:
+        UserError: if two sources would be written to the same file, or one of them is that file.
     """
     sources = open_sources(words, data_dir, trust_pickle=trust_pickle)
+    sources = sources if PIXELS in words else sources[:-1]
     run = first_run(sources)
-    folder = out or run.folder / "latents"
+    folder = out or run.folder / "representations"
     folder.mkdir(parents=True, exist_ok=True)
-    for source in sources if "pixels" in words else sources[:-1]:
-        features, width = source.features, source.features(np.arange(1)).shape[1]
+    paths = _paths(folder, sources, words)
+    indices = np.arange(len(run.dataset))
+    for path, source in zip(paths, sources, strict=True):
+        width = source.features(indices[:1]).shape[1]
         if reduce and width > MAX_WIDTH:
-            values = represent(source, len(run.dataset), run.part == "training").values
-            features, width = values.__getitem__, values.shape[1]
-        path = folder / (UNSAFE.sub("_", source.name) + ".npz")
-        write_npz(path, features, width, run)
+            values = represent(source, indices, run.part == "training").values
+            source, width = Source(source.name, values.__getitem__), values.shape[1]
+        write_npz(path, source, width, run)
         yield path
         if width <= MAX_WIDTH:
-            write_csv(path.with_suffix(".csv"), features, width, run)
+            write_rows(path.with_suffix(".csv"), source, width, run)
             yield path.with_suffix(".csv")
 
 
-def write_npz(path: Path, features: Features, width: int, run: Run) -> None:
+def _paths(folder: Path, sources: Sequence[Source], words: Sequence[str]) -> list[Path]:
+    """Return the npz file of each source."""
+    paths = [folder / (UNSAFE.sub("_", source.name) + ".npz") for source in sources]
+    read = {Path(word.partition(":")[0]).resolve() for word in words}
+    for path in paths:
+        require(paths.count(path) == 1, f"two sources would be written to {path}; choose another --out for one of them")
+        require(path.resolve() not in read, f"{path} would replace a file to read; choose another --out")
+    return paths
+
+
+def write_npz(path: Path, source: Source, width: int, run: Run) -> None:
     """Write an array `latents` (N, width) with ids, parts and metadata, without holding all of it in memory."""
-    dataset = run.dataset
     with atomic(path) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("latents.npy", "w", force_zip64=True) as file:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (len(dataset), width)}
+            header = {"descr": "<f4", "fortran_order": False, "shape": (len(run.dataset), width)}
             np.lib.format.write_array_header_2_0(file, header)
-            for chunk in in_chunks(np.arange(len(dataset))):
-                file.write(np.ascontiguousarray(features(chunk), "<f4").tobytes())
-        for name, values in described(dataset, run.part).items():
+            for chunk in in_chunks(np.arange(len(run.dataset))):
+                file.write(np.ascontiguousarray(source.of(chunk), "<f4").tobytes())
+        for name, values in described(run.dataset, run.part).items():
             with archive.open(f"{name}.npy", "w") as file:
                 np.lib.format.write_array(file, np.asarray(values), allow_pickle=False)
 
 
-def write_csv(path: Path, features: Features, width: int, run: Run) -> None:
-    """Write a row per image: id, part, metadata, and the numbers latent1, latent2, ..."""
-    known = {name.removeprefix("column_"): values for name, values in described(run.dataset, run.part).items()}
+def write_rows(path: Path, source: Source, width: int, run: Run) -> None:
+    """Write a CSV file with a row per image: id, part, metadata, and the numbers latent1, latent2, ..."""
+    own: dict[str, Sequence] = {"id": run.dataset.ids, "part": run.part.tolist()}
+    metadata = {f"column_{name}" if name in own else name: values for name, values in run.dataset.columns.items()}
+    known = own | metadata
     with atomic(path) as scratch, scratch.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*known, *(f"latent{i + 1}" for i in range(width))])
         for chunk in in_chunks(np.arange(len(run.dataset))):
-            for index, row in zip(chunk, features(chunk), strict=True):
+            for index, row in zip(chunk, source.of(chunk), strict=True):
                 writer.writerow([*(values[index] for values in known.values()), *(f"{value:.7g}" for value in row)])

@@ -22,7 +22,7 @@ N_OF_PART = 6  # images of training, and as many of validation
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Reconstructions:
     """Images and how they are reconstructed.
 
     Attributes:
@@ -69,7 +69,7 @@ def save_pictures(path: Path, model: Model, task: Task, latents: Tensor | None) 
         np.savez_compressed(file, ids=np.array(ids), part=np.array(parts), **arrays)
 
 
-def read_pictures(path: Path) -> Pictures:
+def read_pictures(path: Path) -> Reconstructions:
     """Read a file written by `save_pictures`.
 
     Raises:
@@ -78,7 +78,7 @@ def read_pictures(path: Path) -> Pictures:
     try:
         with np.load(path, allow_pickle=False) as file:
             images = {name: file[name].astype(np.float32) / 255 for name in ("inputs", "targets", "outputs")}
-            return Pictures(file["ids"].tolist(), file["part"], **images)
+            return Reconstructions(file["ids"].tolist(), file["part"], **images)
     except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
 

@@ -10,7 +10,7 @@ from neuro_noodle.choices import require
 from neuro_noodle.tracking.console import format_values
 from neuro_noodle.tracking.records import read_records
 from neuro_noodle.views import figures
-from neuro_noodle.views.saving import PNG
+from neuro_noodle.views.saving import Format
 
 
 def write_bands(runs: Sequence[Path], *, value: str | None = None, out: Path | None = None) -> list[str]:
@@ -20,7 +20,7 @@ def write_bands(runs: Sequence[Path], *, value: str | None = None, out: Path | N
         runs: folders of runs, usually trained with --repetitions.
         value: name of a value in metrics.jsonl, for example validation/loss; the main metric of the first run on the
             validation images if None.
-        out: the PNG file; figures/bands.png of the first run if None.
+        out: the file (.png, .pdf or .svg); figures/bands.png of the first run if None.
 
     Returns:
         Lines to print: what each finished run reached, and the path of the figure.
@@ -34,7 +34,8 @@ def write_bands(runs: Sequence[Path], *, value: str | None = None, out: Path | N
     series = {name: read_series(run, value) for name, run in zip(names, runs, strict=True)}
     path = out or runs[0] / "figures" / "bands.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    PNG.save(path.with_suffix(""), figures.plot_bands(series, value))
+    form = Format((path.suffix[1:],))
+    form.save(path.with_suffix(""), figures.plot_bands(series, value))
     finished = [(name, run) for name, run in zip(names, runs, strict=True) if (run / "result.json").is_file()]
     lines = [f"{name}: {line}" for name, run in finished for line in format_repetitions(read_result(run))]
     return [*lines, str(path)]

@@ -1,7 +1,7 @@
 """The metadata columns that a comparison probes: which can be probed, and of what kind each is."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,10 @@ class Parts:
     is_training: np.ndarray
     is_held_out: np.ndarray
 
+    def of(self, indices: np.ndarray) -> "Parts":
+        """Return the parts of some of the images."""
+        return Parts(self.is_training[indices], self.is_held_out[indices])
+
 
 @dataclass(frozen=True)
 class Column:
@@ -43,6 +47,10 @@ class Column:
     values: np.ndarray
     is_class: bool
     period: float | None = None
+
+    def of(self, indices: np.ndarray) -> "Column":
+        """Return the column of some of the images."""
+        return replace(self, values=self.values[indices])
 
     @property
     def kind(self) -> str:
@@ -66,7 +74,7 @@ def choose_columns(dataset: StimulusSet, names: Sequence[str], parts: Parts) -> 
     """Return the columns asked for; if none were, those that can be probed, without groups, parts and duplicates.
 
     Raises:
-        UserError: if a column does not exist or is known for too few images, or if no column can be probed.
+        UserError: if a column does not exist or is known for too few images.
     """
     require_columns(dataset.columns, names)
     columns = {name: read_column(dataset, name) for name in names or dataset.columns}
@@ -78,7 +86,6 @@ def choose_columns(dataset: StimulusSet, names: Sequence[str], parts: Parts) -> 
     if names:
         for name, column in chosen.items():
             require_enough(name, column, parts)
-    require(bool(chosen), f"no column is informative; the columns are {', '.join(dataset.columns) or 'none'}")
     return chosen
 
 

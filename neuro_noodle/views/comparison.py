@@ -66,7 +66,7 @@ class Comparison:
         columns: summary of each column.
         probes: scores by source, column and name of the score.
         similarity: by measure, source and source: value, chance and p.
-        rsa_ceilings: the RSA that a perfect model of noisy responses could reach, by source.
+        rsa_ceilings: the RSA that a perfect model could reach, by source of recorded responses.
     """
 
     sources: dict[str, SourceSummary]
@@ -77,7 +77,7 @@ class Comparison:
     columns: dict[str, ColumnSummary]
     probes: dict[str, dict[str, dict[str, float | None]]]
     similarity: dict[str, dict[str, dict[str, dict[str, float | None]]]]
-    rsa_ceilings: dict[str, float]
+    rsa_ceilings: dict[str, float | None]
 
 
 def format_comparison(comparison: Comparison) -> str:
@@ -86,7 +86,7 @@ def format_comparison(comparison: Comparison) -> str:
     rows = [["", *kinds], ["", *(heading for heading, *_ in kinds.values())]]
     for source, scores in comparison.probes.items():
         rows.append([source, *(format_score(scores[name], *kind[1:]) for name, kind in kinds.items())])
-    lines = [*_format_images(comparison), "", *_align(rows)]
+    lines = [*_format_images(comparison), "", *(_align(rows) if kinds else ["no metadata column can be probed"])]
     for key, table in comparison.similarity.items():
         decimals = 1 if MEASURES[key].is_distance else 3
         rows = [["", *table]]
@@ -95,7 +95,7 @@ def format_comparison(comparison: Comparison) -> str:
         ]
         lines += ["", f"{MEASURES[key].title}; {_format_chance(table, decimals)}", *_align(rows)]
         if key == "rsa":
-            lines += [f"noise ceiling of RSA with {name}: {r:.3f}" for name, r in comparison.rsa_ceilings.items()]
+            lines += [_format_ceiling(name, r) for name, r in comparison.rsa_ceilings.items()]
     return "\n".join(lines)
 
 
@@ -103,13 +103,19 @@ def format_score(scores: dict[str, float | None], score: str, error: str, unit: 
     """Return a score with its interval and its error; ~ marks one that shuffled images often reach."""
     low, high, p = scores["low"], scores["high"], scores["p"]
     interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
-    mark = "~" if p is None or p > MAX_P else ""
+    mark = "~" if p is not None and p > MAX_P else ""
     return f"{mark}{format_decimal(scores[score])}{interval} ({format_digits(scores[error])}{unit})"
 
 
 def _format_similarity(one: dict[str, float | None], decimals: int) -> str:
     p = one["p"]
-    return ("~" if p is None or p > MAX_P else "") + format_decimal(one["value"], decimals)
+    return ("~" if p is not None and p > MAX_P else "") + format_decimal(one["value"], decimals)
+
+
+def _format_ceiling(name: str, ceiling: float | None) -> str:
+    if ceiling is None:
+        return f"no noise ceiling for {name}: not all of these images were shown at least twice (see --parts)"
+    return f"noise ceiling of RSA with {name}: {ceiling:.3f}"
 
 
 def _format_chance(table: dict[str, dict[str, dict[str, float | None]]], decimals: int) -> str:
@@ -175,10 +181,9 @@ def plot_comparison(comparison: Comparison) -> Figure:
     n_columns = max(n, len(MEASURES))
     size = (3.4 * n_columns, 2 * (1.4 + 0.3 * len(names)))
     figure = Figure(figsize=size, layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.3))
-    for i, (axis, (name, column)) in enumerate(
-        zip(upper.subplots(1, n, squeeze=False)[0], comparison.columns.items(), strict=True)
-    ):
+    upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.3)) if n else (figure, figure)
+    for i, (name, column) in enumerate(comparison.columns.items()):
+        axis = upper.add_subplot(1, n, i + 1)
         _plot_scores(axis, {source: scores[name] for source, scores in comparison.probes.items()}, column.kind)
         axis.set_title(name)
         axis.set_yticks(range(len(names)), names if i == 0 else [])

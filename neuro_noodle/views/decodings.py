@@ -1,4 +1,4 @@
-"""What latents mean: the images that a head makes of them, over a 2-D latent and along each number of any latent."""
+"""What latents mean: images decoded from a grid over a 2-D latent, and along each number of any latent."""
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ TAIL = 0.02  # share of the images beyond each end
 
 @torch.no_grad()
 def decode(run: Run, latents: np.ndarray) -> np.ndarray:
-    """Return the images (n, C, H, W) that the head of a run makes of latents (n, D)."""
+    """Return images (n, C, H, W) decoded from latents (n, D)."""
     predictions: Tensor = run.model.head(torch.as_tensor(latents, dtype=torch.float32)).float()
     return run.objective.output(predictions).numpy()
 
@@ -47,13 +47,13 @@ def plot_traversals(run: Run, latents: np.ndarray, low: np.ndarray, high: np.nda
     """
     order = np.argsort(-latents.std(0))[:MAX_ROWS]
     rows: dict[str, np.ndarray] = {}
+    median = np.median(latents, 0)
     for number in order:
-        points = np.tile(np.median(latents, 0), (N_STEPS, 1))
+        points = np.tile(median, (N_STEPS, 1))
         points[:, number] = np.linspace(low[number], high[number], N_STEPS)
         rows[f"latent {number + 1}"] = decode(run, points)
-    shares = np.linspace(100 * TAIL, 100 * (1 - TAIL), N_STEPS)
     titles = [""] * N_STEPS
-    titles[0], titles[-1] = f"{shares[0]:.0f}th percentile", f"{shares[-1]:.0f}th percentile"
+    titles[0], titles[-1] = (f"percentile {100 * share:.0f}" for share in (TAIL, 1 - TAIL))
     return plot_image_rows(rows, titles)
 
 

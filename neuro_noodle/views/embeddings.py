@@ -13,7 +13,6 @@ from neuro_noodle.choices import Table, UserError, require
 from neuro_noodle.measures.linear import principal_components
 
 EMBEDDINGS = Table("map")
-AXIS_NAMES = {"umap": "UMAP", "pca": "component", "pacmap": "PaCMAP"}
 MIN_IMAGES = 4
 
 
@@ -21,9 +20,11 @@ class Embedding(Protocol):
     """A map that was fitted to the values (n, D) of some images, and places others on it.
 
     Attributes:
+        axis_name: name of both axes.
         embedding: coordinates (n, 2) of the images that it was fitted to.
     """
 
+    axis_name: str
     embedding: np.ndarray
 
     def transform(self, values: np.ndarray) -> np.ndarray:
@@ -72,9 +73,12 @@ class Umap:
     Source: McInnes et al. 2018, arXiv:1802.03426.
     """
 
+    axis_name = "UMAP"
+
     def __init__(self, values: np.ndarray, seed: int, *, neighbours: int = 15) -> None:
         from umap import UMAP
 
+        require(neighbours >= 2, f"map 'umap': neighbours={neighbours} is less than 2")
         self.mapper = UMAP(min(neighbours, len(values) - 1), random_state=seed, n_jobs=1).fit(values)
         self.embedding = self.mapper.embedding_
 
@@ -119,6 +123,8 @@ class UmapOfDistances:
 class PcaMap:
     """The first two principal components: immediate, and distances keep their meaning."""
 
+    axis_name = "component"
+
     def __init__(self, values: np.ndarray, seed: int) -> None:
         self.components = principal_components(values, 2)
         self.embedding = self.transform(values)
@@ -135,6 +141,8 @@ class Pacmap:
 
     Source: Wang et al. 2021, Journal of Machine Learning Research 22(201).
     """
+
+    axis_name = "PaCMAP"
 
     def __init__(self, values: np.ndarray, seed: int) -> None:
         try:

@@ -12,6 +12,7 @@ from neuro_noodle.runs.files import atomic
 
 MIN_HEIGHT_PX = 200  # of an image in a film
 MARGIN_PX = 28  # above and below the images, for names and titles
+SNAPSHOT_MS, LAST_MS = 330, 2000  # of a film over training, and its last frame
 
 
 def figure_to_array(figure: Figure, dpi: int = 100) -> np.ndarray:

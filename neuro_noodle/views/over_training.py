@@ -19,6 +19,7 @@ from neuro_noodle.runs.latents import read_latents, snapshots
 from neuro_noodle.runs.task import TaskSource
 from neuro_noodle.views import films, maps
 from neuro_noodle.views.embeddings import UmapOfDistances
+from neuro_noodle.views.pictures_over_training import write_pictures_over_training
 from neuro_noodle.views.saving import PNG
 
 MAX_MAPPED = 3000  # images
@@ -26,7 +27,6 @@ MAX_POINTS = 120_000  # images times snapshots; about two minutes
 MIN_MAPPED = 100  # images, however many snapshots there are
 MAX_ROWS = 2
 MAX_THUMBNAILS = 5
-FRAME_MS, LAST_MS = 330, 2000
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,14 @@ def write_over_training(
     n_snapshots: int = 6,
     seed: int = 42,
 ) -> list[Path]:
-    """Write figures/training.png and .gif of a run; returns their paths. Arguments as in `plot_over_training`."""
+    """Write a picture and a film of its latents, its reconstructions or both; returns their paths.
+
+    The arguments are those of `plot_over_training`.
+    """
+    require(n_snapshots > 0, f"--snapshots {n_snapshots} is less than 1")
+    pictures = write_pictures_over_training(run, n_snapshots=n_snapshots)
+    if pictures and not snapshots(run):
+        return pictures
     plotted = plot_over_training(
         run, fit=fit, columns=columns, images=images, data_dir=data_dir, n_snapshots=n_snapshots, seed=seed
     )
@@ -106,8 +113,8 @@ def write_over_training(
     folder.mkdir(exist_ok=True)
     paths = [folder / "training.png", folder / "training.gif"]
     PNG.save(paths[0].with_suffix(""), plotted.picture)
-    films.save_gif(paths[1], plotted.frames, frame_ms=FRAME_MS, last_ms=LAST_MS, shared_palette=True)
-    return paths
+    films.save_gif(paths[1], plotted.frames, frame_ms=films.SNAPSHOT_MS, last_ms=films.LAST_MS, shared_palette=True)
+    return pictures + paths
 
 
 def plot_over_training(
@@ -134,7 +141,6 @@ def plot_over_training(
     Raises:
         UserError: if the run has no snapshots, or a column or an image does not exist.
     """
-    require(n_snapshots > 0, f"--snapshots {n_snapshots} is less than 1")
     files = find_snapshots(run)
     dataset = TaskSource.of(load_config(run)["flags"], data_dir).open_images()
     shown = choose_columns(dataset, columns)

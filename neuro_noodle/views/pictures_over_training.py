@@ -7,12 +7,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from neuro_noodle.choices import require
-from neuro_noodle.runs.pictures import Pictures, read_pictures, saved_pictures
+from neuro_noodle.runs.pictures import Reconstructions, read_pictures, saved_pictures
 from neuro_noodle.views import films
 from neuro_noodle.views.figures import plot_image_rows
 from neuro_noodle.views.saving import PNG
-
-FRAME_MS, LAST_MS = 330, 2000
 
 
 def write_pictures_over_training(run: Path, *, n_snapshots: int = 6) -> list[Path]:
@@ -39,11 +37,11 @@ def write_pictures_over_training(run: Path, *, n_snapshots: int = 6) -> list[Pat
     chosen = np.unique(np.linspace(0, len(times) - 1, n_snapshots).round().astype(int))
     PNG.save(paths[0].with_suffix(""), plot_pictures({times[i]: pictures[times[i]] for i in chosen}))
     frames = [films.figure_to_array(plot_pictures({epochs: one})) for epochs, one in pictures.items()]
-    films.save_gif(paths[1], frames, frame_ms=FRAME_MS, last_ms=LAST_MS, shared_palette=True)
+    films.save_gif(paths[1], frames, frame_ms=films.SNAPSHOT_MS, last_ms=films.LAST_MS, shared_palette=True)
     return paths
 
 
-def plot_pictures(pictures: Mapping[float, Pictures]) -> Figure:
+def plot_pictures(pictures: Mapping[float, Reconstructions]) -> Figure:
     """Plot images above their reconstructions after so many epochs, the first epochs at the top.
 
     Args:

@@ -18,7 +18,7 @@ from neuro_noodle.runs.testing import test_run
 from neuro_noodle.tracking.records import read_records
 from neuro_noodle.views import figures, maps
 from neuro_noodle.views.decodings import plot_decodings
-from neuro_noodle.views.embeddings import AXIS_NAMES, EMBEDDINGS, embed
+from neuro_noodle.views.embeddings import EMBEDDINGS, embed
 from neuro_noodle.views.outcomes import MAX_IMAGES, PICTURES, Pictures, image_titles, plot_outcomes, write_film
 from neuro_noodle.views.saving import PNG, Format
 
@@ -123,7 +123,7 @@ def plot_latent_map(
         f"pixels{subset}": embed(images.reshape(n_mapped, -1), is_training, how),
         f"latents{subset}": latents[indices] if is_flat else embed(latents[indices], is_training, how),
     }
-    names = dict.fromkeys(embeddings, AXIS_NAMES[EMBEDDINGS.parse(how).name])
+    names = dict.fromkeys(embeddings, EMBEDDINGS[EMBEDDINGS.parse(how).name].axis_name)
     return maps.plot_maps(
         embeddings,
         columns={name: [column[i] for i in indices] for name, column in choose_map_columns(run, columns).items()},

@@ -26,12 +26,14 @@ class Format:
     width_mm: float | None = None
 
     def __post_init__(self) -> None:
-        unknown = [kind for kind in self.kinds if kind not in FORMATS]
-        require(not unknown, f"--format {','.join(unknown)}: allowed are {', '.join(FORMATS)}")
+        wrong = [kind for kind in self.kinds if kind not in FORMATS]
+        require(
+            bool(self.kinds) and not wrong, f"'{','.join(wrong)}' is no format of a picture; use {', '.join(FORMATS)}"
+        )
         require(self.width_mm is None or self.width_mm >= 20, f"--width_mm {self.width_mm} is less than 20")
 
     def save(self, path: Path, figure: Figure) -> list[Path]:
-        """Write a figure to a path whose ending is replaced by each format; returns the paths."""
+        """Write a figure to a path, to which the ending of each format is added; returns the paths."""
         if self.width_mm:
             width, height = figure.get_size_inches()
             figure.set_size_inches(self.width_mm / MM_PER_INCH, height * self.width_mm / MM_PER_INCH / width)

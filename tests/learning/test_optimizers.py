@@ -95,6 +95,7 @@ def test_weight_decay_shrinks_a_weight_without_gradient(name):
         ("sgd momentum=-0.1", "optimizer 'sgd': momentum=-0.1 must be from 0 to below 1"),
         ("sgd nesterov=true", "optimizer 'sgd': nesterov=true needs momentum above 0"),
         ("lbfgs", "optimizer 'lbfgs' cannot be used: it computes the loss several times per step"),
+        ("asgd", "optimizer 'asgd' cannot be used: the average of the weights"),
         ("muon", "optimizer 'muon' cannot be used: it updates matrices only"),
         ("rmsprob", "unknown optimizer 'rmsprob'; did you mean 'rmsprop'?"),
     ],
@@ -158,7 +159,7 @@ def test_a_proportional_optimizer_follows_every_schedule(name, schedule):
     require_suitable(OPTIMIZERS.build(name, [nn.Parameter(torch.ones(1))], 0.1), schedule, 1)
 
 
-@pytest.mark.parametrize("name", ["rprop", "asgd", "adafactor"])
+@pytest.mark.parametrize("name", ["rprop", "adafactor"])
 def test_a_schedule_refuses_an_optimizer_it_cannot_scale(name):
     optimizer = OPTIMIZERS.build(name, [nn.Parameter(torch.ones(1))], 0.1)
     require_suitable(optimizer, "constant", 1)

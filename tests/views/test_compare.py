@@ -5,12 +5,13 @@ import re
 
 import numpy as np
 import pytest
-from helpers import raises_user_error
+from helpers import raises_user_error, train_silently
 
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.runs import representations
-from neuro_noodle.runs.representations import open_sources, represent
+from neuro_noodle.runs.representations import Source, represent
 from neuro_noodle.runs.run import open_run
+from neuro_noodle.runs.sources import open_sources, require_same_images
 from neuro_noodle.views import columns, compare, comparison
 from Plotting import compare as compare_command
 
@@ -73,10 +74,13 @@ def test_columns_that_cannot_be_probed_are_refused():
         ("x", "y"): "--columns: there is no x or y; there are animal, few, same",
         ("few",): "--columns: few is known for 4 training and 0 held-out images, which is too few",
         ("same",): "--columns: same is the same for all training images",
-        (): "no column is informative; the columns are animal, few, same",
     }.items():
         with raises_user_error(message):
             chosen(dataset, *names)
+
+
+def test_without_an_informative_column_none_is_chosen():
+    assert chosen(dataset_with(same=["a"] * N)) == {}
 
 
 def test_numbers_are_shown_with_three_digits():
@@ -200,11 +204,11 @@ def test_wide_representations_are_components_of_training_images(monkeypatch, fil
     training = run.part == "training"
     monkeypatch.setattr(representations, "MAX_WIDTH", 100)
     monkeypatch.setattr(representations, "MAX_VALUES", 144 * 20)
-    before = represent(pixels, N, training)
+    before = represent(pixels, np.arange(N), training)
     assert (before.values.shape, before.width, before.is_reduced) == ((N, 19), 144, True)  # of 20 images
     changed = np.flatnonzero(~training)[0]
-    other = representations.Source("pixels", lambda i: np.where(i[:, None] == changed, 1.0, pixels.features(i)))
-    after = represent(other, N, training)
+    other = Source("pixels", lambda i: np.where(i[:, None] == changed, 1.0, pixels.features(i)))
+    after = represent(other, np.arange(N), training)
     assert (before.values != after.values).any(1).nonzero()[0].tolist() == [changed]
 
 
@@ -235,9 +239,9 @@ def test_the_first_run_with_other_images_is_named(film_runs):
     turned.dataset.ids = turned.dataset.ids[::-1]
     fewer.dataset.ids = fewer.dataset.ids[:-7]
     for run, reason in (turned, "other order"), (fewer, "7 are in only one of them, for example 233"):
-        pair = [representations.Source(name, len, run) for name, run in (("one", one), ("other", run))]
+        pair = [Source(name, len, run) for name, run in (("one", one), ("other", run))]
         with raises_user_error(f"the images of other differ from those of one: {reason}"):
-            representations.require_same_images(*pair)
+            require_same_images(*pair)
 
 
 def test_runs_without_common_held_out_images_are_refused(film_runs):
@@ -252,3 +256,56 @@ def test_runs_without_common_held_out_images_are_refused(film_runs):
         "0 images are training images of every run and 0 are held out by every run, which is too few; train"
     ):
         compare.choose_parts(runs)
+
+
+def test_recorded_responses_have_a_noise_ceiling(command, film_runs, tmp_path):
+    trials = np.random.default_rng(0).normal(size=(4, N, 5)) + open_run(film_runs / "one").latents()[:, :1]
+    np.savez(tmp_path / "cells.npz", responses=trials.mean(0), trials=trials)
+    status, printed, _ = command("one", f"{tmp_path}/cells.npz:responses", "--figure", str(tmp_path / "all.pdf"))
+    assert status == 0
+    assert 0.1 < float(re.search(r"noise ceiling of RSA with cells:responses: (\S+)", printed)[1]) < 1
+    assert (tmp_path / "all.pdf").read_bytes().startswith(b"%PDF")
+    trials[1:, ::2] = np.nan
+    np.savez(tmp_path / "cells.npz", responses=trials[0], trials=trials)
+    _, printed, _ = command("one", f"{tmp_path}/cells.npz:responses")
+    assert "no noise ceiling for cells:responses: not all of these images were shown at least twice" in printed
+
+
+def test_images_without_metadata_are_still_compared(weights_of_plain_images, capsys, tmp_path):
+    words = [str(weights_of_plain_images), f"{weights_of_plain_images}@0", "--figure", str(tmp_path / "all.png")]
+    assert compare_command.main(words) == 0
+    printed = capsys.readouterr().out
+    assert "no metadata column can be probed" in printed and "linear CKA" in printed
+    assert (tmp_path / "all.png").is_file()
+
+
+@pytest.fixture(scope="module")
+def weights_of_plain_images(tmp_path_factory):
+    """A run on an array without metadata."""
+    folder = tmp_path_factory.mktemp("plain")
+    np.save(folder / "images.npy", np.random.default_rng(0).integers(0, 255, (60, 8, 8), np.uint8))
+    words = f"--recipe faces_ae --dataset arrays --data_dir {folder} --save_dir {folder} --latent_dim 2 --n_epochs 1"
+    train_silently(f"{words} --namestr run --encoder fc hidden=8 --val_fraction 0.3 --augment none")
+    return folder / "run"
+
+
+def test_the_parts_that_are_compared_can_be_chosen(command, tmp_path):
+    status, _, complaint = command("one", "--parts", "test")
+    assert status == 2 and "0 are held out by every run" in complaint
+    assert command("one", "--parts", "validation", "--out", str(tmp_path / "c.json"))[0] == 0
+    assert json.loads((tmp_path / "c.json").read_text())["n_compared"] == 60
+
+
+def test_a_wrong_format_is_refused_before_anything_is_computed(command):
+    status, printed, complaint = command("one", "--figure", "all.jpg")
+    assert (status, printed) == (2, "") and "'jpg' is no format of a picture" in complaint
+
+
+def test_frames_of_a_film_are_shuffled_in_blocks(monkeypatch, film_runs):
+    seen = []
+    monkeypatch.setattr(compare, "similarities", lambda values, blocks: seen.append(blocks) or {})
+    sources = open_sources([str(film_runs / "one")])
+    compare.compare(sources, [])
+    sources[0].run.dataset.has_blocks, sources[0].run.dataset.columns["block"] = True, [str(g) for g in GROUPS]
+    compare.compare(sources, [])
+    assert len(np.unique(seen[0])) == 60 and len(np.unique(seen[1])) == 3

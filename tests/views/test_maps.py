@@ -241,3 +241,16 @@ def test_the_maps_of_a_film_do_not_move(grid):
         panels(maps.plot_snapshots({title: placed}, *rest))[0].get_position().bounds for title, placed in points.items()
     ]
     assert len(set(box)) == 1
+
+
+@pytest.mark.parametrize(("n", "has_legend", "n_markers"), [(3, True, 1), (10, True, 2), (20, True, 3), (30, False, 4)])
+def test_categories_differ_in_colour_and_marker(n, has_legend, n_markers):
+    """More of them than a legend holds have their names on the map."""
+    points, names = np.random.default_rng(0).normal(size=(60, 2)), [f"n{i % n:02}" for i in range(60)]
+    figure = maps.plot_maps({"latents": points}, {"name": names}, np.zeros(60, bool))
+    axis = figure.axes[0]
+    assert (axis.get_legend() is not None) == has_legend
+    assert len([text for text in axis.texts if text.get_text().startswith("n")]) == (0 if has_legend else n)
+    looks = maps._colours("name", np.array(names), by_value=False)
+    assert len({(look.colour, look.marker) for look in looks.values()}) == n
+    assert len({look.marker for look in looks.values()}) == n_markers

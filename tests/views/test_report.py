@@ -71,7 +71,7 @@ def test_pictures_for_a_paper_have_its_width_and_format(face_runs, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--format jpg", "--format jpg: allowed are png, pdf, svg"),
+        ("--format jpg", "'jpg' is no format of a picture; use png, pdf, svg"),
         ("--width_mm 3", "--width_mm 3.0 is less than 20"),
         ("--map tsne", "unknown map 'tsne'"),
     ],

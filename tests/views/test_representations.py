@@ -5,11 +5,12 @@ import csv
 import numpy as np
 import pytest
 import torch
-from helpers import raises_user_error
+from helpers import raises_user_error, train_silently
 
-from neuro_noodle.runs.export import write_representations
-from neuro_noodle.runs.representations import complete_trials, open_sources, represent
+from neuro_noodle.runs.export import write_representations, write_rows
+from neuro_noodle.runs.representations import Source, represent
 from neuro_noodle.runs.run import open_run
+from neuro_noodle.runs.sources import ParsedSource, complete_trials, first_run, open_sources
 from Plotting import latents as latents_command
 
 N = 240
@@ -19,7 +20,7 @@ def values_of(folder, *words):
     """Return the values (N, D) of sources by name, of which `two` means the run of that name; pixels are left out."""
     written = [f"{folder}/{word}" if word.startswith("two") else word for word in words]
     sources = open_sources([str(folder / "one"), *written])[1:-1]
-    return {source.name: represent(source, N, np.ones(N, bool)).values for source in sources}
+    return {source.name: source.of(np.arange(N)) for source in sources}
 
 
 def test_the_latents_and_the_stages_of_a_run(film_runs):
@@ -58,11 +59,14 @@ def test_files_and_torchvision_are_sources_too(film_runs, tmp_path):
 
 def test_every_image_has_as_many_trials_as_the_one_with_fewest():
     trials = np.arange(24.0).reshape(4, 3, 2)
-    trials[0, 1, 0] = trials[2, 0] = np.nan
+    trials[0, 1, 0] = trials[0, 0] = trials[2, 0] = np.nan
     found = complete_trials(trials)
-    np.testing.assert_array_equal(found[:, 0], trials[[0, 1, 3], 0])
-    np.testing.assert_array_equal(found[:, 1], trials[[1, 2, 3], 1])
-    np.testing.assert_array_equal(found[:, 2], trials[:3, 2])
+    assert len(found) == 2  # the second image has three trials, the first only two
+    np.testing.assert_array_equal(found[:, 0], trials[[1, 3], 0])
+    np.testing.assert_array_equal(found[:, 1], trials[[1, 2], 1])
+    np.testing.assert_array_equal(found[:, 2], trials[:2, 2])
+    trials[:3, 2] = np.nan
+    assert complete_trials(trials) is None
 
 
 @pytest.mark.parametrize(
@@ -92,6 +96,64 @@ def test_a_file_with_other_rows_is_refused(film_runs, tmp_path):
     np.savez(tmp_path / "pair.npz", a=np.ones((N, 3)), b=np.ones((N, 3)))
     with raises_user_error("has no array 'c'; allowed: a, b"):
         values_of(film_runs, f"{tmp_path}/pair.npz:c")
+    with raises_user_error("pair.npz has a, b; name one with a row per image"):
+        values_of(film_runs, f"{tmp_path}/pair.npz")
+    np.savez(tmp_path / "odd.npz", responses=np.ones((N, 3)), trials=np.ones((N, 4, 3)))
+    with raises_user_error("trials is (240, 4, 3), not trials x (240, 3)"):
+        values_of(film_runs, f"{tmp_path}/odd.npz:responses")
+    np.save(tmp_path / "names.npy", np.array(["a"] * N))
+    with raises_user_error("names.npy holds no numbers"):
+        values_of(film_runs, str(tmp_path / "names.npy"))
+    whole = (tmp_path / "pair.npz").read_bytes()
+    (tmp_path / "pair.npz").write_bytes(whole[: len(whole) // 2])
+    with raises_user_error("pair.npz cannot be read"):
+        values_of(film_runs, f"{tmp_path}/pair.npz:a")
+
+
+def test_names_with_signs_of_the_grammar_are_paths_first(tmp_path):
+    for name in ("a@2", "face@home", "time:9"):
+        (tmp_path / name).mkdir()
+    for word, expected in {
+        "a@2": ("a@2", None, None),
+        "a@2:conv1": ("a@2", None, "conv1"),
+        "face@home:conv2": ("face@home", None, "conv2"),
+        "face@home@3:all": ("face@home", "3", "all"),
+        "time:9/b": ("time:9/b", None, None),
+        "time:9/b@all:head": ("time:9/b", "all", "head"),
+    }.items():
+        path, epochs, stage = expected
+        assert ParsedSource.of(f"{tmp_path}/{word}") == ParsedSource(f"{tmp_path}/{path}", epochs, stage)
+
+
+def test_a_session_has_no_other_epochs(film_runs):
+    with raises_user_error("name either a session or @EPOCHS of a run"):
+        values_of(film_runs, "two/0@1")
+
+
+def test_a_file_named_like_the_pixels_is_refused(film_runs, tmp_path):
+    np.save(tmp_path / "pixels.npy", np.ones((N, 3)))
+    with raises_user_error("two sources would have the name pixels"):
+        values_of(film_runs, str(tmp_path / "pixels.npy"))
+
+
+def test_the_images_come_from_a_run(tmp_path):
+    with raises_user_error("cells is not a run; name a run first"):
+        first_run([Source("cells", len)])
+
+
+def test_a_stage_that_never_changes_is_still_compared():
+    same = Source("dead", lambda indices: np.zeros((len(indices), 3000), np.float32))
+    assert represent(same, np.arange(20), np.ones(20, bool)).values.shape == (20, 1)
+
+
+def test_a_network_that_started_from_another_has_no_new_state(film_runs, film, tmp_path):
+    words = (
+        f"--recipe faces_ae --save_dir {tmp_path} --data_dir {film} --dataset arrays file=images.npy metadata=table.csv"
+    )
+    words += f" group=animal --split group --n_epochs 1 --val_fraction 0.25 --load_encoder {film_runs / 'two'}"
+    train_silently(f"{words} --namestr second")
+    with raises_user_error("second@0: it started from the encoder of"):
+        open_sources([f"{tmp_path}/second@0"])
 
 
 # ------------------------------------------------------------------------------------------------------------ export
@@ -110,9 +172,30 @@ def test_the_command_writes_numbers_ids_parts_and_metadata(film_runs, tmp_path, 
     assert file["column_mood"].tolist() == list(opened.dataset.columns["mood"])
     with paths[1].open() as table:
         rows = list(csv.DictReader(table))
-    assert list(rows[0]) == ["ids", "part", "angle", "x", "mood", "animal", *(f"latent{i}" for i in range(1, 5))]
-    assert [row["ids"] for row in rows] == opened.dataset.ids
+    assert list(rows[0]) == ["id", "part", "angle", "x", "mood", "animal", *(f"latent{i}" for i in range(1, 5))]
+    assert [row["id"] for row in rows] == opened.dataset.ids
     np.testing.assert_allclose([float(row["latent2"]) for row in rows], opened.latents()[:, 1], atol=1e-5)
+
+
+def test_a_column_named_part_does_not_replace_the_split(film_runs, tmp_path):
+    opened = open_run(film_runs / "one")
+    opened.dataset.columns["part"] = ["train"] * N
+    write_rows(tmp_path / "rows.csv", Source("zeros", lambda i: np.zeros((len(i), 1))), 1, opened)
+    with (tmp_path / "rows.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert [row["part"] for row in rows] == opened.part.tolist() and rows[0]["column_part"] == "train"
+
+
+def test_export_never_replaces_a_file_that_it_reads(film_runs, tmp_path):
+    np.savez(tmp_path / "cells.npz", rows=np.ones((N, 3)))
+    for name in ("cells", "cells_rows"):
+        np.save(tmp_path / f"{name}.npy", np.ones((N, 3)))
+    words = [str(film_runs / "one"), f"{tmp_path}/cells.npz:rows"]
+    with raises_user_error("two sources would be written to"):
+        list(write_representations([*words, f"{tmp_path}/cells_rows.npy"], tmp_path))
+    with raises_user_error("cells.npz would replace a file to read"):
+        list(write_representations([*words, f"{tmp_path}/cells.npy"], tmp_path))
+    assert np.load(tmp_path / "cells.npz")["rows"].shape == (N, 3)
 
 
 def test_wide_representations_have_no_csv_but_components(film_runs, tmp_path, monkeypatch):
