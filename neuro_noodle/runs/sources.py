@@ -299,10 +299,8 @@ def _array(word: str, dataset: StimulusSet) -> Source:
     require(path.is_file(), f"no file {word if path == Path() else path}")
     arrays = read_arrays(path, len(dataset))
     fitting = [name for name, values in arrays.items() if len(values) == len(dataset) and values.ndim > 1]
-    require(
-        bool(key) or len(fitting) == 1 or len(arrays) == 1,
-        f"{path} has {', '.join(arrays)}; name one with a row per image: {path}:NAME",
-    )
+    is_clear = bool(key) or 1 in (len(fitting), len(arrays))
+    require(is_clear, f"{path} has {', '.join(arrays)}; name one with a row per image: {path}:NAME")
     key = key or (fitting or list(arrays))[0]
     require(key in arrays, f"{path} has no array '{key}'; {suggest(key, arrays)}")
     require(
