@@ -22,8 +22,13 @@ from neuro_noodle.views.figures import GREY, displayable, tidy
 MAX_CATEGORIES = 20  # in a legend; of more, the most frequent ones have their names on the map
 MAX_NAMES = 40
 
-# distinguishable with every kind of colour vision (Okabe & Ito 2008, Color Universal Design); black last
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+MAX_NUMBERS = 8  # different numbers of a column that are coloured by category
+
+# distinguishable with every kind of colour vision (Okabe & Ito 2008; the last two from Paul Tol's muted scheme)
+PALETTE = (
+    *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"),
+    *("#882255", "#999933"),
+)
 MARKERS = ("o", "^", "s", "D")  # for more categories than colours
 
 # Each quarter of a turn has its own colour, as in CET-C2 (Kovesi 2015, arXiv:1509.03700); none is close to white.
@@ -164,7 +169,7 @@ def preferred_order(dataset: StimulusSet, first: Sequence[str]) -> list[str]:
 def _colours(name: str, column: np.ndarray, *, by_value: bool) -> ScalarMappable | dict:
     """Return the colours of a column: a colour scale for many different numbers, else one colour per category."""
     numbers, categories = _numbers(column) if by_value else None, np.unique(column)
-    if numbers is None or len(categories) <= len(PALETTE):
+    if numbers is None or len(categories) <= MAX_NUMBERS:
         return {
             category: Look(PALETTE[i % len(PALETTE)], MARKERS[i // len(PALETTE) % len(MARKERS)])
             for i, category in enumerate(categories)
