@@ -1,7 +1,7 @@
 """Write the latents of all images to files: `python Plotting/latents.py weights/arena_ae weights/arena_ae:conv2`.
 
 For each SOURCE (see compare.py --help; the first is a run and gives the images) it writes an npz file with the numbers,
-the id, the part and all metadata of each image, and a CSV file with the same unless an image has too many numbers.
+the id, the part and all metadata of each image, and the same as CSV if there are at most 2048 numbers per image.
 """
 
 import argparse

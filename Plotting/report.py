@@ -25,7 +25,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--n_mapped", type=positive, default=2000, help="images on the maps (default: %(default)s)")
     parser.add_argument("--format", type=comma_separated, default=["png"], metavar="png,pdf,svg",
         help="of the pictures (default: png)")  # fmt: skip
-    parser.add_argument("--width_mm", type=float, help="width of every picture, for a paper; text keeps its size")
+    parser.add_argument("--width_mm", type=float, help="width of every picture, for a paper, with its text")
     flags = parser.parse_args(words)
     form = Format(tuple(flags.format), flags.width_mm)
     print(*write_report(flags.run, columns=flags.columns, how=shlex.join(flags.map), n_mapped=flags.n_mapped,

@@ -212,8 +212,8 @@ def require_suitable(optimizer: optim.Optimizer, schedule: str, n_repetitions: i
     name = type(optimizer).__name__
     require(
         schedule == "constant" or not isinstance(optimizer, NOT_PROPORTIONAL),
-        f"--schedule {schedule} changes the learning rate, but the steps of {name} are not proportional to it; use "
-        "--schedule constant, or --optimizer adam",
+        f"--schedule {schedule} (the recipe's, if you gave none) changes the learning rate, but the steps of {name} "
+        "are not proportional to it; use --schedule constant, or --optimizer adam",
     )
     require(
         n_repetitions == 1 or not isinstance(optimizer, NOT_ELEMENTWISE),

@@ -162,7 +162,7 @@ def snapshots_of(run: Run) -> dict[str | None, Path]:
 
 def saved_epochs(run: Run) -> list[str]:
     """Return the epochs, in order, after which a run has saved a session or latents."""
-    found = {*snapshots(run.folder), *(int(path.name) + 1.0 for path in sessions(run.folder))}
+    found = {*snapshots(run.folder), *(int(path.name) + 1.0 for path in sessions(run.folder))} - {0.0}
     return [f"{epochs:g}" for epochs in sorted(found)]
 
 
@@ -177,8 +177,8 @@ def model_after(run: Run, epochs: str) -> Model:
     saved = [path for path in sessions(run.folder) if int(path.name) + 1 == float(epochs)]
     require(
         bool(saved),
-        f"{run.folder} has saved nothing after {epochs} epochs; there are {', '.join(saved_epochs(run)) or 'none'}, "
-        "and 0 for the network before training; --keep all keeps every session",
+        f"{run.folder} has saved nothing after {epochs} epochs; there are {', '.join(['0', *saved_epochs(run)])} "
+        "(0 is before training); --keep all keeps every session",
     )
     return load_model(saved[0])[0]
 

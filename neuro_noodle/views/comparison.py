@@ -179,9 +179,10 @@ def plot_comparison(comparison: Comparison) -> Figure:
     """Plot the scores of all probes with their intervals, and a matrix for each measure of similarity."""
     n, names = len(comparison.columns), list(comparison.sources)
     n_columns = max(n, len(MEASURES))
-    size = (3.4 * n_columns, 2 * (1.4 + 0.3 * len(names)))
-    figure = Figure(figsize=size, layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.3)) if n else (figure, figure)
+    heights = ((1 + 0.25 * len(names)) * bool(n), 2.5 + 0.25 * len(names))  # of probes and of similarities, inches
+    side = max(3.4, 1.5 + 0.32 * len(names))  # of a panel
+    figure = Figure(figsize=(side * n_columns, sum(heights)), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=heights) if n else (figure, figure)
     for i, (name, column) in enumerate(comparison.columns.items()):
         axis = upper.add_subplot(1, n, i + 1)
         _plot_scores(axis, {source: scores[name] for source, scores in comparison.probes.items()}, column.kind)
@@ -191,7 +192,7 @@ def plot_comparison(comparison: Comparison) -> Figure:
         zip(lower.subplots(1, len(MEASURES), squeeze=False)[0], comparison.similarity.items(), strict=True)
     ):
         _plot_matrix(axis, table, is_distance=MEASURES[key].is_distance)
-        axis.set_title(MEASURES[key].title.partition(" (")[0], fontsize=9)
+        axis.set_title(MEASURES[key].title.partition(",")[0])
         axis.set_xticks(range(len(names)), names, rotation=45, ha="right")
         axis.set_yticks(range(len(names)), names if i == 0 else [])
     return tidy(figure)

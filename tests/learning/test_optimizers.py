@@ -164,7 +164,7 @@ def test_a_schedule_refuses_an_optimizer_it_cannot_scale(name):
     optimizer = OPTIMIZERS.build(name, [nn.Parameter(torch.ones(1))], 0.1)
     require_suitable(optimizer, "constant", 1)
     for schedule in ("plateau", "cosine"):
-        with raises_user_error(f"--schedule {schedule} changes the learning rate, but the steps of"):
+        with raises_user_error(f"--schedule {schedule} (the recipe's, if you gave none) changes the learning rate"):
             require_suitable(optimizer, schedule, 1)
 
 

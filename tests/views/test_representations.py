@@ -73,7 +73,7 @@ def test_every_image_has_as_many_trials_as_the_one_with_fewest():
     ("word", "message"),
     [
         ("two:layer9", "no such stage; allowed: hidden1, latent, head"),
-        ("two@7", "has saved nothing after 7 epochs; there are 1, and 0 for the network before training"),
+        ("two@7", "has saved nothing after 7 epochs; there are 0, 1 (0 is before training)"),
         ("nowhere", "nowhere"),
         ("responses", "responses: this dataset has none; name a file"),
         ("nowhere.npy", "no file nowhere.npy"),
