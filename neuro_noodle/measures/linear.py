@@ -1,5 +1,6 @@
 """Linear models: principal components, and ridge regression with cross-validation."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -141,7 +142,8 @@ def grouped_ridge(x: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> Ca
     from threadpoolctl import threadpool_limits
 
     model = RidgeCV(GROUPED_STRENGTHS * len(x), cv=folds(len(x), groups), scoring="neg_mean_squared_error")
-    with threadpool_limits(1):  # as in `ridge`
+    with threadpool_limits(1), warnings.catch_warnings():  # threads as in `ridge`
+        warnings.filterwarnings("ignore", "Singular matrix|An ill-conditioned matrix")  # of strengths that are too weak
         model.fit(x, y)
     return lambda x: model.predict(x).reshape(len(x), -1)
 
