@@ -4,6 +4,8 @@ import contextlib
 import csv
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,15 @@ def atomic(path: Path) -> Iterator[Path]:
         scratch.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise UserError for what can go wrong in reading a damaged .npy or .npz file."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
 
 
 def sync_folder(folder: Path) -> None:

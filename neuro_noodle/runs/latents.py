@@ -1,8 +1,6 @@
 """Latents on disk, and the fitted state of an encoder that only a pickle can hold."""
 
 import pickle
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.networks.base import Encoder, Model
 from neuro_noodle.networks.repetitions import Repetitions
-from neuro_noodle.runs.files import atomic, by_epochs
+from neuro_noodle.runs.files import atomic, by_epochs, reading
 
 FIXED_LATENTS = Path("latents", "encoder.npz")  # of an encoder that encodes each image only once
 BATCH = 256  # images encoded at a time
@@ -60,11 +58,8 @@ def read_latents(path: Path) -> Latents:
     Raises:
         UserError: if the file is damaged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return Latents(file["latents"], file["ids"].tolist(), file["part"])
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+    with reading(path), np.load(path, allow_pickle=False) as file:
+        return Latents(file["latents"], file["ids"].tolist(), file["part"])
 
 
 def load_latents(path: Path, dataset: StimulusSet) -> Tensor:

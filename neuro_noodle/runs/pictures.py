@@ -1,7 +1,5 @@
 """Pictures over training: how a few images are reconstructed after some epochs, kept as pixels of 8 bits."""
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuro_noodle.choices import UserError
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.networks.base import Model
-from neuro_noodle.runs.files import atomic, by_epochs
+from neuro_noodle.runs.files import atomic, by_epochs, reading
 from neuro_noodle.runs.loaders import Batches
 from neuro_noodle.runs.task import Task
 
@@ -54,10 +51,8 @@ def save_pictures(path: Path, model: Model, task: Task, latents: Tensor | None) 
     ids, parts = [], []
     for part in ("training", "validation"):
         indices = evenly_spaced(np.array(task.parts[part]), N_OF_PART)
-        positions = torch.arange(len(indices))
-        inputs, targets = Batches(task, indices.tolist()).__getitems__(positions)
-        x, _ = Batches(task, indices.tolist(), latents=latents).__getitems__(positions)
-        outputs = task.objective.output(model(x))
+        inputs, targets = Batches(task, indices.tolist()).__getitems__(torch.arange(len(indices)))
+        outputs = task.objective.output(model(inputs if latents is None else latents[indices]))
         for name, images in (("inputs", inputs), ("targets", targets), ("outputs", outputs)):
             columns[name].append((images.clamp(0, 1) * 255).round().byte().cpu().numpy())
         ids += [task.dataset.ids[i] for i in indices]
@@ -75,12 +70,9 @@ def read_pictures(path: Path) -> Reconstructions:
     Raises:
         UserError: if the file is damaged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            images = {name: file[name].astype(np.float32) / 255 for name in ("inputs", "targets", "outputs")}
-            return Reconstructions(file["ids"].tolist(), file["part"], **images)
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+    with reading(path), np.load(path, allow_pickle=False) as file:
+        images = {name: file[name].astype(np.float32) / 255 for name in ("inputs", "targets", "outputs")}
+        return Reconstructions(file["ids"].tolist(), file["part"], **images)
 
 
 def saved_pictures(run: Path) -> dict[float, Path]:

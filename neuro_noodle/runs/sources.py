@@ -11,8 +11,6 @@
 `all` in place of EPOCHS or STAGE means every one. The first source is a run, and gives the images.
 """
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +23,7 @@ from torch import Tensor, nn
 from neuro_noodle.choices import UserError, require, suggest
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.networks.base import Model, build_model
-from neuro_noodle.runs.files import sessions
+from neuro_noodle.runs.files import reading, sessions
 from neuro_noodle.runs.latents import read_latents, snapshots
 from neuro_noodle.runs.loaders import training_sample
 from neuro_noodle.runs.representations import Features, Source
@@ -77,14 +75,15 @@ def open_sources(words: Sequence[str], data_dir: Path | None = None, *, trust_pi
     opened: dict[str, Run] = {}
     for word in words:
         if not found or not _is_other(word):
-            path = ParsedSource.of(word).path
-            opened[path] = opened.get(path) or open_run(path, data_dir, trust_pickle=trust_pickle)
-            found += _of_run(word, opened[path])
+            parsed = ParsedSource.of(word)
+            run = opened.get(parsed.path) or open_run(parsed.path, data_dir, trust_pickle=trust_pickle)
+            opened[parsed.path] = run
+            found += _of_run(word, parsed, run)
             require_same_images(found[0], found[-1])
         elif word != PIXELS:
             found += _of_no_run(word, first_run(found).dataset)
-    pixels = Source(PIXELS, partial(_pixels, first_run(found).dataset))
-    return _with_unique_names([*found, pixels])
+    first = first_run(found)
+    return _with_unique_names([*found, Source(PIXELS, lambda indices: first.images(indices).flatten(1).numpy())])
 
 
 def first_run(sources: Sequence[Source]) -> Run:
@@ -138,9 +137,8 @@ def _with_unique_names(sources: Sequence[Source]) -> list[Source]:
 # ------------------------------------------------------------------------------------------------------------- runs
 
 
-def _of_run(word: str, run: Run) -> Iterator[Source]:
+def _of_run(word: str, parsed: ParsedSource, run: Run) -> Iterator[Source]:
     """Yield the sources of a run: one, or one for each of its epochs or stages."""
-    parsed = ParsedSource.of(word)
     name = run.folder.name if run.session == "best" else f"{run.folder.name}/{run.session}"
     require(parsed.epochs is None or run.session == "best", f"{word}: name either a session or @EPOCHS of a run")
     for epochs in saved_epochs(run) if parsed.epochs == ALL else [parsed.epochs]:
@@ -243,10 +241,6 @@ def output_of(network: nn.Module, layer: nn.Module, images: Tensor) -> np.ndarra
 # ------------------------------------------------------------------------------------------------- everything else
 
 
-def _pixels(dataset: StimulusSet, indices: np.ndarray) -> np.ndarray:
-    return dataset.sample(torch.as_tensor(indices))["image"].flatten(1).numpy()
-
-
 def _responses(dataset: StimulusSet) -> Source:
     """Return the recorded responses of a dataset."""
     if dataset.responses is None:
@@ -323,11 +317,9 @@ def read_arrays(path: Path, n_images: int) -> dict[str, np.ndarray]:
     Raises:
         UserError: if the file is damaged or has none.
     """
-    try:
+    with reading(path):
         loaded = np.load(path, allow_pickle=False)
         arrays = {path.stem: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
     numbers = {name: values for name, values in arrays.items() if values.dtype.kind in "biuf" and values.ndim}
     require(bool(numbers), f"{path} holds no numbers with a row for each of {n_images} images")
     return numbers
