@@ -22,7 +22,7 @@ from neuro_noodle.views.embeddings import EMBEDDINGS, embed
 from neuro_noodle.views.outcomes import MAX_IMAGES, PICTURES, Pictures, image_titles, plot_outcomes, write_film
 from neuro_noodle.views.saving import PNG, Format
 
-MAX_MAPPED = 2000  # images on a map, so that a UMAP takes 10 s
+MAX_MAPPED = 2000  # images on a map, so that a UMAP takes seconds
 MAX_VALUES = 2**27  # of all their pixels, half a gigabyte
 MAX_PANELS = 6
 N_AUGMENTED = 4  # examples of augmentation per image
