@@ -3,11 +3,13 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from scipy.linalg import orthogonal_procrustes
 
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import StimulusSet
@@ -271,12 +273,13 @@ def embed_snapshots(found: Snapshots, fit: str, seed: int) -> list[np.ndarray]:
     Args:
         found: the snapshots.
         fit: the snapshot whose training images the UMAP is fitted to: `first`, `last`, `every` for one UMAP per
-            snapshot, or the path of another run for its last snapshot.
+            snapshot, each rotated onto the one before, or the path of another run for its last snapshot.
         seed: seed of the UMAP.
     """
     latents = list(found.latents.values())
     if fit == "every":
-        return [fit_map(values[found.is_training], seed)(values) for values in latents]
+        fitted = [fit_map(values[found.is_training], seed)(values) for values in latents]
+        return fitted if latents[0].shape[1] == 2 else list(accumulate(fitted, rotate_onto))
     if fit in ("first", "last"):
         fitted = latents[0 if fit == "first" else -1][found.is_training]
     else:
@@ -288,6 +291,13 @@ def embed_snapshots(found: Snapshots, fit: str, seed: int) -> list[np.ndarray]:
         )
     embed = fit_map(fitted, seed)
     return [embed(values) for values in latents]
+
+
+def rotate_onto(previous: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return points (n, 2) after the rotation, reflection and shift that bring them nearest to the previous ones."""
+    centre, centre_before = points.mean(0), previous.mean(0)
+    rotation, _ = orthogonal_procrustes(points - centre, previous - centre_before)
+    return (points - centre) @ rotation + centre_before
 
 
 def fit_map(fitted: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:

@@ -195,7 +195,15 @@ def test_every_snapshot_can_have_its_own_map():
     early, late = normal_latents(1, 3, seed=1), normal_latents(1, 3, seed=2)
     own = over_training.embed_snapshots(snapshots(early, late), "every", 0)
     assert np.array_equal(own[0], over_training.embed_snapshots(snapshots(early), "last", 0)[0])
-    assert np.array_equal(own[1], over_training.embed_snapshots(snapshots(early, late), "last", 0)[1])
+    alone = over_training.embed_snapshots(snapshots(early, late), "last", 0)[1]
+    assert np.array_equal(own[1], over_training.rotate_onto(own[0], alone))
+
+
+def test_a_turned_mirrored_and_shifted_map_is_turned_back():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(30, 2)) * (3, 1)
+    turn = np.array([[0.0, 1.0], [1.0, 0.0]]) @ np.array([[0.6, -0.8], [0.8, 0.6]])
+    assert np.allclose(over_training.rotate_onto(points, points @ turn + 7), points)
 
 
 def test_fit_to_another_run_uses_its_last_snapshot(tmp_path):
