@@ -33,7 +33,8 @@ def main(words: list[str]) -> int:
     parser.add_argument("--data_dir", type=Path, help="the folder of the images, if it has moved since training")
     parser.add_argument("--trust_pickle", action="store_true", help="load the UMAP of a run, which can run code")
     parser.add_argument("--out", type=Path, help="also write all numbers to this JSON file")
-    parser.add_argument("--figure", type=Path, help="also plot all tables to this file (.png, .pdf or .svg)")
+    parser.add_argument("--figure", type=Path, help="also plot all tables to this file (.png, .pdf or .svg); "
+        "with RUN@all, curves over training")  # fmt: skip
     flags = parser.parse_args(words)
     print_comparison(flags.sources, columns=flags.columns, parts=flags.parts, data_dir=flags.data_dir,
         trust_pickle=flags.trust_pickle, out=flags.out, figure=flags.figure)  # fmt: skip

@@ -1,25 +1,22 @@
 """Neuro Noodle: from a folder of images to a trained network, a map of what it learned, and an honest number."""
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neuro_noodle.runs.run import Run, open_run
     from neuro_noodle.runs.sessions import load_model
+    from neuro_noodle.runs.sources import read_sources
 
-__all__ = ["Run", "load_model", "open_run"]
+__all__ = ["Run", "load_model", "open_run", "read_sources"]
+_MODULES = {"Run": "run", "open_run": "run", "load_model": "sessions", "read_sources": "sources"}  # in runs
 # How long idle threads spin, read when torch is imported; the default makes a shared machine many times slower.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
 def __getattr__(name: str) -> Any:
     """Import what notebooks use when it is first used, since torch takes seconds."""
-    if name in ("Run", "open_run"):
-        from neuro_noodle.runs import run
-
-        return getattr(run, name)
-    if name == "load_model":
-        from neuro_noodle.runs.sessions import load_model
-
-        return load_model
+    if name in _MODULES:
+        return getattr(import_module(f"neuro_noodle.runs.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'neuro_noodle' has no attribute '{name}'")

@@ -27,6 +27,8 @@ class Source:
         is_recorded: whether the numbers are recorded responses, which are noisy.
         trials: function from indices (n,) of images to the (T, n, D) single trials that the numbers are the mean of;
             None if some of these images were not shown at least twice.
+        series: of a run, the name without the number of epochs.
+        epochs: trained when the numbers were computed; None if the name does not say it.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Source:
     run: Run | None = None
     is_recorded: bool = False
     trials: Callable[[np.ndarray], np.ndarray | None] = lambda indices: None
+    series: str = ""
+    epochs: float | None = None
 
     def of(self, indices: np.ndarray) -> np.ndarray:
         """Return the numbers of some images, (n, D), computed a few images at a time.

@@ -86,6 +86,13 @@ def open_sources(words: Sequence[str], data_dir: Path | None = None, *, trust_pi
     return _with_unique_names([*found, Source(PIXELS, lambda indices: first.images(indices).flatten(1).numpy())])
 
 
+def read_sources(*words: str, data_dir: Path | str | None = None, trust_pickle: bool = False) -> dict[str, np.ndarray]:
+    """Return the numbers (N, D) of sources by name, a row per image of the first one; see `open_sources`."""
+    sources = open_sources(words, Path(data_dir) if data_dir else None, trust_pickle=trust_pickle)
+    indices = np.arange(len(first_run(sources).dataset))
+    return {source.name: source.of(indices) for source in (sources if PIXELS in words else sources[:-1])}
+
+
 def first_run(sources: Sequence[Source]) -> Run:
     """Return the run that gives the images: that of the first source."""
     run = sources[0].run
@@ -120,18 +127,24 @@ def _of_no_run(word: str, dataset: StimulusSet) -> list[Source]:
 
 
 def _with_unique_names(sources: Sequence[Source]) -> list[Source]:
-    """Return the sources, those of runs with their whole path if two would have the same name."""
-    names = [source.name for source in sources]
+    """Return the sources, those of runs with their whole path if something else has the same name."""
+    names = [source.name for source in sources if not source.run]
+    names += [folder.name for folder in {source.run.folder for source in sources if source.run}]
     longer = [
-        replace(s, name=f"{s.run.folder}{s.name.removeprefix(s.run.folder.name)}")
-        if s.run and names.count(s.name) > 1
-        else s
-        for s in sources
+        _with_whole_path(source, source.run.folder)
+        if source.run and names.count(source.run.folder.name) > 1
+        else source
+        for source in sources
     ]
-    names = [source.name for source in longer]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    found = [source.name for source in longer]
+    twice = next((name for name in found if found.count(name) > 1), None)
     require(twice is None, f"two sources would have the name {twice}; name each once, or rename a file")
     return longer
+
+
+def _with_whole_path(source: Source, folder: Path) -> Source:
+    name, series = (f"{folder}{short.removeprefix(folder.name)}" for short in (source.name, source.series))
+    return replace(source, name=name, series=series)
 
 
 # ------------------------------------------------------------------------------------------------------------- runs
@@ -145,12 +158,14 @@ def _of_run(word: str, parsed: ParsedSource, run: Run) -> Iterator[Source]:
         if epochs in snapshots_of(run) and not parsed.stage:
             latents = read_latents(snapshots_of(run)[epochs])
             require(latents.ids == run.dataset.ids, f"the latents of {word} are of other images")
-            yield Source(f"{name}@{epochs}", latents.values.__getitem__, run)
-            continue
-        model = run.model if epochs is None else model_after(run, epochs)
-        label = name if epochs is None else f"{name}@{epochs}"
-        for stage in stages_of(run, model, parsed.stage, word):
-            yield Source(f"{label}:{stage}" if stage else label, _stage(run, model, stage), run)
+            found: dict[str | None, Features] = {None: latents.values.__getitem__}
+        else:
+            model = run.model if epochs is None else model_after(run, epochs)
+            found = {stage: _stage(run, model, stage) for stage in stages_of(run, model, parsed.stage, word)}
+        for stage, features in found.items():
+            at, of = f"@{epochs}" * (epochs is not None), f":{stage}" * (stage is not None)
+            time = None if epochs is None else float(epochs)
+            yield Source(name + at + of, features, run, series=name + of, epochs=time)
 
 
 def snapshots_of(run: Run) -> dict[str | None, Path]:

@@ -7,6 +7,7 @@ from itertools import combinations_with_replacement
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.blocks import natural_order
@@ -22,6 +23,7 @@ from neuro_noodle.runs.sessions import trained_on
 from neuro_noodle.runs.sources import open_sources
 from neuro_noodle.views.columns import Column, Parts, choose_columns, summarise_column, summarise_groups
 from neuro_noodle.views.comparison import Comparison, SourceSummary, format_comparison, plot_comparison
+from neuro_noodle.views.comparison_over_training import find_series, plot_over_training
 from neuro_noodle.views.saving import PNG, Format
 
 MAX_TRAINING = 10_000  # images that a probe is fitted to
@@ -48,14 +50,14 @@ def print_comparison(
         data_dir: the folder of the images, if it has moved since training.
         trust_pickle: also load the UMAP of a run, which is stored as a pickle and can run code when loaded.
         out: a JSON file to which all numbers are written.
-        figure: a picture (.png, .pdf, .svg) of all tables.
+        figure: a picture (.png, .pdf, .svg) of all tables, over training if a run is compared after several epochs.
     """
     form = Format((figure.suffix[1:],)) if figure else PNG
     comparison = compare(open_sources(words, data_dir, trust_pickle=trust_pickle), columns, parts)
     print(format_comparison(comparison))
     for path, write in (
         (out, lambda path: write_json(path, asdict(comparison))),
-        (figure, lambda path: form.save(path.with_suffix(""), plot_comparison(comparison))),
+        (figure, lambda path: form.save(path.with_suffix(""), plot(comparison))),
     ):
         if path:
             try:
@@ -63,6 +65,12 @@ def print_comparison(
                 write(path)
             except OSError as error:
                 raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def plot(comparison: Comparison) -> Figure:
+    """Plot a comparison, over training if a run is compared after several epochs."""
+    series = find_series(comparison)
+    return plot_over_training(comparison, series) if series else plot_comparison(comparison)
 
 
 def compare(sources: Sequence[Source], names: Sequence[str], held_out: Sequence[str] = HELD_OUT) -> Comparison:
@@ -108,10 +116,13 @@ def compare(sources: Sequence[Source], names: Sequence[str], held_out: Sequence[
 
 
 def _summarise_source(source: Source, found: Representation | None) -> SourceSummary:
-    path = str(source.run.folder / source.run.session) if source.run else None
-    if found is None:
-        return SourceSummary(path, source.features(np.arange(1)).shape[1], None)
-    return SourceSummary(path, found.width, found.values.shape[1] if found.is_reduced else None)
+    return SourceSummary(
+        path=str(source.run.folder / source.run.session) if source.run else None,
+        width=source.features(np.arange(1)).shape[1] if found is None else found.width,
+        n_components=found.values.shape[1] if found and found.is_reduced else None,
+        series=source.series,
+        epochs=source.epochs,
+    )
 
 
 def probe_all(

@@ -46,11 +46,15 @@ class SourceSummary:
         path: of the session, if it is of a run.
         width: numbers per image.
         n_components: number of principal components that replace them; None if they are used as they are.
+        series: of a run, the name without the number of epochs.
+        epochs: trained; None if the name does not say it.
     """
 
     path: str | None
     width: int
     n_components: int | None
+    series: str = ""
+    epochs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -202,9 +206,9 @@ def _plot_scores(axis: Axes, scores: dict[str, dict[str, float | None]], kind: s
     """Add a point per source with its interval; open points do not differ from shuffled images."""
     _, score, error, _ = HEADINGS[kind]
     for row, one in enumerate(scores.values()):
-        value, low, high, p = (np.nan if one[key] is None else one[key] for key in (score, "low", "high", "p"))
+        value, low, high, p = (as_number(one[key]) for key in (score, "low", "high", "p"))
         axis.plot([low, high], [row, row], color="C0", lw=1.5)
-        axis.plot(value, row, "o", color="C0", mfc="C0" if p is not None and p <= MAX_P else "white")
+        axis.plot(value, row, "o", color="C0", mfc="C0" if p <= MAX_P else "white")
     if kind == "class":
         axis.axvline(next(iter(scores.values()))[error] or 0, color="0.6", lw=0.8, ls="--")
     else:
@@ -214,12 +218,15 @@ def _plot_scores(axis: Axes, scores: dict[str, dict[str, float | None]], kind: s
 
 def _plot_matrix(axis: Axes, table: dict[str, dict[str, dict[str, float | None]]], *, is_distance: bool) -> None:
     """Add a matrix of similarities with their values."""
-    values = np.array(
-        [[np.nan if one["value"] is None else one["value"] for one in line.values()] for line in table.values()]
-    )
+    values = np.array([[as_number(one["value"]) for one in line.values()] for line in table.values()])
     limits = (90, 0) if is_distance else (0, 1)
     axis.imshow((values - limits[0]) / (limits[1] - limits[0]), cmap="viridis", vmin=0, vmax=1)
     for (row, column), value in np.ndenumerate(values):
         share = (value - limits[0]) / (limits[1] - limits[0])
         text = f"{value:.0f}" if is_distance else f"{value:.2f}"
         axis.text(column, row, text, ha="center", va="center", fontsize=7, color="black" if share > 0.6 else "white")
+
+
+def as_number(value: float | None) -> float:
+    """Return a number, NaN if it is undefined."""
+    return np.nan if value is None else value

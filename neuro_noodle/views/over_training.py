@@ -278,8 +278,8 @@ def embed_snapshots(found: Snapshots, fit: str, seed: int) -> list[np.ndarray]:
     """
     latents = list(found.latents.values())
     if fit == "every":
-        fitted = [fit_map(values[found.is_training], seed)(values) for values in latents]
-        return fitted if latents[0].shape[1] == 2 else list(accumulate(fitted, rotate_onto))
+        own = [fit_map(values[found.is_training], seed)(values) for values in latents]
+        return own if latents[0].shape[1] == 2 else list(accumulate(own, rotate_onto))
     if fit in ("first", "last"):
         fitted = latents[0 if fit == "first" else -1][found.is_training]
     else:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -149,9 +150,10 @@ def test_the_command_prints_a_line_per_run_and_the_cka(command, tmp_path):
 def test_the_file_holds_what_the_numbers_are_based_on(command, film_runs, tmp_path):
     assert command("one", "--out", str(tmp_path / "compare.json"))[0] == 0
     result = json.loads((tmp_path / "compare.json").read_text())
+    rest = {"n_components": None, "epochs": None}
     assert result["sources"] == {
-        "one": {"path": str(film_runs / "one" / "best"), "width": 4, "n_components": None},
-        "pixels": {"path": None, "width": 144, "n_components": None},
+        "one": {"path": str(film_runs / "one" / "best"), "width": 4, "series": "one"} | rest,
+        "pixels": {"path": None, "width": 144, "series": ""} | rest,
     }
     assert (result["n_training"], result["n_held_out"]) == (180, 60)
     assert result["groups"] == {"column": "animal", "n_training": 9, "n_held_out": 3, "n_in_both": 0}
@@ -279,12 +281,40 @@ def test_images_without_metadata_are_still_compared(weights_of_plain_images, cap
     assert (tmp_path / "all.png").is_file()
 
 
+def test_a_run_at_several_times_is_plotted_over_training(weights_of_plain_images):
+    run = weights_of_plain_images
+    table = compare.compare(open_sources([f"{run}@all", f"{run}@0", f"{run}:hidden1"]), [])
+    lines = compare.plot(table).axes[0].get_lines()
+    assert [list(line.get_xdata()) for line in lines] == [[0, 1, 2, 3]] * 3
+    for line, other in zip(lines, ("run@3", "run:hidden1", "pixels"), strict=True):
+        expected = [table.similarity["cka"][f"run@{epochs}"][other]["value"] for epochs in range(4)]
+        np.testing.assert_allclose(line.get_ydata(), expected)
+    assert lines[0].get_ydata()[-1] == pytest.approx(1)
+
+
+def test_scores_over_training_and_those_of_others_are_lines(film_runs):
+    table = compare.compare(open_sources([str(film_runs / "one")]), ["x"])
+    epochs = {f"one@{n}": replace(table.sources["one"], epochs=n) for n in (2.0, 0.0, 1.0)}
+    pixels = {"pixels": table.sources["pixels"]}
+    probes = dict.fromkeys(epochs, table.probes["one"]) | {"pixels": table.probes["pixels"]}
+    similarity = {
+        key: {name: dict.fromkeys([*epochs, "pixels"], one["one"]["pixels"]) for name in [*epochs, "pixels"]}
+        for key, one in table.similarity.items()
+    }
+    figure = compare.plot(replace(table, sources=epochs | pixels, probes=probes, similarity=similarity))
+    run, level = figure.axes[0].get_lines()
+    assert list(run.get_xdata()) == [0, 1, 2] and set(run.get_ydata()) == {table.probes["one"]["x"]["r2"]}
+    assert set(level.get_ydata()) == {table.probes["pixels"]["x"]["r2"]}
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "pixels"]
+
+
 @pytest.fixture(scope="module")
 def weights_of_plain_images(tmp_path_factory):
     """A run on an array without metadata."""
     folder = tmp_path_factory.mktemp("plain")
     np.save(folder / "images.npy", np.random.default_rng(0).integers(0, 255, (60, 8, 8), np.uint8))
-    words = f"--recipe faces_ae --dataset arrays --data_dir {folder} --save_dir {folder} --latent_dim 2 --n_epochs 1"
+    words = f"--recipe faces_ae --dataset arrays --data_dir {folder} --save_dir {folder} --latent_dim 2 --n_epochs 3"
+    words += " --latents_every 1"
     train_silently(f"{words} --namestr run --encoder fc hidden=8 --val_fraction 0.3 --augment none")
     return folder / "run"
 

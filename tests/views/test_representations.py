@@ -1,12 +1,14 @@
 """Sources of representations: what each form of a source gives, what is refused, and what is written to files."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from helpers import raises_user_error, train_silently
 
+import neuro_noodle
 from neuro_noodle.runs.export import write_representations, write_rows
 from neuro_noodle.runs.representations import Source, represent
 from neuro_noodle.runs.run import open_run
@@ -33,6 +35,21 @@ def test_the_latents_and_the_stages_of_a_run(film_runs):
     for name, expected in (("two", run.latents()), ("two:latent", run.latents()), ("two:hidden1", hidden.numpy())):
         np.testing.assert_allclose(found[name], expected, atol=1e-5)
     np.testing.assert_allclose(found["two:head"], head.numpy(), atol=1e-5)
+
+
+def test_runs_of_the_same_name_keep_their_whole_path(film_runs, tmp_path):
+    shutil.copytree(film_runs / "two", tmp_path / "two")
+    found = open_sources([f"{film_runs}/two@0", f"{tmp_path}/two@all:head", f"{film_runs}/one"])
+    names = [f"{film_runs}/two", f"{tmp_path}/two:head", "one", ""]
+    assert [source.series for source in found] == names
+    assert [source.name for source in found] == [f"{film_runs}/two@0", f"{tmp_path}/two@1:head", "one", "pixels"]
+
+
+def test_sources_are_read_from_python_by_name(film_runs):
+    found = neuro_noodle.read_sources(str(film_runs / "one"), f"{film_runs}/two:hidden1", "pixels")
+    assert list(found) == ["one", "two:hidden1", "pixels"]
+    np.testing.assert_array_equal(found["one"], open_run(film_runs / "one").latents())
+    assert list(neuro_noodle.read_sources(str(film_runs / "one"))) == ["one"]
 
 
 def test_the_network_before_training_and_after_each_epoch(film_runs):
