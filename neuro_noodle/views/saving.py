@@ -1,20 +1,45 @@
 """Figures as files: in which formats, and how wide."""
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.offsetbox import OffsetImage
-from matplotlib.text import Text
 
 from neuro_noodle.choices import require
 from neuro_noodle.runs.files import atomic
 
-FORMATS = ("png", "pdf", "svg")
 MM_PER_INCH = 25.4
 DPI, PRINT_DPI = 150, 300  # on a screen, and of a figure that is as wide as asked for
+
+
+def resize_png(path: Path, factor: float) -> None:
+    """State that an image, which was drawn with fewer dots, has PRINT_DPI."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        image.save(path, "png", dpi=(PRINT_DPI, PRINT_DPI))
+
+
+def resize_pdf(path: Path, factor: float) -> None:
+    """Multiply the size of the page and of everything on it."""
+    from pypdf import PdfWriter
+
+    writer = PdfWriter(clone_from=path)
+    writer.pages[0].scale_by(factor)
+    writer.write(path)
+
+
+def resize_svg(path: Path, factor: float) -> None:
+    """Multiply the size of the drawing, whose coordinates stay the same."""
+    size = re.compile(r'(width|height)="([\d.]+)pt"')
+    text = path.read_text(encoding="utf-8")
+    resized = size.sub(lambda found: f'{found[1]}="{float(found[2]) * factor:.3f}pt"', text, count=2)
+    path.write_text(resized, encoding="utf-8")
+
+
+FORMATS: dict[str, Callable[[Path, float], None]] = {"png": resize_png, "pdf": resize_pdf, "svg": resize_svg}
 
 
 @dataclass(frozen=True)
@@ -38,28 +63,14 @@ class Format:
 
     def save(self, path: Path, figure: Figure) -> list[Path]:
         """Write a figure to a path, to which the ending of each format is added; returns the paths."""
-        if self.width_mm:
-            resize(figure, self.width_mm / MM_PER_INCH / figure.get_size_inches()[0])
+        factor = self.width_mm / MM_PER_INCH / figure.get_size_inches()[0] if self.width_mm else None
         paths = [path.with_name(f"{path.name}.{kind}") for kind in self.kinds]
         for kind, target in zip(self.kinds, paths, strict=True):
             with atomic(target) as scratch:
-                figure.savefig(scratch, dpi=PRINT_DPI if self.width_mm else DPI, format=kind)
+                figure.savefig(scratch, dpi=PRINT_DPI * factor if factor else DPI, format=kind)
+                if factor:
+                    FORMATS[kind](scratch, factor)
         return paths
 
 
 PNG = Format()
-
-
-def resize(figure: Figure, factor: float) -> None:
-    """Multiply the size of a figure, and with it that of text, points, lines and small images."""
-    figure.set_size_inches(factor * figure.get_size_inches())
-    for text in figure.findobj(Text):
-        text.set_fontsize(factor * text.get_fontsize())
-    for line in figure.findobj(Line2D):
-        line.set_linewidth(factor * line.get_linewidth())
-        line.set_markersize(factor * line.get_markersize())
-    for points in figure.findobj(PathCollection):
-        points.set_sizes(factor**2 * points.get_sizes())
-        points.set_linewidths([factor * width for width in points.get_linewidths()])
-    for image in figure.findobj(OffsetImage):
-        image.set_zoom(factor * image.get_zoom())

@@ -1,5 +1,6 @@
 """Plotting/report.py: the pictures of a run, those of every run and those of its objective."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from helpers import SMALL, train_silently
 from matplotlib.figure import Figure
 from pictures import PNG
 from PIL import Image
+from pypdf import PdfReader
 
 from neuro_noodle.objectives.base import OBJECTIVES, Objective
 from neuro_noodle.objectives.reconstruct import Reconstruct
@@ -61,11 +63,17 @@ def written_order(expected, written):
 
 
 def test_pictures_for_a_paper_have_its_width_and_format(face_runs, capsys):
-    words = ["--map", "pca", "--format", "png,pdf", "--width_mm", "85"]
+    words = ["--map", "pca", "--format", "png,pdf,svg", "--width_mm", "85"]
     assert command.main([str(face_runs / "ae"), *words]) == 0
-    png, pdf, *_ = capsys.readouterr().out.split()
-    assert Image.open(png).size[0] == pytest.approx(85 / 25.4 * 300, abs=2)
-    assert Path(pdf).suffix == ".pdf" and Path(pdf).read_bytes().startswith(b"%PDF")
+    png, pdf, svg, *_ = map(Path, capsys.readouterr().out.split())
+    with Image.open(png) as image:
+        height = image.height / image.width * 85
+        assert image.width / image.info["dpi"][0] == pytest.approx(85 / 25.4, abs=0.01)
+    assert [float(side) / 72 * 25.4 for side in PdfReader(pdf).pages[0].mediabox[2:]] == pytest.approx(
+        [85, height], 0.01
+    )
+    sides = re.findall(r'="([\d.]+)pt"', svg.read_text(encoding="utf-8"))
+    assert [float(side) / 72 * 25.4 for side in sides] == pytest.approx([85, height], 0.01)
 
 
 @pytest.mark.parametrize(
