@@ -8,6 +8,7 @@ column can be read from the latents of each run and from the pixels, and how sim
     torchvision/NAME[@0][:STAGE]    a network of torchvision, pretrained, or with random weights (@0)
     FILE.npy, FILE.npz[:ARRAY]      numbers with a row per image, in the order of the images
     responses                       the recorded responses of the dataset
+    column:NAME                     a metadata column: does a person, a class or an angle organise the latents?
 
 The first SOURCE is a run and gives the images; pixels are always compared too.
 """

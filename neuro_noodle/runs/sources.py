@@ -6,6 +6,7 @@
     torchvision/NAME[@0][:STAGE]    a network of torchvision, pretrained, or with random weights (@0)
     FILE.npy, FILE.npz[:ARRAY]      a row per image, in the order of the images
     responses                       the recorded responses of the dataset
+    column:NAME                     a metadata column: images with the same value coincide
     pixels
 
 `all` in place of EPOCHS or STAGE means every one. The first source is a run, and gives the images.
@@ -26,11 +27,12 @@ from neuro_noodle.networks.base import Model, build_model
 from neuro_noodle.runs.files import reading, sessions
 from neuro_noodle.runs.latents import read_latents, snapshots
 from neuro_noodle.runs.loaders import training_sample
+from neuro_noodle.runs.metadata import read_complete_column
 from neuro_noodle.runs.representations import Features, Source
 from neuro_noodle.runs.run import Run, open_run
 from neuro_noodle.runs.sessions import load_model
 
-PIXELS, RESPONSES, ALL = "pixels", "responses", "all"
+PIXELS, RESPONSES, COLUMN, ALL = "pixels", "responses", "column:", "all"
 TORCHVISION = "torchvision/"
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of each colour
 
@@ -116,13 +118,16 @@ def require_same_images(first: Source, other: Source) -> None:
 def _is_other(word: str) -> bool:
     """Return whether a word names something other than a run."""
     is_file = any(Path(path).suffix in (".npy", ".npz") for path in (word, word.rpartition(":")[0]))
-    return word in (PIXELS, RESPONSES) or word.startswith(TORCHVISION) or is_file
+    return word in (PIXELS, RESPONSES) or word.startswith((TORCHVISION, COLUMN)) or is_file
 
 
 def _of_no_run(word: str, dataset: StimulusSet) -> list[Source]:
     """Return the sources that a word names in addition to runs."""
     if word == RESPONSES:
         return [_responses(dataset)]
+    if word.startswith(COLUMN):
+        column = read_complete_column(dataset, word.removeprefix(COLUMN))
+        return [Source(word, column.coordinates().__getitem__)]
     return list(_torchvision(word, dataset)) if word.startswith(TORCHVISION) else [_array(word, dataset)]
 
 

@@ -1,16 +1,16 @@
 """The metadata columns that a comparison probes: which can be probed, and of what kind each is."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from neuro_noodle.choices import UserError, require
+from neuro_noodle.choices import require
 from neuro_noodle.data.base import StimulusSet
-from neuro_noodle.data.columns import Columns, as_numbers, as_texts, require_columns
-from neuro_noodle.measures.circular import period
+from neuro_noodle.data.columns import Columns, require_columns
 from neuro_noodle.measures.linear import N_FOLDS
 from neuro_noodle.measures.probes import probe, probe_class
+from neuro_noodle.runs.metadata import Column, read_column
 from neuro_noodle.views import maps
 from neuro_noodle.views.comparison import ColumnSummary, GroupSummary
 
@@ -32,42 +32,6 @@ class Parts:
     def of(self, indices: np.ndarray) -> "Parts":
         """Return the parts of some of the images."""
         return Parts(self.is_training[indices], self.is_held_out[indices])
-
-
-@dataclass(frozen=True)
-class Column:
-    """A metadata column.
-
-    Attributes:
-        values: (N,) numbers, NaN if empty, or (N,) names of classes, empty if unknown.
-        is_class: whether it holds classes.
-        period: a full turn in the unit of the values if they are angles, else None.
-    """
-
-    values: np.ndarray
-    is_class: bool
-    period: float | None = None
-
-    def of(self, indices: np.ndarray) -> "Column":
-        """Return the column of some of the images."""
-        return replace(self, values=self.values[indices])
-
-    @property
-    def kind(self) -> str:
-        """Name of the kind: class, angle or number."""
-        return "class" if self.is_class else "number" if self.period is None else "angle"
-
-    @property
-    def is_known(self) -> np.ndarray:
-        """(N,) bool: False where the value is empty."""
-        return self.values != "" if self.is_class else np.isfinite(self.values)
-
-    def probe(self, latents: np.ndarray, parts: Parts, groups: np.ndarray | None, *, standardise: bool) -> dict:
-        """Return the scores of a linear probe of latents (N, D) for this column, by name."""
-        masks = parts.is_training, parts.is_held_out
-        if self.is_class:
-            return probe_class(latents, self.values, *masks, groups, standardise=standardise)
-        return probe(latents, self.values, *masks, groups, self.period, standardise=standardise)
 
 
 def choose_columns(dataset: StimulusSet, names: Sequence[str], parts: Parts) -> dict[str, Column]:
@@ -97,17 +61,6 @@ def informative_columns(columns: Mapping[str, Column], ignored: Sequence[str | N
         if name not in ignored and is_new and can_be_probed(column, parts):
             chosen.append(name)
     return chosen
-
-
-def read_column(dataset: StimulusSet, name: str) -> Column:
-    """Return a column: classes if it is the label, the group or the folder, or if it holds other texts than numbers."""
-    if name in ("folder", dataset.label, dataset.group):
-        return Column(np.array(as_texts(dataset.columns[name])), is_class=True)
-    try:
-        values = as_numbers(dataset.columns[name], name)
-    except UserError:
-        return Column(np.array(dataset.columns[name]), is_class=True)
-    return Column(values, is_class=False, period=period(name, values))
 
 
 def require_enough(name: str, column: Column, parts: Parts) -> None:
@@ -156,3 +109,13 @@ def summarise_groups(name: str, groups: np.ndarray, parts: Parts) -> GroupSummar
     """Return how many of the groups (N,) are among the training images, the held-out images and both."""
     training, held_out = set(groups[parts.is_training]), set(groups[parts.is_held_out])
     return GroupSummary(name, len(training), len(held_out), n_in_both=len(training & held_out))
+
+
+def probe_column(
+    column: Column, latents: np.ndarray, parts: Parts, groups: np.ndarray | None, *, standardise: bool
+) -> dict[str, float]:
+    """Return the scores of a linear probe of latents (N, D) for a column, by name."""
+    masks = parts.is_training, parts.is_held_out
+    if column.is_class:
+        return probe_class(latents, column.values, *masks, groups, standardise=standardise)
+    return probe(latents, column.values, *masks, groups, column.period, standardise=standardise)

@@ -17,11 +17,12 @@ from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.measures.similarity import MEASURES, compact, rsa_ceiling
 from neuro_noodle.measures.similarity import compare as compare_values
 from neuro_noodle.runs.files import write_json
+from neuro_noodle.runs.metadata import Column
 from neuro_noodle.runs.representations import Representation, Source, represent
 from neuro_noodle.runs.run import Run
 from neuro_noodle.runs.sessions import trained_on
 from neuro_noodle.runs.sources import open_sources
-from neuro_noodle.views.columns import Column, Parts, choose_columns, summarise_column, summarise_groups
+from neuro_noodle.views.columns import Parts, choose_columns, probe_column, summarise_column, summarise_groups
 from neuro_noodle.views.comparison import Comparison, SourceSummary, format_comparison, plot_comparison
 from neuro_noodle.views.comparison_over_training import find_series, plot_over_training
 from neuro_noodle.views.saving import PNG, Format
@@ -135,7 +136,7 @@ def probe_all(
     return {
         name: {
             # principal components keep their scale: the last ones are mostly noise
-            key: _finite(column.probe(one.values, parts, groups, standardise=not one.is_reduced))
+            key: _finite(probe_column(column, one.values, parts, groups, standardise=not one.is_reduced))
             for key, column in columns.items()
         }
         for name, one in representations.items()

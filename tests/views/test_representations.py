@@ -52,6 +52,18 @@ def test_sources_are_read_from_python_by_name(film_runs):
     assert list(neuro_noodle.read_sources(str(film_runs / "one"))) == ["one"]
 
 
+def test_a_metadata_column_is_a_source_by_its_kind(film_runs):
+    dataset = open_run(film_runs / "one").dataset
+    found = values_of(film_runs, "column:mood", "column:angle")
+    moods, angles = np.array(dataset.columns["mood"]), np.array(dataset.columns["angle"], float)
+    np.testing.assert_array_equal(found["column:mood"], np.stack([moods == mood for mood in sorted(set(moods))], 1))
+    np.testing.assert_allclose(found["column:angle"], np.stack([np.cos(angles), np.sin(angles)], 1), atol=1e-6)
+    with raises_user_error("there is no column weight; there are"):
+        values_of(film_runs, "column:weight")
+    with raises_user_error("the column x is empty for 24 of 240 images"):
+        values_of(film_runs, "column:x")
+
+
 def test_the_network_before_training_and_after_each_epoch(film_runs):
     found = values_of(film_runs, "two@0", "two@all")
     assert list(found) == ["two@0", "two@1"]

@@ -1,0 +1,72 @@
+"""Metadata columns by kind: what each holds, and the numbers that stand for it."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from neuro_noodle.choices import UserError, require
+from neuro_noodle.data.base import StimulusSet
+from neuro_noodle.data.columns import as_numbers, as_texts
+from neuro_noodle.measures.circular import period
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metadata column.
+
+    Attributes:
+        values: (N,) numbers, NaN if empty, or (N,) names of classes, empty if unknown.
+        is_class: whether it holds classes.
+        period: a full turn in the unit of the values if they are angles, else None.
+    """
+
+    values: np.ndarray
+    is_class: bool
+    period: float | None = None
+
+    def of(self, indices: np.ndarray) -> "Column":
+        """Return the column of some of the images."""
+        return replace(self, values=self.values[indices])
+
+    @property
+    def kind(self) -> str:
+        """Name of the kind: class, angle or number."""
+        return "class" if self.is_class else "number" if self.period is None else "angle"
+
+    @property
+    def is_known(self) -> np.ndarray:
+        """(N,) bool: False where the value is empty."""
+        return self.values != "" if self.is_class else np.isfinite(self.values)
+
+    def coordinates(self) -> np.ndarray:
+        """Return (N, D) numbers by which images with the same value coincide: 0 and 1 for each class, or a circle."""
+        if self.is_class:
+            return (self.values[:, None] == np.unique(self.values)).astype(np.float32)
+        if self.period is None:
+            return self.values[:, None].astype(np.float32)
+        turn = 2 * np.pi * self.values / self.period
+        return np.stack([np.cos(turn), np.sin(turn)], 1).astype(np.float32)
+
+
+def read_column(dataset: StimulusSet, name: str) -> Column:
+    """Return a column: classes if it is the label, the group or the folder, or if it holds other texts than numbers."""
+    if name in ("folder", dataset.label, dataset.group):
+        return Column(np.array(as_texts(dataset.columns[name])), is_class=True)
+    try:
+        values = as_numbers(dataset.columns[name], name)
+    except UserError:
+        return Column(np.array(dataset.columns[name]), is_class=True)
+    return Column(values, is_class=False, period=period(name, values))
+
+
+def read_complete_column(dataset: StimulusSet, name: str) -> Column:
+    """Return a column.
+
+    Raises:
+        UserError: if it does not exist, or is empty for some images.
+    """
+    require(name in dataset.columns, f"there is no column {name}; there are {', '.join(dataset.columns)}")
+    column = read_column(dataset, name)
+    n_unknown = int((~column.is_known).sum())
+    require(not n_unknown, f"the column {name} is empty for {n_unknown} of {len(dataset)} images; use --columns {name}")
+    return column
