@@ -1,8 +1,7 @@
-"""Encoders, heads and models: contracts of every pair, exact initialisations, pretrained weights, precision."""
+"""Encoders, heads and models: contracts of every pair, pretrained weights, precision."""
 
 from urllib.error import URLError
 
-import numpy as np
 import pytest
 import torch
 from torchvision.models import ResNet18_Weights, resnet18
@@ -10,7 +9,6 @@ from torchvision.models import ResNet18_Weights, resnet18
 from neuro_noodle.choices import UserError
 from neuro_noodle.networks.activations import ACTIVATIONS
 from neuro_noodle.networks.base import ENCODERS, HEADS, build_model, choose_precision
-from neuro_noodle.objectives.base import OBJECTIVES
 
 FROM_SCRATCH = {"resnet18": "resnet18 weights=none"}
 LATENT_FOLLOWS_IMAGE = ("conv_dog", "identity")  # encoders without --latent_dim
@@ -42,32 +40,6 @@ def build_fitted(encoder, head, shape, output_shape=None):
     model = build(encoder, head, shape, output_shape)
     model.encoder.fit(torch.rand(12, *shape))
     return model
-
-
-def faces(n, shape=(1, 12, 9), rank=20):
-    """Return images in [0, 1] whose principal components have distinct variances, so that the PCA is unique."""
-    d = int(np.prod(shape))
-    generator = torch.Generator().manual_seed(1)
-    patterns = torch.linalg.qr(torch.randn(d, rank, generator=generator))[0] * 0.75 ** torch.arange(rank)
-    images = torch.randn(n, rank) @ patterns.T + 0.002 * torch.randn(n, d)
-    return (0.5 + 0.12 * images / images.std()).clamp(0, 1).view(n, *shape)
-
-
-def pca(training, images, k):
-    """Return PCA scores (unit variance on the training images) and reconstructions, by SVD in double precision."""
-    centre = training.flatten(1).double().mean(0)
-    _, sizes, components = torch.linalg.svd(training.flatten(1).double() - centre, full_matrices=False)
-    scores = (images.flatten(1).double() - centre) @ components[:k].T
-    sd = sizes[:k] / (len(training) - 1) ** 0.5
-    return scores / sd, (scores @ components[:k] + centre).view_as(images)
-
-
-def assert_equal_up_to_sign(latents, scores, tolerance=2e-3):
-    sign = (latents * scores).sum(0).sign()
-    assert (latents * sign - scores).norm() <= tolerance * scores.norm()
-
-
-# -------------------------------------------------------------------------- contract of every encoder and head
 
 
 @pairs
@@ -153,126 +125,12 @@ def test_half_precision_predictions_are_float32_and_close(encoder, head):
     assert torch.allclose(half, full, atol=0.05 * full.abs().max().item())
 
 
-# --------------------------------------------------------------------------------------------- fc, start=pca
-
-
-@pytest.mark.parametrize("hidden", ["none", "64", "96,80"])
-@pytest.mark.parametrize("activation", ["relu", "leakyrelu", "prelu", "gelu", "silu", "softplus", "logsigmoid"])
-def test_start_pca_and_start_linear_compute_the_pca(activation, hidden):
-    k = 8
-    training, unseen = faces(110).split([80, 30])
-    option = f"activation={activation}"
-    wide = hidden if hidden != "none" else "64"
-    model = build(
-        f"fc hidden={hidden} {option} start=pca", f"fc hidden={wide} {option} start=linear", (1, 12, 9), (1, 12, 9), k
-    )
-    objective = OBJECTIVES.build("reconstruct loss=mse")
-    model.encoder.fit(training)
-    model.start_head(training, training, objective.link)
-    for images in (training, unseen):
-        scores, reconstruction = pca(training, images, k)
-        assert_equal_up_to_sign(model.encoder(images).double(), scores)
-        assert (objective.output(model(images)) - reconstruction).norm() <= 1e-3 * reconstruction.norm()
-
-
-def test_start_pca_is_the_same_for_scaled_pixels():
-    training, unseen = faces(110).split([80, 30])
-    plain, scaled = (ENCODERS.build(f"fc hidden=64 start=pca scale={s}", (1, 12, 9), 8) for s in ("none", "zscore"))
-    for encoder in (plain, scaled):
-        encoder.fit(training)
-    assert_equal_up_to_sign(scaled(unseen).double(), plain(unseen).double())
-
-
-def test_a_scaled_encoder_sees_pixels_of_unit_variance():
-    training = faces(80)
-    encoder = ENCODERS.build("fc hidden=none scale=zscore", (1, 12, 9), 4)
-    encoder.fit(training)
-    seen = []
-    encoder.stages["latent"].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    encoder(training)
-    assert torch.allclose(seen[0].mean(0), torch.zeros(108), atol=1e-4)
-    assert seen[0].std().item() == pytest.approx(1, abs=1e-3)
-
-
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
 @pytest.mark.parametrize("network", ["fc hidden=8", "conv channels=4,8"])
 def test_every_activation_trains_in_every_network(activation, network):
     model = build_model(f"{network} activation={activation}", network.split()[0], (1, 8, 8), (1, 8, 8), 3, "fp32")
     model(torch.rand(5, 1, 8, 8)).square().sum().backward()
     assert all(weights.grad is not None and weights.grad.isfinite().all() for weights in model.parameters())
-
-
-def test_start_linear_with_bce_is_least_squares_to_the_logits():
-    training = faces(80)
-    model = build("fc hidden=64 start=pca", "fc start=linear", (1, 12, 9), (1, 12, 9), 8)
-    objective = OBJECTIVES.build("reconstruct loss=bce")
-    model.encoder.fit(training)
-    model.start_head(training, training, objective.link)
-    inputs = torch.cat([model.encoder(training), torch.ones(80, 1)], 1)  # (N, D + 1)
-    logits = objective.link(training).flatten(1)
-    best = inputs @ torch.linalg.lstsq(inputs, logits).solution
-    assert (model(training).flatten(1) - best).norm() <= 2e-3 * best.norm()
-
-
-def test_start_pca_is_exact_for_similar_variances():
-    training = torch.rand(100, 1, 30, 25)
-    encoder = ENCODERS.build("fc hidden=64 start=pca", (1, 30, 25), 8)
-    encoder.fit(training)
-    assert_equal_up_to_sign(encoder(training).double(), pca(training, training, 8)[0])
-
-
-def test_after_start_pca_and_linear_every_weight_can_learn():
-    training = faces(80)
-    model = build("fc hidden=64,96 start=pca", "fc start=linear", (1, 12, 9), (1, 12, 9), 8)
-    objective = OBJECTIVES.build("reconstruct loss=mse")
-    model.encoder.fit(training)
-    model.start_head(training, training, objective.link)
-    objective.loss(model(training + 0.05 * torch.randn_like(training)), training).backward()
-    assert all(p.grad.any() for p in model.parameters())
-
-
-def test_start_pca_with_few_images_uses_all_components():
-    training = faces(6)
-    encoder = ENCODERS.build("fc hidden=64 start=pca", (1, 12, 9), 20)
-    encoder.fit(training)
-    latents = encoder(training)
-    assert_equal_up_to_sign(latents[:, :5].double(), pca(training, training, 5)[0])
-    assert torch.allclose(latents[:, 5:], torch.zeros(6, 15), atol=1e-5)
-
-
-def test_repeated_training_images_keep_other_latents_finite():
-    training = faces(4).repeat(4, 1, 1, 1)
-    encoder = ENCODERS.build("fc start=pca", (1, 12, 9), 8)
-    encoder.fit(training)
-    assert encoder(faces(20)).abs().max() < 1000
-
-
-def test_a_random_start_fits_only_the_mean_image():
-    training = faces(30)
-    encoder = ENCODERS.build("fc", (1, 12, 9), 8)
-    before = {key: value.clone() for key, value in encoder.state_dict().items()}
-    encoder.fit(training)
-    assert torch.allclose(encoder.centre, training.flatten(1).mean(0))
-    assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items() if key != "centre")
-
-
-@pytest.mark.parametrize("hidden", ["15", "64,15"])
-def test_start_pca_with_a_narrow_layer_names_the_width_needed(hidden):
-    training = faces(30)
-    with pytest.raises(UserError, match=r"at least 16 units \(2 x latent_dim\), not 15"):
-        ENCODERS.build(f"fc hidden={hidden} start=pca", (1, 12, 9), 8).fit(training)
-    model = build("fc", f"fc hidden={hidden} start=linear", (1, 12, 9), (1, 12, 9), 8)
-    with pytest.raises(UserError, match=r"at least 16 units \(2 x latent_dim\), not 15"):
-        model.encoder.fit(training)
-        model.start_head(training, training, lambda target: target)
-
-
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softmax"])
-def test_start_pca_with_tanh_names_the_activations_that_work(activation):
-    with pytest.raises(
-        UserError, match=f"(?i)do not work with the activation {activation}; use activation=relu.*or start=random"
-    ):
-        ENCODERS.build(f"fc activation={activation} start=pca", (1, 12, 9), 8).fit(faces(30))
 
 
 # -------------------------------------------------------------------------------------------------- resnet18
