@@ -23,6 +23,11 @@ def start(script: str, *words: str) -> None:
         raise SystemExit(f"{script} {shlex.join(words)}\n{done.stdout}{done.stderr}")
 
 
+def start_and_print(script: str, *words: str) -> None:
+    """Run a script of the project; its output is printed."""
+    subprocess.run([sys.executable, str(PROJECT / script), *words], check=True)
+
+
 def train(folder: Path, name: str, words: Sequence[str]) -> Path:
     """Train a run, unless the folder already holds its result; a run that was interrupted is trained again.
 

@@ -42,14 +42,15 @@ ARENA = {
 }
 
 # shared by the two recipes for MNIST; data: the four files of MNIST, or --dataset mnist download=true
+DIGITS_FC = "fc scale=zscore activation=silu start=pca noise=0.2"
 MNIST = {
     "data_dir": "Resources/mnist",
     "dataset": "mnist",
     "split": "given",
     "latent_dim": 2,
-    "head": "fc start=random",
+    "head": "fc start=random activation=silu",
     "objective": "reconstruct loss=mse mean=0.1307 sd=0.3081",
-    "optimizer": "adam",
+    "optimizer": "adam betas=0.9,0.98",
     "schedule": "cosine",
     "lr": 1e-3,
     "batch_size": 128,
@@ -127,13 +128,13 @@ RECIPES = {
     ),
     "mnist_ae": Recipe(
         summary="autoencoder of handwritten digits, 784-1000-500-250-2, with 2 latent values",
-        flags=MNIST | {"encoder": "fc hidden=1000,500,250 scale=zscore"},
+        flags=MNIST | {"encoder": f"{DIGITS_FC} hidden=1000,500,250"},
         source="bmi219_autoencoder",
         expected="not measured yet",
     ),
     "mnist_small": Recipe(
         summary="autoencoder of handwritten digits, 784-500-200-2, with 2 latent values",
-        flags=MNIST | {"encoder": "fc hidden=500,200 scale=zscore"},
+        flags=MNIST | {"encoder": f"{DIGITS_FC} hidden=500,200"},
         source="bmi219_autoencoder",
         expected="not measured yet",
     ),

@@ -127,7 +127,7 @@ def _of_no_run(word: str, dataset: StimulusSet) -> list[Source]:
         return [_responses(dataset)]
     if word.startswith(COLUMN):
         column = read_complete_column(dataset, word.removeprefix(COLUMN))
-        return [Source(word, column.coordinates().__getitem__)]
+        return [Source(word, column.coordinates().__getitem__, is_metadata=True)]
     return list(_torchvision(word, dataset)) if word.startswith(TORCHVISION) else [_array(word, dataset)]
 
 

@@ -95,7 +95,8 @@ def compare(sources: Sequence[Source], names: Sequence[str], held_out: Sequence[
     time = natural_order(dataset.ids)
     used = time[(parts.is_training | parts.is_held_out)[time]]
     compared = evenly_spaced(time[parts.is_held_out[time]], MAX_COMPARED)
-    found = {source.name: represent(source, used, parts.is_training[used]) for source in sources} if columns else {}
+    probed = [source for source in sources if columns and not source.is_metadata]
+    found = {source.name: represent(source, used, parts.is_training[used]) for source in probed}
     compacted = {source.name: compact(source.of(compared)) for source in sources}
     blocks = groups[compared] if dataset.has_blocks and groups is not None else compared  # neighbouring frames
     return Comparison(

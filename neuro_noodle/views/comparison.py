@@ -183,7 +183,7 @@ def plot_comparison(comparison: Comparison) -> Figure:
     """Plot the scores of all probes with their intervals, and a matrix for each measure of similarity."""
     n, names = len(comparison.columns), list(comparison.sources)
     n_columns = max(n, len(MEASURES))
-    heights = ((1 + 0.25 * len(names)) * bool(n), 2.5 + 0.25 * len(names))  # of probes and of similarities, inches
+    heights = ((1 + 0.25 * len(comparison.probes)) * bool(n), 2.5 + 0.25 * len(names))  # of scores, of matrices; inches
     side = max(3.4, 1.5 + 0.32 * len(names))  # of a panel
     figure = Figure(figsize=(side * n_columns, sum(heights)), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=heights) if n else (figure, figure)
@@ -191,7 +191,7 @@ def plot_comparison(comparison: Comparison) -> Figure:
         axis = upper.add_subplot(1, n, i + 1)
         _plot_scores(axis, {source: scores[name] for source, scores in comparison.probes.items()}, column.kind)
         axis.set_title(name)
-        axis.set_yticks(range(len(names)), names if i == 0 else [])
+        axis.set_yticks(range(len(comparison.probes)), comparison.probes if i == 0 else [])
     for i, (axis, (key, table)) in enumerate(
         zip(lower.subplots(1, len(MEASURES), squeeze=False)[0], comparison.similarity.items(), strict=True)
     ):

@@ -50,9 +50,8 @@ def plot_over_training(comparison: Comparison, series: Mapping[str, Series]) -> 
     axes[-1, 0].set_ylabel("similarity (black: to the last epoch)")
     for axis in axes.flat:
         axis.set_visible(axis.has_data())
-    handles = [line for axis in (axes[0, 0], axes[-1, 0]) for line in axis.get_lines()]
-    legend = {str(line.get_label()): line for line in handles if not str(line.get_label()).startswith("_")}
-    figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=min(4, n_columns), frameon=False)
+    legend = {str(line.get_label()): line for line in axes[-1, 0].get_lines()}
+    figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=n_columns, frameon=False)
     return tidy(figure)
 
 
@@ -69,7 +68,8 @@ def _plot_scores(
         axis.plot(list(one), value, style, color="black", label=label)
         axis.fill_between(list(one), low, high, color="black", alpha=0.12, lw=0)
     for i, name in enumerate(references):
-        axis.axhline(as_number(scores[name][score]), color=f"C{i}", lw=1, label=name)
+        if name in scores:
+            axis.axhline(as_number(scores[name][score]), color=f"C{i}", lw=1, label=name)
 
 
 def _plot_similarities(
@@ -79,12 +79,12 @@ def _plot_similarities(
     references: list[str],
 ) -> None:
     """Add a line for each series and each reference, and one for the last epoch of the series itself."""
-    for style, one in zip(_cycle(STYLES, len(series)), series.values(), strict=True):
+    for style, (label, one) in zip(_cycle(STYLES, len(series)), series.items(), strict=True):
         last = list(one.values())[-1]
-        colours = {last: "black"} | {name: f"C{i}" for i, name in enumerate(references)}
-        for name, colour in colours.items():
+        for i, name in enumerate([last, *references]):
             values = [as_number(table[source][name]["value"]) for source in one.values()]
-            axis.plot(list(one), values, style, color=colour)
+            colour, shown = (f"C{i - 1}", name) if i else ("black", label)
+            axis.plot(list(one), values, style, color=colour, label=shown)
 
 
 def _cycle(styles: tuple[str, ...], n: int) -> list[str]:
