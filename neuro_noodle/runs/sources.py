@@ -270,9 +270,12 @@ def _responses(dataset: StimulusSet) -> Source:
         bool(np.isfinite(responses).all()),
         "responses: some neurons were not recorded for all images; train on one region: --dataset v1 regions=1",
     )
-    return Source(
-        RESPONSES, responses.__getitem__, is_recorded=True, trials=lambda indices: dataset.trials_of(indices.tolist())
-    )
+
+    def trials(indices: np.ndarray) -> np.ndarray | None:
+        found = dataset.trials_of(indices.tolist())
+        return None if found is None else complete_trials(found)
+
+    return Source(RESPONSES, responses.__getitem__, is_recorded=True, trials=trials)
 
 
 def _torchvision(word: str, dataset: StimulusSet) -> Iterator[Source]:

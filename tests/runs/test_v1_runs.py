@@ -12,6 +12,7 @@ from matplotlib.image import imread
 from neuro_noodle.recipes import RECIPES
 from neuro_noodle.runs.run import open_run
 from neuro_noodle.runs.sessions import load_model
+from neuro_noodle.runs.sources import open_sources
 from neuro_noodle.views.neurons import receptive_fields
 from Plotting import bands, report
 
@@ -65,6 +66,18 @@ def test_a_v1_result_has_baselines_ceiling_and_spread(name, weights):
     rows = rows_of(weights / name / "test.csv")
     assert [row["id"] for row in rows] == [f"region1/test/{i:04}" for i in range(12)]
     assert {"region1/7_recorded", "region1/7_predicted"} <= rows[0].keys()
+
+
+def test_images_shown_fewer_times_keep_a_noise_ceiling(recording, weights, tmp_path):
+    def forget(name, values):
+        if name == "raw_validation_set":
+            values[3, :5] = np.nan
+        return values
+
+    copy_region(recording / "region1", tmp_path / "region1", forget)
+    run, responses, _ = open_sources([str(weights / "v1_ln"), "responses"], tmp_path)
+    trials = responses.trials(np.flatnonzero(run.run.part == "test"))
+    assert trials.shape == (3, 12, 8) and np.isfinite(trials).all()
 
 
 @each_recipe
