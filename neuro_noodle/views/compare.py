@@ -99,7 +99,7 @@ def compare(sources: Sequence[Source], names: Sequence[str], held_out: Sequence[
     found = {source.name: represent(source, used, parts.is_training[used]) for source in probed}
     recorded = [source for source in sources if source.is_recorded]
     compacted = {source.name: compact(source.of(compared)) for source in sources}
-    known = None if groups is None else groups[used]
+    used_groups = None if groups is None else groups[used]
     blocks = groups[compared] if dataset.has_blocks and groups is not None else compared  # neighbouring frames
     return Comparison(
         sources={source.name: _summarise_source(source, found.get(source.name)) for source in sources},
@@ -108,7 +108,9 @@ def compare(sources: Sequence[Source], names: Sequence[str], held_out: Sequence[
         n_compared=len(compared),
         groups=None if groups is None else summarise_groups(str(dataset.split_unit), groups, parts),
         columns={name: summarise_column(column, parts) for name, column in columns.items()},
-        probes=probe_all(found, {name: column.of(used) for name, column in columns.items()}, parts.of(used), known),
+        probes=probe_all(
+            found, {name: column.of(used) for name, column in columns.items()}, parts.of(used), used_groups
+        ),
         similarity=similarities(compacted, blocks),
         rsa_ceilings=_finite({source.name: _rsa_ceiling(source, compared) for source in recorded}),
     )
