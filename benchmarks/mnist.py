@@ -1,7 +1,7 @@
 """The digits: `mnist.py FOLDER DATA_DIR [RECIPE ...]` trains the recipes for MNIST and prints their errors.
 
-Three seeds each (42, 1, 2), for 20 and for 60 epochs; the seed sets split and weights. Runs that FOLDER already holds are
-not trained again. DATA_DIR holds the four files of MNIST.
+Three seeds each (42, 1, 2), for 20 and for 60 epochs; the seed sets split and weights. Runs that FOLDER already holds
+are not trained again. DATA_DIR holds the four files of MNIST.
 """
 
 import sys

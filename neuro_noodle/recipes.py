@@ -42,7 +42,8 @@ ARENA = {
 }
 
 # shared by the two recipes for MNIST; data: the four files of MNIST, or --dataset mnist download=true
-DIGITS_FC = "fc scale=zscore activation=silu start=pca noise=0.2"
+# beta spreads the latents over the plane; without it most digits crowd at the centre of a star
+DIGITS_FC = "fc scale=zscore activation=silu start=pca beta=0.03"
 MNIST = {
     "data_dir": "Resources/mnist",
     "dataset": "mnist",
@@ -52,7 +53,7 @@ MNIST = {
     "objective": "reconstruct loss=mse mean=0.1307 sd=0.3081",
     "optimizer": "adam betas=0.9,0.98",
     "schedule": "cosine",
-    "lr": 1e-3,
+    "lr": 7e-4,
     "batch_size": 128,
     "n_epochs": 20,
 }
