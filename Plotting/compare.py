@@ -35,7 +35,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--trust_pickle", action="store_true", help="load the UMAP of a run, which can run code")
     parser.add_argument("--out", type=Path, help="also write all numbers to this JSON file")
     parser.add_argument("--figure", type=Path, help="also plot all tables to this file (.png, .pdf or .svg); "
-        "with RUN@all, curves over training")  # fmt: skip
+        "with three or more epochs of a run, curves over training")  # fmt: skip
     flags = parser.parse_args(words)
     print_comparison(flags.sources, columns=flags.columns, parts=flags.parts, data_dir=flags.data_dir,
         trust_pickle=flags.trust_pickle, out=flags.out, figure=flags.figure)  # fmt: skip

@@ -16,13 +16,11 @@ EPOCHS = (20, 60)
 
 def main(folder: Path, data_dir: str, *recipes: str) -> None:
     """Train everything and print a line for each recipe and number of epochs."""
-    print(
-        "normalised MSE on validation and on test images, of PCA with 2 components on test images; best epoch; seconds"
-    )
+    print("normalised MSE on validation and test images, of PCA on test images; best epochs; seconds; each test MSE")
     for recipe in recipes or RECIPES:
         for n_epochs in EPOCHS:
-            words = f"--recipe {recipe} --data_dir {data_dir} --n_epochs {n_epochs} --seed"
-            runs = [train(folder, f"{recipe}-{n_epochs}-{seed}", [*words.split(), str(seed)]) for seed in SEEDS]
+            words = ["--recipe", recipe, "--data_dir", data_dir, "--n_epochs", str(n_epochs), "--seed"]
+            runs = [train(folder, f"{recipe}-{n_epochs}-{seed}", [*words, str(seed)]) for seed in SEEDS]
             results = [read_result(run) for run in runs]
             errors = [[one[part]["metrics"]["mse_normalised"] for one in results] for part in ("validation", "test")]
             errors.append([one["test"]["baseline_metrics"]["pca"]["mse_normalised"] for one in results])

@@ -1,4 +1,4 @@
-"""What networks represent: `representations.py FOLDER KIND [DATA_DIR]` trains two or three networks and compares them.
+"""What networks represent: `representations.py FOLDER KIND [DATA_DIR]` trains two networks and compares them.
 
 KIND is mouse (DATA_DIR is mouse_openfield), london (london_faces), faces (the built-in ones) or v4 (v4_natural).
 Networks are trained once, with seed 42. Runs that FOLDER already holds are not trained again. The tables are printed;
@@ -26,7 +26,9 @@ N_TEST = 128  # of the 640 photographs shown to V4
 
 
 def main(folder: Path, kind: str, data_dir: str = "") -> None:
-    """Train the networks of one kind of images, and print how they are compared."""
+    """Train the networks of one kind of images, and print their comparison."""
+    if bool(data_dir) == (kind == "faces"):
+        raise SystemExit("name the folder of the data, except for the built-in faces")
     folder = folder / kind
     if kind == "mouse":
         runs = train_all(folder, FILMED, data_dir)
@@ -55,23 +57,26 @@ def compare(folder: Path, runs: list[str], options: list[str], others: list[str]
 
 
 def as_recording(session: Path, folder: Path) -> Path:
-    """Write a session of macaque V4 in the layout of --dataset v1, every fifth photograph for testing; returns it."""
+    """Write a session of macaque V4 as --dataset v1 reads it, with every fifth photograph as test; returns the folder."""
     region = folder / "recording" / "region1"
-    if not region.exists():
-        region.mkdir(parents=True)
-        with np.load(session) as file:
-            images, responses, trials = (file[name] for name in ("images", "responses", "trials"))
-        flat = images.reshape(len(images), -1)
-        is_test = np.arange(len(images)) % (len(images) // N_TEST) == 0
-        arrays = {
-            "training_inputs": flat[~is_test],
-            "training_set": responses[~is_test],
-            "validation_inputs": flat[is_test],
-            "validation_set": responses[is_test],
-            "raw_validation_set": trials[:, is_test],
-        }
-        for name, values in arrays.items():
-            np.save(region / f"{name}.npy", values)
+    if region.exists():
+        return region.parent
+    with np.load(session) as file:
+        images, responses, trials = (file[name] for name in ("images", "responses", "trials"))
+    flat = images.reshape(len(images), -1)
+    is_test = np.arange(len(images)) % (len(images) // N_TEST) == 0
+    arrays = {
+        "training_inputs": flat[~is_test],
+        "training_set": responses[~is_test],
+        "validation_inputs": flat[is_test],
+        "validation_set": responses[is_test],
+        "raw_validation_set": trials[:, is_test],
+    }
+    scratch = region.with_name("scratch")
+    scratch.mkdir(parents=True, exist_ok=True)
+    for name, values in arrays.items():
+        np.save(scratch / f"{name}.npy", values)
+    scratch.rename(region)
     return region.parent
 
 

@@ -25,7 +25,8 @@ def start(script: str, *words: str) -> None:
 
 def start_and_print(script: str, *words: str) -> None:
     """Run a script of the project; its output is printed."""
-    subprocess.run([sys.executable, str(PROJECT / script), *words], check=True)
+    if subprocess.run([sys.executable, str(PROJECT / script), *words], check=False).returncode:
+        raise SystemExit(f"{script} {shlex.join(words)}")
 
 
 def train(folder: Path, name: str, words: Sequence[str]) -> Path:

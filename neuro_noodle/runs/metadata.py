@@ -1,10 +1,11 @@
 """Metadata columns by kind: what each holds, and the numbers that stand for it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from neuro_noodle.choices import UserError, require
+from neuro_noodle.choices import UserError, require, suggest
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.columns import as_numbers, as_texts
 from neuro_noodle.measures.circular import period
@@ -38,20 +39,25 @@ class Column:
         """(N,) bool: False where the value is empty."""
         return self.values != "" if self.is_class else np.isfinite(self.values)
 
-    def coordinates(self) -> np.ndarray:
-        """Return (N, D) numbers by which images with the same value coincide: 0 and 1 for each class, or a circle."""
+    def coordinates(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Return a function from indices (n,) of images to (n, D) numbers, which are equal for equal values.
+
+        They are 0 or 1 for each class, a point on a circle for an angle, and the number itself.
+        """
         if self.is_class:
-            return (self.values[:, None] == np.unique(self.values)).astype(np.float32)
+            classes, index = np.unique(self.values, return_inverse=True)
+            return lambda indices: (index[indices, None] == np.arange(len(classes))).astype(float)
         if self.period is None:
-            return self.values[:, None].astype(np.float32)
+            return (self.values - self.values.mean())[:, None].__getitem__
         turn = 2 * np.pi * self.values / self.period
-        return np.stack([np.cos(turn), np.sin(turn)], 1).astype(np.float32)
+        return np.stack([np.cos(turn), np.sin(turn)], 1).__getitem__
 
 
 def read_column(dataset: StimulusSet, name: str) -> Column:
     """Return a column: classes if it is the label, the group or the folder, or if it holds other texts than numbers."""
     if name in ("folder", dataset.label, dataset.group):
-        return Column(np.array(as_texts(dataset.columns[name])), is_class=True)
+        names = np.array(as_texts(dataset.columns[name]))
+        return Column(np.where(names == "nan", "", names), is_class=True)
     try:
         values = as_numbers(dataset.columns[name], name)
     except UserError:
@@ -65,8 +71,12 @@ def read_complete_column(dataset: StimulusSet, name: str) -> Column:
     Raises:
         UserError: if it does not exist, or is empty for some images.
     """
-    require(name in dataset.columns, f"there is no column {name}; there are {', '.join(dataset.columns)}")
+    require(name in dataset.columns, f"there is no such column; {suggest(name, dataset.columns)}")
     column = read_column(dataset, name)
     n_unknown = int((~column.is_known).sum())
-    require(not n_unknown, f"the column {name} is empty for {n_unknown} of {len(dataset)} images; use --columns {name}")
+    require(
+        not n_unknown,
+        f"column:{name} is empty for {n_unknown} of {len(dataset)} images, so it cannot be compared; to probe it on "
+        f"the others, use --columns {name}",
+    )
     return column

@@ -25,7 +25,7 @@ class Source:
         features: function from indices (n,) of images to (n, D).
         run: the run that it is of, or None.
         is_recorded: whether the numbers are recorded responses, which are noisy.
-        is_metadata: whether they stand for a metadata column.
+        column_kind: class, angle or number, if they stand for a metadata column.
         trials: function from indices (n,) of images to the (T, n, D) single trials that the numbers are the mean of;
             None if some of these images were not shown at least twice.
         series: of a run, the name without the number of epochs.
@@ -36,7 +36,7 @@ class Source:
     features: Features
     run: Run | None = None
     is_recorded: bool = False
-    is_metadata: bool = False
+    column_kind: str | None = None
     trials: Callable[[np.ndarray], np.ndarray | None] = lambda indices: None
     series: str = ""
     epochs: float | None = None

@@ -57,9 +57,9 @@ class ParsedSource:
         path, at, epochs = before.rpartition("@")
         if not at or "/" in epochs:
             return cls(before, stage=stage or None)
-        is_time = epochs == ALL or epochs.replace(".", "", 1).isdigit()
-        require(is_time, f"{word}: @ is followed by a number of epochs, or {ALL}")
-        return cls(path, epochs, stage or None)
+        is_number = epochs.replace(".", "", 1).isdigit()
+        require(is_number or epochs == ALL, f"{word}: @ is followed by a number of epochs, or {ALL}")
+        return cls(path, f"{float(epochs):g}" if is_number else ALL, stage or None)
 
 
 def open_sources(words: Sequence[str], data_dir: Path | None = None, *, trust_pickle: bool = False) -> list[Source]:
@@ -73,6 +73,7 @@ def open_sources(words: Sequence[str], data_dir: Path | None = None, *, trust_pi
     Raises:
         UserError: if a source does not exist, or has other images than the first.
     """
+    require(len(words) > 0, "name a run first, because it gives the images")
     found: list[Source] = []
     opened: dict[str, Run] = {}
     for word in words:
@@ -88,9 +89,20 @@ def open_sources(words: Sequence[str], data_dir: Path | None = None, *, trust_pi
     return _with_unique_names([*found, Source(PIXELS, lambda indices: first.images(indices).flatten(1).numpy())])
 
 
-def read_sources(*words: str, data_dir: Path | str | None = None, trust_pickle: bool = False) -> dict[str, np.ndarray]:
-    """Return the numbers (N, D) of sources by name, a row per image of the first one; see `open_sources`."""
-    sources = open_sources(words, Path(data_dir) if data_dir else None, trust_pickle=trust_pickle)
+def read_sources(
+    *words: str | Path, data_dir: Path | str | None = None, trust_pickle: bool = False
+) -> dict[str, np.ndarray]:
+    """Return the numbers (N, D) of sources by name, a row per image, in the order of the images of the first.
+
+    Args:
+        words: see the docstring of this module; the first is a run.
+        data_dir: the folder of the images, if it has moved since training.
+        trust_pickle: also load the UMAP of a run, which is stored as a pickle and can run code when loaded.
+
+    Raises:
+        UserError: if a source does not exist, or has other images than the first.
+    """
+    sources = open_sources(list(map(str, words)), Path(data_dir) if data_dir else None, trust_pickle=trust_pickle)
     indices = np.arange(len(first_run(sources).dataset))
     return {source.name: source.of(indices) for source in (sources if PIXELS in words else sources[:-1])}
 
@@ -127,18 +139,19 @@ def _of_no_run(word: str, dataset: StimulusSet) -> list[Source]:
         return [_responses(dataset)]
     if word.startswith(COLUMN):
         column = read_complete_column(dataset, word.removeprefix(COLUMN))
-        return [Source(word, column.coordinates().__getitem__, is_metadata=True)]
+        return [Source(word, column.coordinates(), column_kind=column.kind)]
     return list(_torchvision(word, dataset)) if word.startswith(TORCHVISION) else [_array(word, dataset)]
 
 
 def _with_unique_names(sources: Sequence[Source]) -> list[Source]:
     """Return the sources, those of runs with their whole path if something else has the same name."""
-    names = [source.name for source in sources if not source.run]
-    names += [folder.name for folder in {source.run.folder for source in sources if source.run}]
+    names = [source.name for source in sources]
+    folders = {source.run.folder for source in sources if source.run}
+    short = [folder.name for folder in folders]
+    unclear = {source.run.folder for source in sources if source.run and names.count(source.name) > 1}
+    unclear |= {folder for folder in folders if short.count(folder.name) > 1}
     longer = [
-        _with_whole_path(source, source.run.folder)
-        if source.run and names.count(source.run.folder.name) > 1
-        else source
+        _with_whole_path(source, source.run.folder) if source.run and source.run.folder in unclear else source
         for source in sources
     ]
     found = [source.name for source in longer]
@@ -168,9 +181,9 @@ def _of_run(word: str, parsed: ParsedSource, run: Run) -> Iterator[Source]:
             model = run.model if epochs is None else model_after(run, epochs)
             found = {stage: _stage(run, model, stage) for stage in stages_of(run, model, parsed.stage, word)}
         for stage, features in found.items():
-            at, of = f"@{epochs}" * (epochs is not None), f":{stage}" * (stage is not None)
-            time = None if epochs is None else float(epochs)
-            yield Source(name + at + of, features, run, series=name + of, epochs=time)
+            after, of = f"@{epochs}" * (epochs is not None), f":{stage}" * (stage is not None)
+            n_epochs = None if epochs is None else float(epochs)
+            yield Source(name + after + of, features, run, series=name + of, epochs=n_epochs)
 
 
 def snapshots_of(run: Run) -> dict[str | None, Path]:

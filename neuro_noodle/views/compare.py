@@ -51,7 +51,7 @@ def print_comparison(
         data_dir: the folder of the images, if it has moved since training.
         trust_pickle: also load the UMAP of a run, which is stored as a pickle and can run code when loaded.
         out: a JSON file to which all numbers are written.
-        figure: a picture (.png, .pdf, .svg) of all tables, over training if a run is compared after several epochs.
+        figure: a picture (.png, .pdf, .svg) of all tables, or curves if a run is compared after three or more epochs.
     """
     form = Format((figure.suffix[1:],)) if figure else PNG
     comparison = compare(open_sources(words, data_dir, trust_pickle=trust_pickle), columns, parts)
@@ -69,7 +69,7 @@ def print_comparison(
 
 
 def plot(comparison: Comparison) -> Figure:
-    """Plot a comparison, over training if a run is compared after several epochs."""
+    """Plot a comparison, over training if a run is compared after three or more epochs."""
     series = find_series(comparison)
     return plot_over_training(comparison, series) if series else plot_comparison(comparison)
 
@@ -95,7 +95,7 @@ def compare(sources: Sequence[Source], names: Sequence[str], held_out: Sequence[
     time = natural_order(dataset.ids)
     used = time[(parts.is_training | parts.is_held_out)[time]]
     compared = evenly_spaced(time[parts.is_held_out[time]], MAX_COMPARED)
-    probed = [source for source in sources if columns and not source.is_metadata]
+    probed = [source for source in sources if columns and not source.column_kind]
     found = {source.name: represent(source, used, parts.is_training[used]) for source in probed}
     recorded = [source for source in sources if source.is_recorded]
     compacted = {source.name: compact(source.of(compared)) for source in sources}
@@ -118,12 +118,19 @@ def compare(sources: Sequence[Source], names: Sequence[str], held_out: Sequence[
 
 def _summarise_source(source: Source, found: Representation | None) -> SourceSummary:
     return SourceSummary(
-        path=str(source.run.folder / source.run.session) if source.run else None,
+        path=_path(source),
         width=source.features(np.arange(1)).shape[1] if found is None else found.width,
         n_components=found.values.shape[1] if found and found.is_reduced else None,
         series=source.series,
         epochs=source.epochs,
+        column_kind=source.column_kind,
     )
+
+
+def _path(source: Source) -> str | None:
+    if source.run is None:
+        return None
+    return str(source.run.folder / source.run.session if source.epochs is None else source.run.folder)
 
 
 def probe_all(

@@ -43,11 +43,12 @@ class SourceSummary:
     """Where a representation comes from.
 
     Attributes:
-        path: of the session, if it is of a run.
+        path: of the session, if it is of a run; of the run, if it is of the run after so many epochs.
         width: numbers per image.
         n_components: number of principal components that replace them; None if they are used as they are.
         series: of a run, the name without the number of epochs.
         epochs: trained; None if the name does not say it.
+        column_kind: class, angle or number, if it is a metadata column.
     """
 
     path: str | None
@@ -55,6 +56,7 @@ class SourceSummary:
     n_components: int | None
     series: str = ""
     epochs: float | None = None
+    column_kind: str | None = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,8 @@ def _format_images(comparison: Comparison) -> list[str]:
     reduced = [
         f"{name} ({one.n_components} of {one.width})" for name, one in comparison.sources.items() if one.n_components
     ]
+    columns = [f"{name} ({one.column_kind})" for name, one in comparison.sources.items() if one.column_kind]
+    lines += [f"metadata columns: {', '.join(columns)}"] * bool(columns)
     return lines + [f"principal components in place of numbers: {', '.join(reduced)}"] * bool(reduced)
 
 

@@ -1,8 +1,7 @@
 """The picture of a comparison over training: how the sources of RUN@all change from epoch to epoch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -11,9 +10,10 @@ from neuro_noodle.views.comparison import HEADINGS, Comparison, as_number
 from neuro_noodle.views.figures import tidy
 
 MIN_EPOCHS = 3  # of a series that is plotted over training
-STYLES = ("-", "--", ":", "-.")
+STYLES = ("-", "--", ":", "-.")  # of the first ten sources, of the next ten, and so on
 
 Series = Mapping[float, str]  # by number of epochs trained, the name of the source
+Scores = Mapping[str, Mapping[str, float | None]]  # by source and name of the score
 
 
 def find_series(comparison: Comparison) -> dict[str, Series]:
@@ -25,67 +25,62 @@ def find_series(comparison: Comparison) -> dict[str, Series]:
     return {name: dict(sorted(series.items())) for name, series in found.items() if len(series) >= MIN_EPOCHS}
 
 
-def plot_over_training(comparison: Comparison, series: Mapping[str, Series]) -> Figure:
-    """Plot the scores of probes and the similarities to other sources against the number of epochs trained.
+def plot_over_training(comparison: Comparison, all_series: Mapping[str, Series]) -> Figure:
+    """Plot scores of probes and similarities to other sources against the number of epochs trained.
+
+    Each series has a row of probes, where other sources are horizontal lines, and a row of similarities to its own last
+    epoch, to the last epoch of other series, and to all other sources.
 
     Args:
         comparison: of all sources.
-        series: as found in it; all other sources are references, dashed where they have a score themselves.
+        all_series: as found in it.
     """
-    over_time = {name for one in series.values() for name in one.values()}
-    references = [name for name in comparison.sources if name not in over_time]
     n_columns = max(len(comparison.columns), len(MEASURES))
-    n_rows = 2 if comparison.columns else 1
-    figure = Figure(figsize=(3.6 * n_columns, 0.6 + 2.8 * n_rows), layout="constrained")
-    axes = figure.subplots(n_rows, n_columns, squeeze=False)
-    for axis, (name, column) in zip(axes[0], comparison.columns.items(), strict=False):
-        scores = {source: one[name] for source, one in comparison.probes.items()}
-        _plot_scores(axis, scores, HEADINGS[column.kind][1], series, references)
-        axis.set(title=name, ylabel="accuracy" if column.kind == "class" else "R²")
-    for axis, (key, table) in zip(axes[-1], comparison.similarity.items(), strict=False):
-        _plot_similarities(axis, table, series, references)
-        axis.set(title=MEASURES[key].title.partition(",")[0], xlabel="epochs trained")
-        if MEASURES[key].is_distance:
-            axis.invert_yaxis()
-    axes[-1, 0].set_ylabel("similarity (black: to the last epoch)")
+    kinds = (_plot_probes, _plot_similarities) if comparison.columns else (_plot_similarities,)
+    rows = [(label, plot_row) for label in all_series for plot_row in kinds]
+    figure = Figure(figsize=(3.6 * n_columns, 0.6 + 2.8 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), n_columns, squeeze=False)
+    earlier = {name for series in all_series.values() for name in list(series.values())[:-1]}
+    others = [name for name in comparison.sources if name not in earlier]
+    for (label, plot_row), line in zip(rows, axes, strict=True):
+        plot_row(line, comparison, all_series[label], others)
+        line[0].set_ylabel(f"{label}\n{line[0].get_ylabel()}")
     for axis in axes.flat:
         axis.set_visible(axis.has_data())
-    legend = {str(line.get_label()): line for line in axes[-1, 0].get_lines()}
-    figure.legend(legend.values(), legend.keys(), loc="outside lower center", ncols=n_columns, frameon=False)
+    shown = {str(line.get_label()): line for line in axes[-1, 0].get_lines()}
+    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=n_columns, frameon=False)
     return tidy(figure)
 
 
-def _plot_scores(
-    axis: Axes,
-    scores: Mapping[str, Mapping[str, float | None]],
-    score: str,
-    series: Mapping[str, Series],
-    references: list[str],
-) -> None:
-    """Add a line with its interval for each series, and a horizontal line for each reference."""
-    for style, (label, one) in zip(_cycle(STYLES, len(series)), series.items(), strict=True):
-        low, value, high = ([as_number(scores[name][key]) for name in one.values()] for key in ("low", score, "high"))
-        axis.plot(list(one), value, style, color="black", label=label)
-        axis.fill_between(list(one), low, high, color="black", alpha=0.12, lw=0)
-    for i, name in enumerate(references):
-        if name in scores:
-            axis.axhline(as_number(scores[name][score]), color=f"C{i}", lw=1, label=name)
+def _plot_probes(axes: Sequence[Axes], comparison: Comparison, series: Series, others: Sequence[str]) -> None:
+    """Plot the score of each column with its interval; dashed: the majority class, or the mean of held-out images."""
+    for axis, (name, column) in zip(axes, comparison.columns.items(), strict=False):
+        scores = {source: one[name] for source, one in comparison.probes.items()}
+        _, score, error, _ = HEADINGS[column.kind]
+        low, value, high = ([as_number(scores[at][key]) for at in series.values()] for key in ("low", score, "high"))
+        axis.plot(list(series), value, color="black")
+        axis.fill_between(list(series), low, high, color="black", alpha=0.12, lw=0)
+        for i, other in enumerate(others):
+            if other in scores and other not in series.values():
+                axis.axhline(as_number(scores[other][score]), color=f"C{i}", ls=STYLES[i // 10 % len(STYLES)], lw=1)
+        is_class = column.kind == "class"
+        axis.axhline(as_number(next(iter(scores.values()))[error]) if is_class else 0, color="0.6", lw=0.8, ls="--")
+        axis.set(title=name, ylabel="accuracy" if is_class else "R²")
 
 
-def _plot_similarities(
-    axis: Axes,
-    table: Mapping[str, Mapping[str, Mapping[str, float | None]]],
-    series: Mapping[str, Series],
-    references: list[str],
-) -> None:
-    """Add a line for each series and each reference, and one for the last epoch of the series itself."""
-    for style, (label, one) in zip(_cycle(STYLES, len(series)), series.items(), strict=True):
-        last = list(one.values())[-1]
-        for i, name in enumerate([last, *references]):
-            values = [as_number(table[source][name]["value"]) for source in one.values()]
-            colour, shown = (f"C{i - 1}", name) if i else ("black", label)
-            axis.plot(list(one), values, style, color=colour, label=shown)
-
-
-def _cycle(styles: tuple[str, ...], n: int) -> list[str]:
-    return np.resize(styles, n).tolist()
+def _plot_similarities(axes: Sequence[Axes], comparison: Comparison, series: Series, others: Sequence[str]) -> None:
+    """Plot each measure of similarity to other sources; grey: the range for shuffled images."""
+    for axis, (key, table) in zip(axes, comparison.similarity.items(), strict=False):
+        chances = []
+        for i, other in enumerate(others):
+            is_own = other in series.values()
+            pairs = [table[at][other] for at in series.values()]
+            style = {"color": "black"} if is_own else {"color": f"C{i}", "ls": STYLES[i // 10 % len(STYLES)]}
+            axis.plot(list(series), [as_number(pair["value"]) for pair in pairs], label=other, **style)
+            chances += [pair["chance"] for pair in pairs if pair["chance"] is not None and not is_own]
+        if chances:
+            axis.axhspan(min(chances), max(chances), color="0.85", lw=0, zorder=0)
+        is_distance = MEASURES[key].is_distance
+        axis.set(title=MEASURES[key].title.partition(",")[0], xlabel="epochs trained", ylabel="degrees" * is_distance)
+        if is_distance:
+            axis.invert_yaxis()

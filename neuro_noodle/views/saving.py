@@ -15,7 +15,7 @@ DPI, PRINT_DPI = 150, 300  # on a screen, and of a figure that is as wide as ask
 
 
 def resize_png(path: Path, factor: float) -> None:
-    """State that an image, which was drawn with fewer dots, has PRINT_DPI."""
+    """Set the resolution in the file to PRINT_DPI, by which programs tell its size; its pixels stay the same."""
     from PIL import Image
 
     with Image.open(path) as image:

@@ -150,7 +150,7 @@ def test_the_command_prints_a_line_per_run_and_the_cka(command, tmp_path):
 def test_the_file_holds_what_the_numbers_are_based_on(command, film_runs, tmp_path):
     assert command("one", "--out", str(tmp_path / "compare.json"))[0] == 0
     result = json.loads((tmp_path / "compare.json").read_text())
-    rest = {"n_components": None, "epochs": None}
+    rest = {"n_components": None, "epochs": None, "column_kind": None}
     assert result["sources"] == {
         "one": {"path": str(film_runs / "one" / "best"), "width": 4, "series": "one"} | rest,
         "pixels": {"path": None, "width": 144, "series": ""} | rest,
@@ -284,8 +284,10 @@ def test_images_without_metadata_are_still_compared(weights_of_plain_images, cap
 def test_a_run_at_several_times_is_plotted_over_training(weights_of_plain_images):
     run = weights_of_plain_images
     table = compare.compare(open_sources([f"{run}@all", f"{run}@0", f"{run}:hidden1"]), [])
-    lines = compare.plot(table).axes[0].get_lines()
+    figure = compare.plot(table)
+    lines = figure.axes[0].get_lines()
     assert [list(line.get_xdata()) for line in lines] == [[0, 1, 2, 3]] * 3
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["run@3", "run:hidden1", "pixels"]
     for line, other in zip(lines, ("run@3", "run:hidden1", "pixels"), strict=True):
         expected = [table.similarity["cka"][f"run@{epochs}"][other]["value"] for epochs in range(4)]
         np.testing.assert_allclose(line.get_ydata(), expected)
@@ -302,10 +304,9 @@ def test_scores_over_training_and_those_of_others_are_lines(film_runs):
         for key, one in table.similarity.items()
     }
     figure = compare.plot(replace(table, sources=epochs | pixels, probes=probes, similarity=similarity))
-    run, level = figure.axes[0].get_lines()
+    run, level, _ = figure.axes[0].get_lines()
     assert list(run.get_xdata()) == [0, 1, 2] and set(run.get_ydata()) == {table.probes["one"]["x"]["r2"]}
     assert set(level.get_ydata()) == {table.probes["pixels"]["x"]["r2"]}
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "pixels"]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from helpers import raises_user_error, train_silently
 
 import neuro_noodle
 from neuro_noodle.runs.export import write_representations, write_rows
+from neuro_noodle.runs.metadata import Column
 from neuro_noodle.runs.representations import Source, represent
 from neuro_noodle.runs.run import open_run
 from neuro_noodle.runs.sources import ParsedSource, complete_trials, first_run, open_sources
@@ -58,10 +59,21 @@ def test_a_metadata_column_is_a_source_by_its_kind(film_runs):
     moods, angles = np.array(dataset.columns["mood"]), np.array(dataset.columns["angle"], float)
     np.testing.assert_array_equal(found["column:mood"], np.stack([moods == mood for mood in sorted(set(moods))], 1))
     np.testing.assert_allclose(found["column:angle"], np.stack([np.cos(angles), np.sin(angles)], 1), atol=1e-6)
-    with raises_user_error("there is no column weight; there are"):
+    with raises_user_error("there is no such column; allowed: "):
         values_of(film_runs, "column:weight")
-    with raises_user_error("the column x is empty for 24 of 240 images"):
+    with raises_user_error("column:x is empty for 24 of 240 images"):
         values_of(film_runs, "column:x")
+
+
+def test_large_numbers_of_a_column_stay_apart():
+    column = Column(np.array([1.7e9, 1.7e9 + 1, 1.7e9 + 2]), is_class=False)
+    np.testing.assert_array_equal(column.coordinates()(np.arange(3)).ravel(), [-1, 0, 1])
+
+
+def test_a_run_that_shares_a_name_with_a_file_keeps_its_path(film_runs, tmp_path):
+    np.savez(tmp_path / "two.npz", hidden1=np.ones((N, 3)))
+    found = open_sources([f"{film_runs}/two:hidden1", f"{tmp_path}/two.npz:hidden1"])
+    assert [source.name for source in found] == [f"{film_runs}/two:hidden1", "two:hidden1", "pixels"]
 
 
 def test_the_network_before_training_and_after_each_epoch(film_runs):
@@ -166,6 +178,8 @@ def test_a_file_named_like_the_pixels_is_refused(film_runs, tmp_path):
 
 
 def test_the_images_come_from_a_run(tmp_path):
+    with raises_user_error("name a run first"):
+        open_sources([])
     with raises_user_error("cells is not a run; name a run first"):
         first_run([Source("cells", len)])
 
