@@ -57,7 +57,7 @@ def compare(folder: Path, runs: list[str], options: list[str], others: list[str]
 
 
 def as_recording(session: Path, folder: Path) -> Path:
-    """Write a session of macaque V4 as --dataset v1 reads it, with every fifth photograph as test; returns the folder."""
+    """Write a session of macaque V4 as --dataset v1 reads it, every fifth photograph as test; returns the folder."""
     region = folder / "recording" / "region1"
     if region.exists():
         return region.parent
