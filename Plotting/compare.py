@@ -36,9 +36,10 @@ def main(words: list[str]) -> int:
     parser.add_argument("--out", type=Path, help="also write all numbers to this JSON file")
     parser.add_argument("--figure", type=Path, help="also plot all tables to this file (.png, .pdf or .svg); "
         "with three or more epochs of a run, curves over training")  # fmt: skip
+    parser.add_argument("--width_mm", type=float, help="width of that picture, for a paper, with its text")
     flags = parser.parse_args(words)
     print_comparison(flags.sources, columns=flags.columns, parts=flags.parts, data_dir=flags.data_dir,
-        trust_pickle=flags.trust_pickle, out=flags.out, figure=flags.figure)  # fmt: skip
+        trust_pickle=flags.trust_pickle, out=flags.out, figure=flags.figure, width_mm=flags.width_mm)  # fmt: skip
     return 0
 
 

@@ -14,6 +14,7 @@ from neuro_noodle.measures.permutations import by_group, shuffles
 
 MIN_IMAGES = 4  # of the debiased CKA
 N_SHUFFLES = 99  # of a permutation test
+DECIMALS = 7  # of distances relative to the largest; the distance of equal images is up to 1e-8 by rounding errors
 
 
 def cka(a: np.ndarray, b: np.ndarray) -> float:
@@ -91,8 +92,13 @@ def compact(a: np.ndarray) -> np.ndarray:
 
 
 def dissimilarities(a: np.ndarray) -> np.ndarray:
-    """Return the Euclidean distances between the representations (N, D) of all pairs of images, (N (N - 1) / 2,)."""
-    return pdist(_centred(a))
+    """Return the Euclidean distances between the representations (N, D) of all pairs of images, (N (N - 1) / 2,).
+
+    They are rounded to 1e-7 of the largest, so that equal distances stay equal.
+    """
+    distances = pdist(_centred(a))
+    largest = distances.max(initial=0) or 1.0
+    return (distances / largest).round(DECIMALS) * largest
 
 
 def rsa(a: np.ndarray, b: np.ndarray) -> float:

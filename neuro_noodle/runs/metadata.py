@@ -71,7 +71,7 @@ def read_complete_column(dataset: StimulusSet, name: str) -> Column:
     Raises:
         UserError: if it does not exist, or is empty for some images.
     """
-    require(name in dataset.columns, f"there is no such column; {suggest(name, dataset.columns)}")
+    require(name in dataset.columns, f"column:{name}: no such column; {suggest(name, dataset.columns)}")
     column = read_column(dataset, name)
     n_unknown = int((~column.is_known).sum())
     require(

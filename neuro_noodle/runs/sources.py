@@ -79,6 +79,8 @@ def open_sources(words: Sequence[str], data_dir: Path | None = None, *, trust_pi
     for word in words:
         if not found or not _is_other(word):
             parsed = ParsedSource.of(word)
+            others = f"{PIXELS}, {RESPONSES}, {COLUMN}NAME, {TORCHVISION}NAME"
+            require(Path(parsed.path).exists(), f"{parsed.path} is neither a run nor a file; other sources: {others}")
             run = opened.get(parsed.path) or open_run(parsed.path, data_dir, trust_pickle=trust_pickle)
             opened[parsed.path] = run
             found += _of_run(word, parsed, run)

@@ -42,11 +42,12 @@ def choose_columns(dataset: StimulusSet, names: Sequence[str], parts: Parts) -> 
     """
     require_columns(dataset.columns, names)
     columns = {name: read_column(dataset, name) for name in names or dataset.columns}
+    order = sorted(dataset.columns, key=lambda name: name != dataset.label)  # of two equivalent columns, the label
 
     def informative(candidates: Columns) -> list[str]:
         return informative_columns({name: columns[name] for name in candidates}, (dataset.split_unit, "part"), parts)
 
-    chosen = {name: columns[name] for name in maps.choose_columns(dataset.columns, names, informative)}
+    chosen = {name: columns[name] for name in maps.choose_columns(dataset.columns, names, informative, order=order)}
     if names:
         for name, column in chosen.items():
             require_enough(name, column, parts)
@@ -71,8 +72,15 @@ def require_enough(name: str, column: Column, parts: Parts) -> None:
         f"--columns: {name} is known for {summary.n_training} training and {summary.n_held_out} held-out images, "
         "which is too few",
     )
-    n_classes = len(set(column.values[parts.is_training & column.is_known].tolist()))
-    require(not column.is_class or n_classes > 1, f"--columns: {name} is the same for all training images")
+    if column.is_class:
+        trained, held_out = (
+            set(column.values[part & column.is_known].tolist()) for part in (parts.is_training, parts.is_held_out)
+        )
+        require(len(trained) > 1, f"--columns: {name} is the same for all training images")
+        require(
+            bool(trained & held_out),
+            f"--columns: no {name} of a held-out image is in training, so no probe can read it; use column:{name}",
+        )
 
 
 def can_be_probed(column: Column, parts: Parts) -> bool:

@@ -41,6 +41,7 @@ def print_comparison(
     trust_pickle: bool = False,
     out: Path | None = None,
     figure: Path | None = None,
+    width_mm: float | None = None,
 ) -> None:
     """Compare representations and print the result as tables.
 
@@ -52,8 +53,11 @@ def print_comparison(
         trust_pickle: also load the UMAP of a run, which is stored as a pickle and can run code when loaded.
         out: a JSON file to which all numbers are written.
         figure: a picture (.png, .pdf, .svg) of all tables, or curves if a run is compared after three or more epochs.
+        width_mm: of this picture; None leaves it to the figure.
     """
-    form = Format((figure.suffix[1:],)) if figure else PNG
+    form = Format((figure.suffix[1:],), width_mm) if figure else PNG
+    unknown = [part for part in parts if part not in HELD_OUT]
+    require(not unknown, f"--parts {','.join(unknown)}: a part that is held out is {' or '.join(HELD_OUT)}")
     comparison = compare(open_sources(words, data_dir, trust_pickle=trust_pickle), columns, parts)
     print(format_comparison(comparison))
     for path, write in (

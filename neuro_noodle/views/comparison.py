@@ -136,7 +136,7 @@ def _format_chance(table: dict[str, dict[str, dict[str, float | None]]], decimal
 
 def format_decimal(value: float | None, decimals: int = 3) -> str:
     """Return a number with so many decimals, or a dash if it is undefined."""
-    return "-" if value is None else f"{value:.{decimals}f}".replace("-0.000", "0.000")
+    return "-" if value is None else f"{round(value, decimals) + 0.0:.{decimals}f}"
 
 
 def format_digits(value: float | None) -> str:
@@ -200,10 +200,16 @@ def plot_comparison(comparison: Comparison) -> Figure:
         zip(lower.subplots(1, len(MEASURES), squeeze=False)[0], comparison.similarity.items(), strict=True)
     ):
         _plot_matrix(axis, table, is_distance=MEASURES[key].is_distance)
-        axis.set_title(MEASURES[key].title.partition(",")[0])
+        axis.set_title(short_title(key))
         axis.set_xticks(range(len(names)), names, rotation=45, ha="right")
         axis.set_yticks(range(len(names)), names if i == 0 else [])
+    figure.suptitle(f"{comparison.n_held_out} held-out images; open points and ~: not above chance", fontsize=9)
     return tidy(figure)
+
+
+def short_title(key: str) -> str:
+    """Return the name of a measure, with its unit."""
+    return MEASURES[key].title.partition(",")[0] + ", degrees" * MEASURES[key].is_distance
 
 
 def _plot_scores(axis: Axes, scores: dict[str, dict[str, float | None]], kind: str) -> None:
@@ -221,13 +227,15 @@ def _plot_scores(axis: Axes, scores: dict[str, dict[str, float | None]], kind: s
 
 
 def _plot_matrix(axis: Axes, table: dict[str, dict[str, dict[str, float | None]]], *, is_distance: bool) -> None:
-    """Add a matrix of similarities with their values."""
-    values = np.array([[as_number(one["value"]) for one in line.values()] for line in table.values()])
+    """Add a matrix of similarities with their values, marked by ~ if shuffled images often reach them."""
+    values, p = (
+        np.array([[as_number(one[key]) for one in line.values()] for line in table.values()]) for key in ("value", "p")
+    )
     limits = (90, 0) if is_distance else (0, 1)
     axis.imshow((values - limits[0]) / (limits[1] - limits[0]), cmap="viridis", vmin=0, vmax=1)
     for (row, column), value in np.ndenumerate(values):
         share = (value - limits[0]) / (limits[1] - limits[0])
-        text = f"{value:.0f}" if is_distance else f"{value:.2f}"
+        text = ("~" if p[row, column] > MAX_P else "") + format_decimal(value, 0 if is_distance else 2)
         axis.text(column, row, text, ha="center", va="center", fontsize=7, color="black" if share > 0.6 else "white")
 
 

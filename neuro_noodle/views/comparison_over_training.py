@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from neuro_noodle.measures.similarity import MEASURES
-from neuro_noodle.views.comparison import HEADINGS, Comparison, as_number
+from neuro_noodle.views.comparison import HEADINGS, MAX_P, Comparison, as_number, short_title
 from neuro_noodle.views.figures import tidy
 
 MIN_EPOCHS = 3  # of a series that is plotted over training
@@ -28,8 +28,8 @@ def find_series(comparison: Comparison) -> dict[str, Series]:
 def plot_over_training(comparison: Comparison, all_series: Mapping[str, Series]) -> Figure:
     """Plot scores of probes and similarities to other sources against the number of epochs trained.
 
-    Each series has a row of probes, where other sources are horizontal lines, and a row of similarities to its own last
-    epoch, to the last epoch of other series, and to all other sources.
+    Each series has a row of probes, where other sources are horizontal lines, and a row of similarities to the first
+    and the last epoch of every series, and to all other sources.
 
     Args:
         comparison: of all sources.
@@ -40,15 +40,15 @@ def plot_over_training(comparison: Comparison, all_series: Mapping[str, Series])
     rows = [(label, plot_row) for label in all_series for plot_row in kinds]
     figure = Figure(figsize=(3.6 * n_columns, 0.6 + 2.8 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), n_columns, squeeze=False)
-    earlier = {name for series in all_series.values() for name in list(series.values())[:-1]}
-    others = [name for name in comparison.sources if name not in earlier]
+    between = {name for series in all_series.values() for name in list(series.values())[1:-1]}
+    others = [name for name in comparison.sources if name not in between]
     for (label, plot_row), line in zip(rows, axes, strict=True):
         plot_row(line, comparison, all_series[label], others)
         line[0].set_ylabel(f"{label}\n{line[0].get_ylabel()}")
     for axis in axes.flat:
         axis.set_visible(axis.has_data())
-    shown = {str(line.get_label()): line for line in axes[-1, 0].get_lines()}
-    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=n_columns, frameon=False)
+    figure.legend(*axes[-1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=n_columns, frameon=False)
+    figure.suptitle(f"{comparison.n_held_out} held-out images; open points: not above chance", fontsize=9)
     return tidy(figure)
 
 
@@ -59,6 +59,9 @@ def _plot_probes(axes: Sequence[Axes], comparison: Comparison, series: Series, o
         _, score, error, _ = HEADINGS[column.kind]
         low, value, high = ([as_number(scores[at][key]) for at in series.values()] for key in ("low", score, "high"))
         axis.plot(list(series), value, color="black")
+        for epochs, at in series.items():
+            is_above_chance = as_number(scores[at]["p"]) <= MAX_P
+            axis.plot(epochs, as_number(scores[at][score]), "ko", ms=4, mfc="black" if is_above_chance else "white")
         axis.fill_between(list(series), low, high, color="black", alpha=0.12, lw=0)
         for i, other in enumerate(others):
             if other in scores and other not in series.values():
@@ -73,14 +76,12 @@ def _plot_similarities(axes: Sequence[Axes], comparison: Comparison, series: Ser
     for axis, (key, table) in zip(axes, comparison.similarity.items(), strict=False):
         chances = []
         for i, other in enumerate(others):
-            is_own = other in series.values()
-            pairs = [table[at][other] for at in series.values()]
-            style = {"color": "black"} if is_own else {"color": f"C{i}", "ls": STYLES[i // 10 % len(STYLES)]}
-            axis.plot(list(series), [as_number(pair["value"]) for pair in pairs], label=other, **style)
-            chances += [pair["chance"] for pair in pairs if pair["chance"] is not None and not is_own]
+            pairs = {epochs: table[at][other] for epochs, at in series.items() if at != other}
+            values, style = [as_number(pair["value"]) for pair in pairs.values()], STYLES[i // 10 % len(STYLES)]
+            axis.plot(list(pairs), values, marker="o", ms=3, color=f"C{i}", ls=style, label=other)
+            chances += [pair["chance"] for pair in pairs.values() if pair["chance"] is not None]
         if chances:
-            axis.axhspan(min(chances), max(chances), color="0.85", lw=0, zorder=0)
-        is_distance = MEASURES[key].is_distance
-        axis.set(title=MEASURES[key].title.partition(",")[0], xlabel="epochs trained", ylabel="degrees" * is_distance)
-        if is_distance:
+            axis.axhspan(min(chances), max(chances), color="0.85", lw=0, zorder=0, label="shuffled images")
+        axis.set(title=short_title(key), xlabel="epochs trained", ylabel="similarity to")
+        if MEASURES[key].is_distance:
             axis.invert_yaxis()

@@ -10,7 +10,8 @@ from scipy.spatial import procrustes
 from scipy.spatial.distance import pdist
 from scipy.stats import ortho_group, spearmanr
 
-from neuro_noodle.measures.similarity import cka, dissimilarities, procrustes_deg, rsa, rsa_ceiling
+from neuro_noodle.measures.similarity import MEASURES as SIMILARITIES
+from neuro_noodle.measures.similarity import cka, compact, dissimilarities, procrustes_deg, rsa, rsa_ceiling
 
 MEASURES = {
     "cka": cka,
@@ -61,6 +62,15 @@ def test_rotated_latents_have_a_procrustes_distance_of_0():
 def test_the_cka_of_independent_noise_is_0_on_average():
     found = [cka(random(50, 500, seed=i), random(50, 500, seed=1000 + i)) for i in range(200)]
     assert abs(np.mean(found)) < 0.005 and np.std(found) < 0.04
+
+
+def test_equal_distances_stay_equal_after_compacting():
+    classes = ((np.arange(60) // 2)[:, None] == np.arange(90)).astype(float)  # more columns than images
+    other = random(60, 4)
+    assert len(np.unique(dissimilarities(compact(classes)))) == 2
+    expected = spearmanr(pdist(classes), pdist(other)).statistic
+    table = SIMILARITIES["rsa"]
+    assert table.score(table.prepare(compact(classes)), table.prepare(other)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_cka_of_few_images_is_not_defined():

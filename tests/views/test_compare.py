@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers import raises_user_error, train_silently
+from PIL import Image
 
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.runs import representations
@@ -66,7 +67,7 @@ def test_only_informative_columns_are_chosen_by_default():
         "new": ["a", "b"] * 80 + ["c", "d"] * 40,
     }
     assert set(chosen(dataset_with(**informative, **uninformative))) == set(informative)
-    assert set(chosen(dataset_with(**informative, **uninformative), "in_cm", "name")) == {"in_cm", "name"}
+    assert set(chosen(dataset_with(**informative, **uninformative), "in_cm", "feeling")) == {"in_cm", "feeling"}
 
 
 def test_columns_that_cannot_be_probed_are_refused():
@@ -286,12 +287,13 @@ def test_a_run_at_several_times_is_plotted_over_training(weights_of_plain_images
     table = compare.compare(open_sources([f"{run}@all", f"{run}@0", f"{run}:hidden1"]), [])
     figure = compare.plot(table)
     lines = figure.axes[0].get_lines()
-    assert [list(line.get_xdata()) for line in lines] == [[0, 1, 2, 3]] * 3
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["run@3", "run:hidden1", "pixels"]
-    for line, other in zip(lines, ("run@3", "run:hidden1", "pixels"), strict=True):
-        expected = [table.similarity["cka"][f"run@{epochs}"][other]["value"] for epochs in range(4)]
+    others = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert others == ["run@3", "run@0", "run:hidden1", "pixels", "shuffled images"]
+    for line, other in zip(lines, others[:-1], strict=True):
+        epochs = [epochs for epochs in range(4) if f"run@{epochs}" != other]
+        expected = [table.similarity["cka"][f"run@{n}"][other]["value"] for n in epochs]
+        assert list(line.get_xdata()) == epochs
         np.testing.assert_allclose(line.get_ydata(), expected)
-    assert lines[0].get_ydata()[-1] == pytest.approx(1)
 
 
 def test_scores_over_training_and_those_of_others_are_lines(film_runs):
@@ -304,7 +306,8 @@ def test_scores_over_training_and_those_of_others_are_lines(film_runs):
         for key, one in table.similarity.items()
     }
     figure = compare.plot(replace(table, sources=epochs | pixels, probes=probes, similarity=similarity))
-    run, level, _ = figure.axes[0].get_lines()
+    run, *points, level, _ = figure.axes[0].get_lines()
+    assert len(points) == 3
     assert list(run.get_xdata()) == [0, 1, 2] and set(run.get_ydata()) == {table.probes["one"]["x"]["r2"]}
     assert set(level.get_ydata()) == {table.probes["pixels"]["x"]["r2"]}
 
@@ -325,6 +328,29 @@ def test_the_parts_that_are_compared_can_be_chosen(command, tmp_path):
     assert status == 2 and "0 are held out by every run" in complaint
     assert command("one", "--parts", "validation", "--out", str(tmp_path / "c.json"))[0] == 0
     assert json.loads((tmp_path / "c.json").read_text())["n_compared"] == 60
+
+
+def test_a_picture_of_a_comparison_has_the_width_asked_for(command, tmp_path):
+    assert command("one", "--columns", "x", "--figure", str(tmp_path / "all.png"), "--width_mm", "85")[0] == 0
+    with Image.open(tmp_path / "all.png") as image:
+        assert image.width / image.info["dpi"][0] == pytest.approx(85 / 25.4, abs=0.01)
+
+
+def test_a_part_that_does_not_exist_is_refused(command):
+    status, _, complaint = command("one", "--parts", "vaildation")
+    assert status == 2 and "--parts vaildation: a part that is held out is validation or test" in complaint
+
+
+def test_a_class_that_no_held_out_image_shares_is_not_probed():
+    with raises_user_error("--columns: no animal of a held-out image is in training"):
+        chosen(dataset_with(), "animal")
+
+
+def test_of_equivalent_columns_the_label_is_chosen():
+    mood = ["glad", "sad"] * (N // 2)
+    dataset = dataset_with(feeling=["+" if name == "glad" else "-" for name in mood], mood=mood)
+    dataset.label = "mood"
+    assert list(chosen(dataset)) == ["mood"]
 
 
 def test_a_wrong_format_is_refused_before_anything_is_computed(command):

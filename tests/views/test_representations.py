@@ -59,7 +59,7 @@ def test_a_metadata_column_is_a_source_by_its_kind(film_runs):
     moods, angles = np.array(dataset.columns["mood"]), np.array(dataset.columns["angle"], float)
     np.testing.assert_array_equal(found["column:mood"], np.stack([moods == mood for mood in sorted(set(moods))], 1))
     np.testing.assert_allclose(found["column:angle"], np.stack([np.cos(angles), np.sin(angles)], 1), atol=1e-6)
-    with raises_user_error("there is no such column; allowed: "):
+    with raises_user_error("column:weight: no such column; allowed: "):
         values_of(film_runs, "column:weight")
     with raises_user_error("column:x is empty for 24 of 240 images"):
         values_of(film_runs, "column:x")
