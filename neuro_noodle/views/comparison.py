@@ -187,7 +187,7 @@ def plot_comparison(comparison: Comparison) -> Figure:
     """Plot the scores of all probes with their intervals, and a matrix for each measure of similarity."""
     n, names = len(comparison.columns), list(comparison.sources)
     n_columns = max(n, len(MEASURES))
-    heights = ((1.3 + 0.25 * len(comparison.probes)) * bool(n), 2.8 + 0.25 * len(names))  # of scores, of matrices; inches
+    heights = ((1.3 + 0.25 * len(comparison.probes)) * bool(n), 2.8 + 0.25 * len(names))  # inches
     side = max(3.4, 1.5 + 0.32 * len(names))  # of a panel
     figure = Figure(figsize=(side * n_columns, sum(heights)), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=heights) if n else (figure, figure)
