@@ -43,7 +43,7 @@ ARENA = {
 
 # shared by the two recipes for MNIST; data: the four files of MNIST, or --dataset mnist download=true
 # beta spreads the latents over the plane; without it most digits crowd at the centre of a star
-DIGITS_FC = "fc scale=zscore activation=silu start=pca beta=0.03"
+DIGITS_FC = "fc scale=zscore activation=silu start=pca beta=0.03 noise=0.2"
 MNIST = {
     "data_dir": "Resources/mnist",
     "dataset": "mnist",

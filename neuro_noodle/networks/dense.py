@@ -39,6 +39,8 @@ class FullyConnected(Encoder):
         beta: weight of the Kullback-Leibler divergence (nats) of a variational latent, added to the loss summed over
             outputs (pixels); 1 is the standard variational autoencoder, 0 a deterministic latent.
         scale: zscore divides the pixels, whose mean over training images is subtracted, by their standard deviation.
+        noise: standard deviation of the noise that is added to the pixels in training only, where white is 1; it keeps
+            the encoder from fitting single training images.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class FullyConnected(Encoder):
         start: Literal["random", "pca"] = "random",
         beta: float = 0.0,
         scale: Scale = "none",
+        noise: float = 0.0,
     ) -> None:
         super().__init__(scale)
+        require(0 <= noise < math.inf, f"encoder 'fc': noise={noise} must be 0 or more")
         require(all(width >= 1 for width in hidden), f"encoder 'fc': widths in hidden={hidden} must be at least 1")
         self.latent_dim = latent_dim or 40
-        self.hidden, self.activation, self.start = hidden, activation, start
+        self.hidden, self.activation, self.start, self.noise = hidden, activation, start, noise
         layers = dense_layers((math.prod(image_shape), *hidden, self.latent_dim), activation)
         if beta:
             layers[-1] = self.latent_layer(layers[-1].in_features, beta)
@@ -64,7 +68,10 @@ class FullyConnected(Encoder):
         self.register_buffer("centre", torch.zeros(math.prod(image_shape)))
 
     def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images.flatten(1) - self.centre)  # (B, D)
+        pixels = images.flatten(1) - self.centre
+        if self.noise and self.training:
+            pixels = pixels + self.noise * torch.randn_like(pixels)
+        return super().forward(pixels)  # (B, D)
 
     def fit(self, images: Tensor) -> None:
         """Centre on the mean training image; with start=pca, also initialise as a PCA with latents of unit variance.

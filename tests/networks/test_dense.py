@@ -1,4 +1,4 @@
-"""The fully connected encoder and head: exact initialisations and scaled pixels."""
+"""The fully connected encoder and head: exact initialisations, scaled and noisy pixels."""
 
 import numpy as np
 import pytest
@@ -144,3 +144,20 @@ def test_start_pca_with_tanh_names_the_activations_that_work(activation):
         UserError, match=f"(?i)do not work with the activation {activation}; use activation=relu.*or start=random"
     ):
         ENCODERS.build(f"fc activation={activation} start=pca", (1, 12, 9), 8).fit(faces(30))
+
+
+def test_noise_is_added_to_the_pixels_in_training_only():
+    torch.manual_seed(0)
+    images = torch.rand(1, 1, 12, 9).expand(4000, -1, -1, -1)
+    encoder = ENCODERS.build("fc hidden=none noise=0.2", (1, 12, 9), 1)
+    latents = encoder(images)  # linear in the pixels
+    expected = 0.2 * encoder.stages["latent"].weight.norm()
+    assert torch.allclose(latents.std(), expected, rtol=0.05)
+    clean = encoder.eval()(images)
+    assert (clean == clean[0]).all() and torch.allclose(latents.mean(), clean[0], atol=0.02)
+
+
+@pytest.mark.parametrize("noise", ["-1", "inf", "nan"])
+def test_a_noise_that_is_no_deviation_is_refused(noise):
+    with pytest.raises(UserError, match=f"noise={noise}"):
+        ENCODERS.build(f"fc noise={noise}", (1, 12, 9), 4)
