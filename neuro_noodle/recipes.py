@@ -131,13 +131,13 @@ RECIPES = {
         summary="autoencoder of handwritten digits, 784-1000-500-250-2, with 2 latent values",
         flags=MNIST | {"encoder": f"{DIGITS_FC} hidden=1000,500,250"},
         source="bmi219_autoencoder",
-        expected="not measured yet",
+        expected="normalised test mse 0.349 (PCA: 0.587), with --n_epochs 60 0.331; 3 min for 20 epochs on 2 cores",
     ),
     "mnist_small": Recipe(
         summary="autoencoder of handwritten digits, 784-500-200-2, with 2 latent values",
         flags=MNIST | {"encoder": f"{DIGITS_FC} hidden=500,200"},
         source="bmi219_autoencoder",
-        expected="not measured yet",
+        expected="normalised test mse 0.373 (PCA: 0.587), with --n_epochs 60 0.357",
     ),
     "arena_ae": Recipe(
         summary="convolutional autoencoder of video frames of an animal in an arena, with 16 latent values",
