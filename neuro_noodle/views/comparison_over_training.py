@@ -1,6 +1,7 @@
 """The picture of a comparison over training: how the sources of RUN@all change from epoch to epoch."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +14,6 @@ MIN_EPOCHS = 3  # of a series that is plotted over training
 STYLES = ("-", "--", ":", "-.")  # of the first ten sources, of the next ten, and so on
 
 Series = Mapping[float, str]  # by number of epochs trained, the name of the source
-Scores = Mapping[str, Mapping[str, float | None]]  # by source and name of the score
 
 
 def find_series(comparison: Comparison) -> dict[str, Series]:
@@ -65,7 +65,7 @@ def _plot_probes(axes: Sequence[Axes], comparison: Comparison, series: Series, o
         axis.fill_between(list(series), low, high, color="black", alpha=0.12, lw=0)
         for i, other in enumerate(others):
             if other in scores and other not in series.values():
-                axis.axhline(as_number(scores[other][score]), color=f"C{i}", ls=STYLES[i // 10 % len(STYLES)], lw=1)
+                axis.axhline(as_number(scores[other][score]), lw=1, **_style(i))
         is_class = column.kind == "class"
         axis.axhline(as_number(next(iter(scores.values()))[error]) if is_class else 0, color="0.6", lw=0.8, ls="--")
         axis.set(title=name, ylabel="accuracy" if is_class else "R²")
@@ -77,11 +77,16 @@ def _plot_similarities(axes: Sequence[Axes], comparison: Comparison, series: Ser
         chances = []
         for i, other in enumerate(others):
             pairs = {epochs: table[at][other] for epochs, at in series.items() if at != other}
-            values, style = [as_number(pair["value"]) for pair in pairs.values()], STYLES[i // 10 % len(STYLES)]
-            axis.plot(list(pairs), values, marker="o", ms=3, color=f"C{i}", ls=style, label=other)
+            values = [as_number(pair["value"]) for pair in pairs.values()]
+            axis.plot(list(pairs), values, marker="o", ms=3, label=other, **_style(i))
             chances += [pair["chance"] for pair in pairs.values() if pair["chance"] is not None]
         if chances:
             axis.axhspan(min(chances), max(chances), color="0.85", lw=0, zorder=0, label="shuffled images")
         axis.set(title=short_title(key), xlabel="epochs trained", ylabel="similarity to")
         if MEASURES[key].is_distance:
             axis.invert_yaxis()
+
+
+def _style(i: int) -> dict[str, Any]:
+    """Return the colour and line style of the i-th source."""
+    return {"color": f"C{i}", "ls": STYLES[i // 10 % len(STYLES)]}

@@ -35,6 +35,15 @@ def assert_equal_up_to_sign(latents, scores, tolerance=2e-3):
 # -------------------------------------------------------------------------- contract of every encoder and head
 
 
+def initialised(encoder, head, training, loss="mse"):
+    """Return an autoencoder with 8 latents that starts as PCA and linear regression, and its objective."""
+    model = build_model(f"fc {encoder} start=pca", f"fc {head} start=linear", (1, 12, 9), (1, 12, 9), 8)
+    objective = OBJECTIVES.build(f"reconstruct loss={loss}")
+    model.encoder.fit(training)
+    model.start_head(training, training, objective.link)
+    return model, objective
+
+
 @pytest.mark.parametrize("hidden", ["none", "64", "96,80"])
 @pytest.mark.parametrize("activation", ["relu", "leakyrelu", "prelu", "gelu", "silu", "softplus", "logsigmoid"])
 def test_start_pca_and_start_linear_compute_the_pca(activation, hidden):
@@ -42,12 +51,7 @@ def test_start_pca_and_start_linear_compute_the_pca(activation, hidden):
     training, unseen = faces(110).split([80, 30])
     option = f"activation={activation}"
     wide = hidden if hidden != "none" else "64"
-    model = build_model(
-        f"fc hidden={hidden} {option} start=pca", f"fc hidden={wide} {option} start=linear", (1, 12, 9), (1, 12, 9), k
-    )
-    objective = OBJECTIVES.build("reconstruct loss=mse")
-    model.encoder.fit(training)
-    model.start_head(training, training, objective.link)
+    model, objective = initialised(f"hidden={hidden} {option}", f"hidden={wide} {option}", training)
     for images in (training, unseen):
         scores, reconstruction = pca(training, images, k)
         assert_equal_up_to_sign(model.encoder(images).double(), scores)
@@ -75,10 +79,7 @@ def test_a_scaled_encoder_sees_pixels_of_unit_variance():
 
 def test_start_linear_with_bce_is_least_squares_to_the_logits():
     training = faces(80)
-    model = build_model("fc hidden=64 start=pca", "fc start=linear", (1, 12, 9), (1, 12, 9), 8)
-    objective = OBJECTIVES.build("reconstruct loss=bce")
-    model.encoder.fit(training)
-    model.start_head(training, training, objective.link)
+    model, objective = initialised("hidden=64", "", training, loss="bce")
     inputs = torch.cat([model.encoder(training), torch.ones(80, 1)], 1)  # (N, D + 1)
     logits = objective.link(training).flatten(1)
     best = inputs @ torch.linalg.lstsq(inputs, logits).solution
@@ -94,10 +95,7 @@ def test_start_pca_is_exact_for_similar_variances():
 
 def test_after_start_pca_and_linear_every_weight_can_learn():
     training = faces(80)
-    model = build_model("fc hidden=64,96 start=pca", "fc start=linear", (1, 12, 9), (1, 12, 9), 8)
-    objective = OBJECTIVES.build("reconstruct loss=mse")
-    model.encoder.fit(training)
-    model.start_head(training, training, objective.link)
+    model, objective = initialised("hidden=64,96", "", training)
     objective.loss(model(training + 0.05 * torch.randn_like(training)), training).backward()
     assert all(p.grad.any() for p in model.parameters())
 
