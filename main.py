@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neuro_noodle import command
+from neuro_noodle import command, process
 from neuro_noodle.choices import UserError
 from neuro_noodle.runs import files
+from neuro_noodle.runs.manifest import has_result
 
 if TYPE_CHECKING:
     import train
@@ -22,7 +23,7 @@ HOME = Path(__file__).resolve().parent
 SETTINGS = HOME / "settings.json"
 
 
-@command.guarded
+@process.guarded
 def main(words: list[str]) -> int:
     """Run the command line; returns the exit status: 0, 2 for a user's mistake, 130 if interrupted."""
     flags = command.parse(words, HOME)
@@ -47,46 +48,46 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     import train
     import utils
     from neuro_noodle.learning.sharing import Turns, keep_freed_memory
-    from neuro_noodle.runs import result, sessions
+    from neuro_noodle.runs import result
     from neuro_noodle.tracking.base import Trackers, require_ready
 
     keep_freed_memory()
     flags = utils.arrange_by_emotion(command.resolve(flags))
     require_ready(names := command.chosen_trackers(flags), SETTINGS)
-    saved = utils.find_saved(flags)  # the session to resume, None for a new run
+    saved = files.find_saved(flags.load_dir)  # the session to resume, None for a new run
     task = utils.open_task(flags, saved)  # images, objective, who is in which part; prints what the split leaks
     started = time.monotonic()
     description = model.describe(flags, task, saved)  # shapes, precision
     network, latents = model.build(flags, task, description, saved)  # fitted, loaded; latents of a fixed encoder
     loaders = utils.dataloaders(flags, task, latents)
     learning = train.prepare(flags, network, task.objective)  # optimizer, schedule, patience, best weights
-    state = utils.load_state(saved, loaders["training"], task.device) if saved else {}
-    start_epoch = learning.restore(state) if saved else 0
+    state = utils.load_state(saved, loaders["training"], learning, task.device)
+    start_epoch = state["epoch"] + 1
     finished = has_finished(saved, start_epoch, learning)
-    session = utils.open_session(flags, words, task, description, saved, state, started)
-    sessions.save_task(session.folder, task, network.encoder, latents)
-    try:
-        with Trackers(names, session.tracked(SETTINGS, loaders["training"])) as trackers:
-            trackers.parameters(session.config)
-            records = train.fit(network, loaders, learning, start_epoch, flags.test_every)
-            finished = finished or loop(records, session, network, loaders, learning, trackers, Turns(task.device))
-            if finished:
-                outcome = result.judge_run(network, task, loaders, learning.patience, flags.seed, session.seconds)
-                result.write_result(session.folder, outcome.record, outcome.judged, task)
-                result.track(outcome, task, loaders["validation"], trackers, with_images=flags.log_images)
-                print(result.format_run(outcome, session.folder, flags.patience))
-            session.send_assets(trackers)
-    except KeyboardInterrupt:
-        finished = False
-    if not finished:
-        print(f"stopped; {files.format_resume(session.folder)}", file=sys.stderr)
-    return session.folder, 0 if finished else 130
+    with utils.open_session(flags, words, task, description, saved, state, started) as session:
+        session.begin(network, latents, loaders["training"], learning)
+        try:
+            with Trackers(names, session.tracked(SETTINGS, loaders["training"])) as trackers:
+                trackers.parameters(session.config)
+                records = train.fit(network, loaders, learning, start_epoch, flags.test_every)
+                finished = finished or loop(records, session, network, loaders, learning, trackers, Turns(task.device))
+                if finished:
+                    outcome = result.judge_run(network, task, loaders, learning.patience, flags.seed, session.seconds)
+                    result.save_result(session.folder, outcome, task)
+                    result.track(outcome, task, loaders["validation"], trackers, with_images=flags.log_images)
+                    print(result.format_run(outcome, session.folder, flags.patience))
+                session.send_assets(trackers)
+        except KeyboardInterrupt:
+            finished = False
+        if not finished:
+            print(f"stopped; {files.format_resume(session.folder)}", file=sys.stderr)
+        return session.folder, 0 if finished else 130
 
 
 def has_finished(saved: Path | None, start_epoch: int, learning: "train.Learning") -> bool:
     """Return whether nothing is left to train; a run to resume that also has its result is a UserError."""
     finished = learning.has_finished(start_epoch)
-    if saved and finished and (saved.parent / "result.json").exists():
+    if saved and finished and has_result(saved.parent):
         more = "raise --patience" if learning.patience.has_stopped else "--n_epochs is the total: raise it"
         raise UserError(f"{saved} has already trained {start_epoch} epochs; {more}")
     return finished
@@ -102,7 +103,7 @@ def loop(
     turns: "Turns",
 ) -> bool:
     """Train, log, save and keep the best weights; returns False if training was interrupted."""
-    with command.Interrupt() as interrupt, turns:
+    with process.Interrupt() as interrupt, turns:
         for record in records:  # one after each step
             turns.pass_on()
             trackers.progress(record.epochs)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.networks.base import Model, build_model, choose_precision
 from neuro_noodle.networks.repetitions import Repetitions, unstack
-from neuro_noodle.runs.files import load_config
+from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.latents import FIXED_LATENTS, encode, load_latents
 from neuro_noodle.runs.loaders import training_sample
 from neuro_noodle.runs.sessions import load_encoder, load_pth

@@ -69,11 +69,8 @@ class Learning:
         """Return what `restore` needs in addition to the state of the optimizer."""
         return {"schedule": self.schedule.state_dict(), "patience": self.patience.state()}
 
-    def restore(self, state: dict) -> int:
-        """Restore from the state of a session and of its optimizer; returns the next epoch to train.
-
-        The learning rate follows the present n_epochs.
-        """
+    def restore(self, state: dict) -> None:
+        """Restore from the state of a session and of its optimizer; the learning rate follows the present n_epochs."""
         epoch = state["epoch"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -82,7 +79,6 @@ class Learning:
         factors = zip(self.optimizer.param_groups, self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True)
         for group, base, factor in factors:
             group["lr"] = base * factor(epoch + 1)
-        return epoch + 1
 
 
 def prepare(flags: argparse.Namespace, network: Model | Repetitions, objective: Objective) -> Learning:

@@ -1,9 +1,10 @@
 """The data of this run (images, split, loaders), and its sessions on disk (new, resumed, saved)."""
 
 import argparse
-import math
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,17 @@ from neuro_noodle.data.emotions import make_classification_dataset
 from neuro_noodle.data.leaks import leaks, seen_before
 from neuro_noodle.data.splits import Parts, resolved, split
 from neuro_noodle.learning.devices import choose_device
+from neuro_noodle.learning.record import falls_due
 from neuro_noodle.networks.base import Model
 from neuro_noodle.networks.repetitions import Repetitions
 from neuro_noodle.runs import files, sessions
+from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.latents import encode, save_latents
 from neuro_noodle.runs.loaders import Loader, make_loaders, training_sample
+from neuro_noodle.runs.lock import locked
 from neuro_noodle.runs.pictures import FOLDER as PICTURES
 from neuro_noodle.runs.pictures import save_pictures
+from neuro_noodle.runs.split import load_split, trained_on
 from neuro_noodle.runs.task import Task, TaskSource, drop_missing_targets, keep_on_gpu
 from neuro_noodle.tracking.base import TrackedRun, Tracker
 
@@ -36,11 +41,11 @@ def open_task(flags: argparse.Namespace, saved: Path | None) -> Task:
     """Open the images, bind the objective, split the images (or keep the split of a saved session), report leaks."""
     device = choose_device(flags.device)
     dataset, objective = TaskSource.of(vars(flags)).open()
-    parts = sessions.load_split(saved.parent, dataset) if saved else split_images(flags, dataset)
+    parts = load_split(saved.parent, dataset) if saved else split_images(flags, dataset)
     parts, missing = drop_missing_targets(dataset, objective, parts)
     leaked, notes = leaks(dataset, parts)
     if flags.load_encoder:
-        leaked["encoder"], seen = seen_before(dataset, parts, sessions.trained_on(flags.load_encoder, dataset))
+        leaked["encoder"], seen = seen_before(dataset, parts, trained_on(flags.load_encoder, dataset))
         notes += seen
     notes = [*dataset.notes, *objective.notes(augmentations(flags)), *missing, *notes]
     if device.type == "cuda":
@@ -49,7 +54,7 @@ def open_task(flags: argparse.Namespace, saved: Path | None) -> Task:
     keep_on_gpu(dataset, device)
     task = Task(dataset, objective, parts, leaked, device)
     if saved:
-        objective.learned = files.load_config(saved.parent).get("learned", {})
+        objective.restore(load_config(saved.parent)["learned"])
     else:
         objective.fit(training_sample(task)[1])
     return task
@@ -115,6 +120,7 @@ class Session:
         start_epoch: the first epoch to train.
         seconds_before: training time of earlier sessions.
         started: when this one started, on the monotonic clock.
+        is_new: whether the folder is that of a new run.
     """
 
     folder: Path
@@ -123,6 +129,7 @@ class Session:
     start_epoch: int
     seconds_before: float
     started: float
+    is_new: bool
 
     @property
     def seconds(self) -> float:
@@ -134,6 +141,15 @@ class Session:
         flags = self.flags
         return TrackedRun(self.folder, settings, self.start_epoch, flags.n_epochs, len(loader), flags.log_every)
 
+    def begin(
+        self, network: Model | Repetitions, latents: Tensor | None, loader: Loader, learning: sessions.Resumable
+    ) -> None:
+        """Write what a new run begins with: its split, and a copy of the session that it continues."""
+        if self.is_new:
+            sessions.save_task(self.folder, loader.batches.task, network.encoder, latents)
+        if self.is_new and self.start_epoch:
+            self.save(self.start_epoch - 1, network, loader, learning)
+
     def is_due(self, epoch: int) -> bool:
         """Return whether to save after this epoch."""
         return (epoch + 1) % self.flags.save_every == 0
@@ -141,15 +157,17 @@ class Session:
     def save(self, epoch: int, network: Model | Repetitions, loader: Loader, learning: sessions.Resumable) -> None:
         """Save EPOCH/{model,optim,state}.pth with all that resuming needs, and the best weights."""
         device = next(network.parameters()).device
-        state = learning.state() | {
-            "epoch": epoch,
-            "seconds": self.seconds,
-            "generators": loader.generator_states(),
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-        }
+        state = (
+            learning.state()
+            | sessions.random_state(device)
+            | {
+                "epoch": epoch,
+                "seconds": self.seconds,
+                "generators": loader.generator_states(),
+            }
+        )
         keep_all = self.flags.keep == "all"
-        sessions.save_session(self.folder, epoch, network, learning, state, keep_all=keep_all)
+        sessions.save_session(self.folder, epoch, network, learning, state, self.config, keep_all=keep_all)
 
     def save_snapshots(self, epochs: float, network: Model | Repetitions, loader: Loader) -> None:
         """Write latents of all images and pictures of a few to {latents,pictures}/EPOCHS.npz, if they are due."""
@@ -169,38 +187,22 @@ class Session:
             trackers.asset(path)
 
 
-def falls_due(every: float | None, epochs: float, n_steps: int) -> bool:
-    """Return whether the last of n_steps per epoch was the first to reach a multiple of so many epochs."""
-    step = round(epochs * n_steps)
-    if not every or not step:
-        return bool(every)
-    return math.floor(step / n_steps / every + 1e-9) > math.floor((step - 1) / n_steps / every + 1e-9)
-
-
-def find_saved(flags: argparse.Namespace) -> Path | None:
-    """Return the session that --load_dir names, None for a new run."""
-    if not flags.load_dir:
-        return None
-    run, saved = files.find_session(flags.load_dir)
-    require(saved.name != "best", f"{saved} holds only the best weights; resume the run with --load_dir {run}")
-    return saved
-
-
-def load_state(saved: Path, loader: Loader, device: torch.device) -> dict[str, Any]:
-    """Return the state of a saved session, its optimizer's included; all random numbers continue where it stopped."""
+def load_state(
+    saved: Path | None, loader: Loader, learning: sessions.Resumable, device: torch.device
+) -> dict[str, Any]:
+    """Restore learning and all random numbers from a saved session, if there is one; returns its epoch and seconds."""
+    if saved is None:
+        return {"epoch": -1, "seconds": 0.0}
     state = sessions.load_pth(saved / "state.pth")
-    require(
-        "generators" in state,
-        f"{saved} was saved by an earlier version and cannot be resumed; its weights can still be used with --test, "
-        "--load_encoder and the commands in Plotting/",
-    )
-    loader.restore_generators(state["generators"])
-    torch.set_rng_state(state["rng"])
-    if state["cuda_rng"] is not None and device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda_rng"], device)
-    return state | {"optimizer": sessions.load_pth(saved / "optim.pth")}
+    optimizer = sessions.load_pth(saved / "optim.pth")
+    with sessions.opening(saved):
+        loader.restore_generators(state["generators"])
+        sessions.restore_random_state(state, device)
+        learning.restore(state | {"optimizer": optimizer})
+        return {"epoch": int(saved.name), "seconds": float(state["seconds"])}
 
 
+@contextmanager
 def open_session(
     flags: argparse.Namespace,
     words: list[str],
@@ -209,21 +211,19 @@ def open_session(
     saved: Path | None,
     state: dict[str, Any],
     started: float,
-) -> Session:
-    """Make the folder of a new run, or open that of the run to resume, and write config.json.
+) -> Iterator[Session]:
+    """Make the folder of a new run, or open that of the run to resume, and keep other processes from training it.
 
     A session that is not its run's latest is resumed as a new run, so that no later epoch is lost; so is one that is
     given another --namestr or --save_dir.
     """
-    config = sessions.describe_run(command.plain(flags), words, task, model)
-    start_epoch = state["epoch"] + 1 if saved else 0
-    if saved and sessions.is_in_place(saved, config["flags"]):
-        folder = saved.parent
-        sessions.remove_results(folder)
-    else:
-        folder = files.new_run(flags.save_dir, flags.namestr)
-        if saved:
-            sessions.copy_history(saved, folder)
-    sessions.truncate_records(folder, start_epoch)
-    files.write_json(folder / "config.json", config)
-    return Session(folder, config, flags, start_epoch, state["seconds"] if saved else 0.0, started)
+    is_resumed = saved is not None and sessions.is_in_place(saved, command.plain(flags))
+    folder = saved.parent if saved and is_resumed else files.new_run(flags.save_dir, flags.namestr)
+    with locked(folder):
+        require(
+            not is_resumed or saved == files.sessions(folder)[-1],
+            f"{folder} has been trained further in the meantime; try again",
+        )
+        config = sessions.describe_run(command.plain(flags), words, task, model)
+        sessions.begin(folder, config, saved, keep_all=flags.keep == "all")
+        yield Session(folder, config, flags, state["epoch"] + 1, state["seconds"], started, not is_resumed)

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from neuro_noodle.command import guarded
+from neuro_noodle.process import guarded
 from neuro_noodle.views.bands import write_bands
 
 

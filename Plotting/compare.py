@@ -17,8 +17,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from neuro_noodle.command import guarded
 from neuro_noodle.flags import comma_separated
+from neuro_noodle.process import guarded
 from neuro_noodle.views.compare import HELD_OUT, print_comparison
 
 

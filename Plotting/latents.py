@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from neuro_noodle.command import guarded
+from neuro_noodle.process import guarded
 from neuro_noodle.runs.export import write_representations
 
 

@@ -5,8 +5,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from neuro_noodle.command import guarded
 from neuro_noodle.flags import comma_separated, positive
+from neuro_noodle.process import guarded
 from neuro_noodle.views.report import write_report
 from neuro_noodle.views.saving import Format
 

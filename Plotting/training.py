@@ -8,8 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from neuro_noodle.command import guarded
 from neuro_noodle.flags import comma_separated
+from neuro_noodle.process import guarded
 from neuro_noodle.views.over_training import write_over_training
 
 

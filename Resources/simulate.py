@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from neuro_noodle.command import guarded
+from neuro_noodle.process import guarded
 from neuro_noodle.simulate.base import whole_number
 from neuro_noodle.simulate.folder import fill_folder
 from neuro_noodle.simulate.kinds import KINDS

@@ -1,18 +1,15 @@
-"""The command line: the order default < recipe (or resumed run) < command line, refusals, and how commands end."""
+"""The command line: the order default < recipe (or resumed run) < command line, and refusals."""
 
 import argparse
-import functools
-import signal
-import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from neuro_noodle.choices import Table, UserError, require, suggest
 from neuro_noodle.flags import EVERY_FLAG, FLAGS
 from neuro_noodle.recipes import RECIPES
-from neuro_noodle.runs.files import find_session, load_config
+from neuro_noodle.runs.config import load_config
+from neuro_noodle.runs.files import find_session
 
 
 class Parser(argparse.ArgumentParser):
@@ -217,56 +214,3 @@ def describe_tables() -> str:
             lines += [f"--{key} {one}" for one in (value if isinstance(value, list) else [value])]
         recipes.append(f"  {name:<22}" + f"\n{'':24}".join(lines))
     return "\n\n".join([*parts, "--recipe\n" + "\n".join(recipes)])
-
-
-# -------------------------------------------------------------------------------------------------------- guard
-
-
-def guarded(main: Callable[[list[str]], int]) -> Callable[..., int]:
-    """Decorate the main function of a command, so that it reads sys.argv by default and ends with an exit status.
-
-    A user's error is one line and status 2, Ctrl-C gives 130. With --debug, the debugger starts first and again at an
-    error.
-    """
-
-    @functools.wraps(main)
-    def run(words: list[str] | None = None) -> int:
-        words = sys.argv[1:] if words is None else words
-        has_debugger = "--debug" in words
-        try:
-            if has_debugger:
-                import ipdb
-
-                ipdb.set_trace()
-            return main(words)
-        except KeyboardInterrupt:
-            return 130  # as shells report an interrupted command
-        except Exception as error:
-            if has_debugger:
-                traceback.print_exc()
-                ipdb.post_mortem()
-            elif not isinstance(error, UserError):
-                raise
-            print(f"error: {error}", file=sys.stderr)
-            return 2 if isinstance(error, UserError) else 1
-
-    return run
-
-
-class Interrupt:
-    """Turns the first Ctrl-C (or SIGTERM) into a request to stop after this epoch; the second stops at once."""
-
-    def __enter__(self) -> "Interrupt":
-        self.requested = False
-        self.before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _request(self, number: int, frame: object) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-        print("\nfinishing this epoch, then saving; press Ctrl-C again to stop at once", file=sys.stderr)

@@ -60,24 +60,36 @@ class Flag:
                 option, type=reader, default=default, choices=self.choices, metavar=self.metavar, help=self.help
             )
 
+    def allows(self, value: object) -> bool:
+        """Return whether a value from a JSON file is one that this flag can have."""
+        if self.kind in ("switch", "toggle"):
+            return isinstance(value, bool)
+        if self.kind == "choices":
+            return isinstance(value, list) and all(isinstance(one, str) for one in value)
+        if value is None:
+            return self.default is None
+        if self.kind == "choice" or self.type in (None, Path):
+            return isinstance(value, str) and "\0" not in value and value in (self.choices or [value])
+        try:
+            return self.type is not None and type(value) is not bool and self.type(str(value)) == value
+        except argparse.ArgumentTypeError:
+            return False
 
-def positive(text: str) -> int:
-    """Read an integer of at least 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
-    return int(text)
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers from low to high."""
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
+            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from {low:,} to {high:,}")
+        return int(text)
+
+    return read
 
 
-def whole(text: str) -> int:
-    """Read an integer of at least 0."""
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 0")
-    return int(text)
-
-
-def positive_or_none(text: str) -> int | None:
-    """Read an integer of at least 1, or none."""
-    return None if text == "none" else positive(text)
+def or_none(reader: Callable[[str], int]) -> Callable[[str], int | None]:
+    """Return a reader that also reads none."""
+    return lambda text: None if text == "none" else reader(text)
 
 
 def number(low: float, high: float, *, with_low: bool = False) -> Callable[[str], float]:
@@ -97,8 +109,8 @@ def number(low: float, high: float, *, with_low: bool = False) -> Callable[[str]
 def fold(text: str) -> str:
     """Read k/K, the k-th of K folds."""
     k, _, n = text.partition("/")
-    if not (k.isdigit() and n.isdigit() and 1 <= int(k) <= int(n) and int(n) >= 2):
-        raise argparse.ArgumentTypeError(f"'{text}' is not k/K with 1 <= k <= K, for example 2/5")
+    if not (k.isdecimal() and n.isdecimal() and len(n) < 6 and 1 <= int(k) <= int(n) and int(n) >= 2):
+        raise argparse.ArgumentTypeError(f"'{text}' is not k/K with 1 <= k <= K < 100,000, for example 2/5")
     return text
 
 
@@ -108,6 +120,7 @@ def comma_separated(text: str) -> list[str]:
 
 
 CHOICE = ("NAME", "KEY=VALUE")
+positive, seed = whole(1, 10**9), whole(0, 2**32 - 2**16)  # a seed and those of its repetitions have 32 bits
 SPLITS = ("auto", "random", "group", "block", "given")
 FLAGS: dict[str, tuple[Flag, ...]] = {
     "what to run": (
@@ -132,7 +145,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              "is given if the images come with such parts and no other test part is asked for, else random", "auto",
              choices=SPLITS),
         Flag("n_blocks", "number of blocks of --split block; default: 20", type=positive),
-        Flag("gap", "frames left out of training on both sides of a held-out block", 0, whole),
+        Flag("gap", "frames left out of training on both sides of a held-out block", 0,
+             whole(0, 10**9)),
         Flag("val_fraction", "share of the images (groups) outside the test part used for validation", 0.1,
              number(0, 1)),
         Flag("test_fraction", "share of the images (groups) used for the test", 0.0, number(0, 1, with_low=True)),
@@ -148,7 +162,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     "model": (
         Flag("encoder", "network from image to latent", "fc", kind="choice"),
         Flag("head", "network from latent to prediction", "linear", kind="choice"),
-        Flag("latent_dim", "size of the latent; none for the encoder's default", type=positive_or_none),
+        Flag("latent_dim", "size of the latent; none for the encoder's default", type=or_none(positive)),
         Flag("load_encoder", "start with the encoder of this run (its best weights) or session", type=Path,
              metavar="RUN"),
         Flag("trainable_stages", "train only the last K stages; 1 is the head alone; default: all", type=positive,
@@ -165,10 +179,10 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("batch_size", "images per step, at most", 64, positive, test=True),
         Flag("n_epochs", "total number of epochs, also when resuming", 40, positive, resume=True),
         Flag("patience", "stop after this many epochs without a better validation metric", type=positive, resume=True),
-        Flag("seed", "of split, weights, shuffling and augmentation", 42, int),
+        Flag("seed", "of split, weights, shuffling and augmentation", 42, seed),
         Flag("repetitions", "train R networks at once, with this --seed and the following ones; they share the split",
-             1, positive, metavar="R"),
-        Flag("split_seed", "of the split; default: --seed", type=int),
+             1, whole(1, 10_000), metavar="R"),
+        Flag("split_seed", "of the split; default: --seed", type=seed),
         Flag("device", "auto, cpu, cuda or cuda:1", "auto", resume=True, test=True),
         Flag("compile", "compile a training step: starting takes half a minute longer, each step is faster",
              kind="switch", resume=True),

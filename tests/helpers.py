@@ -12,10 +12,12 @@ import pytest
 import torch
 
 import main
+from neuro_noodle import command
 from neuro_noodle.choices import UserError
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet
 from neuro_noodle.data.splits import split
 from neuro_noodle.data.store import Store
+from neuro_noodle.runs.files import write_json
 
 HERE = Path(__file__).resolve().parent.parent
 DATA = HERE.parent / "shared" / "data"
@@ -61,6 +63,16 @@ def draw_stimuli(out, words="", kind="faces") -> int:
             return simulate.main()
         except SystemExit as stop:  # argparse's way of refusing
             return stop.code
+
+
+NETWORK = {"encoder": "fc hidden=3", "head": "linear", "image_shape": [1, 2, 2], "output_shape": [2]}
+NETWORK |= {"latent_dim": 2, "precision": "fp32"}
+
+
+def write_config(run: Path, model: dict = NETWORK, flags: dict | None = None) -> None:
+    """Write the config.json of a run that has this model and, except for those given, the default flags."""
+    flags = command.plain(command.resolve(command.parse([], HERE))) | (flags or {})
+    write_json(run / "config.json", {"flags": flags, "model": model, "learned": {}, "classes": [], "neurons": []})
 
 
 def result_of(run: Path) -> dict:

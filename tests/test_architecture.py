@@ -18,7 +18,7 @@ RANKS = [  # the highest first; a file imports from its own package and from low
     {"views"},
     {"runs"},
     {"data", "networks", "objectives"},
-    {"augment", "flags", "learning", "measures", "simulate", "tracking"},
+    {"augment", "flags", "learning", "measures", "process", "simulate", "tracking"},
     {"choices", "recipes"},
 ]
 RANK = {unit: len(RANKS) - number for number, units in enumerate(RANKS) for unit in units}

@@ -18,7 +18,7 @@ MISTAKES = {
     "--encoder fc hiden=3": ["hiden", "did you mean 'hidden'"],
     "--encoder fc hidden=big": ["hidden=big", "whole number"],
     "--enocder fc": ["--enocder", "did you mean '--encoder'"],
-    "--latent_dim 0": ["latent_dim", "'0' is not a whole number of at least 1"],
+    "--latent_dim 0": ["latent_dim", "'0' is not a whole number from 1 to 1,000,000,000"],
     "--n_epochs": ["--n_epochs"],
     "--val_fraction 1": ["'1' is not a number above 0 to below 1"],
     "--val_fraction 0": ["'0' is not a number above 0"],

@@ -15,7 +15,7 @@ import torch
 from helpers import HERE, SMALL, same, weights_of
 
 from neuro_noodle.runs import result
-from neuro_noodle.tracking.records import read_records
+from neuro_noodle.runs.commits import commit_files, read_metrics
 
 BOTH = pytest.mark.parametrize("recipe", ["faces_ae", "faces_emotion"])
 
@@ -26,9 +26,9 @@ def test_a_run_leaves_what_the_readme_lists(recipe, run_main, tmp_path):
     run = tmp_path / "weights" / "run"
     assert status == 0
     left = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
-    session = {f"1/{name}.pth" for name in ("model", "optim", "state")}
+    session = {"1/manifest.json", *(f"1/{name}.pth" for name in ("model", "optim", "state"))}
     tables = {"config.json", "split.json", "metrics.jsonl", "result.json", "validation.csv", "test.csv"}
-    assert left == session | tables | {"best/model.pth"}
+    assert left == session | tables | {"best/model.pth", ".lock"}
     result = json.loads((run / "result.json").read_text())
     assert f"{result['validation']['value']:.4g}" in out
     for part in (result["validation"], result["test"]):
@@ -36,7 +36,7 @@ def test_a_run_leaves_what_the_readme_lists(recipe, run_main, tmp_path):
     assert (
         result["baselines"].keys() == {"faces_ae": {"pca", "mean_image"}, "faces_emotion": {"majority_class"}}[recipe]
     )
-    assert len(read_records(run)) == 2
+    assert len(read_metrics(run)) == 2
 
 
 @BOTH
@@ -49,7 +49,7 @@ def test_four_epochs_equal_two_then_two_after_a_resume(recipe, run_main, tmp_pat
     assert status == 0, err
     assert same(weights_of(runs / "whole" / "3"), weights_of(runs / "halves" / "3"))
     assert same(weights_of(runs / "whole" / "best"), weights_of(runs / "halves" / "best"))
-    assert read_records(runs / "whole") == read_records(runs / "halves")
+    assert read_metrics(runs / "whole") == read_metrics(runs / "halves")
     results = [json.loads((runs / name / "result.json").read_text()) for name in ("whole", "halves")]
     assert [result.pop("seconds") >= 0 for result in results] and results[0] == results[1]
 
@@ -59,13 +59,13 @@ def test_an_interrupted_run_resumes_exactly(stimuli, tmp_path):
     words = f"--data_dir {stimuli} --save_dir {runs} {SMALL['faces_ae']} --n_epochs 400"
     command = [sys.executable, str(HERE / "main.py"), *words.split(), "--namestr", "cut"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    while process.poll() is None and len(read_records(runs / "cut")) < 2:
+    while process.poll() is None and len(read_metrics(runs / "cut")) < 2:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert f"--load_dir {runs / 'cut'}" in err
-    stopped = len(read_records(runs / "cut"))
+    stopped = len(read_metrics(runs / "cut"))
     assert stopped < 400
     (session,) = [path for path in (runs / "cut").iterdir() if path.name.isdigit()]
     assert int(session.name) == stopped - 1
@@ -83,7 +83,7 @@ def test_resuming_an_earlier_session_starts_a_new_run(run_main, tmp_path):
     assert status == 0
     assert (runs / "run" / "metrics.jsonl").read_text() == before
     assert same(weights_of(runs / "run" / "3"), weights_of(runs / "run-2" / "3"))
-    assert read_records(runs / "run-2") == read_records(runs / "run")
+    assert read_metrics(runs / "run-2") == read_metrics(runs / "run")
 
 
 def test_runs_are_equal_only_if_their_seeds_are_equal(run_main, tmp_path):
@@ -105,7 +105,7 @@ def test_a_run_stopped_before_its_result_gets_it_when_resumed(run_main, tmp_path
     status, _, err = run_main("", f"--load_dir {run}")
     assert status == 0, err
     assert json.loads((run / "result.json").read_text())["best_epoch"] <= 1
-    assert len(read_records(run)) == 2
+    assert len(read_metrics(run)) == 2
 
 
 def test_a_resumed_run_follows_the_longer_schedule(run_main, tmp_path):
@@ -114,13 +114,13 @@ def test_a_resumed_run_follows_the_longer_schedule(run_main, tmp_path):
     run_main("", f"--load_dir {run} --n_epochs 4")
     groups = torch.load(run / "3" / "optim.pth", weights_only=True)["param_groups"]
     assert groups[0]["lr"] == pytest.approx(0)
-    first, last = read_records(run)[1], read_records(run)[2]
+    first, last = read_metrics(run)[1], read_metrics(run)[2]
     assert first["validation/mse"] != last["validation/mse"]  # the third epoch changed the weights
 
 
 def test_patience_waits_for_an_evaluation(run_main, tmp_path):
     run_main("faces_ae", "--namestr run --n_epochs 20 --lr 0.1 --schedule constant --test_every 5 --patience 3")
-    records = read_records(tmp_path / "weights" / "run")
+    records = read_metrics(tmp_path / "weights" / "run")
     assert "validation/mse" in records[-1] and len(records) >= 10
 
 
@@ -131,9 +131,10 @@ def test_a_folder_without_groups_has_an_interval_over_images(run_main, stimuli, 
 
 def test_comet_can_be_left_out_when_resuming(run_main, tmp_path):
     run_main("faces_ae", "--namestr run --n_epochs 1")
-    config = tmp_path / "weights" / "run" / "config.json"
-    config.write_text(config.read_text().replace('"comet": false', '"comet": true'))
-    status, _, err = run_main("", f"--load_dir {config.parent} --n_epochs 2 --no-comet")
+    run = tmp_path / "weights" / "run"
+    config = (run / "config.json").read_bytes().replace(b'"comet": false', b'"comet": true')
+    commit_files(run, {"config.json": config})
+    status, _, err = run_main("", f"--load_dir {run} --n_epochs 2 --no-comet")
     assert status == 0, err
 
 
@@ -151,7 +152,7 @@ def test_every_row_of_a_table_has_an_image_and_its_prediction(run_main, stimuli,
 def test_the_best_weights_are_those_of_the_best_validated_epoch(run_main, tmp_path):
     run_main("faces_ae", "--namestr run --n_epochs 6 --lr 0.05 --schedule constant --save_every 1 --keep all")
     run = tmp_path / "weights" / "run"
-    records = read_records(run)
+    records = read_metrics(run)
     best = min(records, key=lambda record: record["validation/mse"])["epoch"]
     assert json.loads((run / "result.json").read_text())["best_epoch"] == best
     assert same(weights_of(run / "best"), weights_of(run / str(best)))
@@ -160,7 +161,7 @@ def test_the_best_weights_are_those_of_the_best_validated_epoch(run_main, tmp_pa
 def test_patience_stops_a_run_that_no_longer_improves(run_main, tmp_path):
     status, out, _ = run_main("faces_ae", "--namestr run --n_epochs 200 --lr 0.1 --schedule constant --patience 2")
     run = tmp_path / "weights" / "run"
-    n_epochs = len(read_records(run))
+    n_epochs = len(read_metrics(run))
     assert f"best epoch {n_epochs - 2} of {n_epochs} (--patience 2 ran out)" in out
     assert status == 0 and n_epochs == json.loads((run / "result.json").read_text())["best_epoch"] + 3 < 200
 

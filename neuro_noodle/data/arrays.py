@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from neuro_noodle.choices import Size, UserError, require
-from neuro_noodle.data.base import DATASETS, Source, StimulusSet, numbered_ids, pixel_digest
+from neuro_noodle.data.base import DATASETS, Source, StimulusSet, numbered_ids
 from neuro_noodle.data.columns import Columns, listing, merge, read_array_columns, read_csv
 from neuro_noodle.data.store import (
     IN_MEMORY,
@@ -82,7 +82,6 @@ class Arrays(StimulusSet):
             columns=known,
             label=label,
             group=group,
-            digest=pixel_digest(images),
             notes=notes,
         )
 

@@ -3,10 +3,10 @@
 To add a dataset: a class under @DATASETS.add("name") in a file of this folder.
 """
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from neuro_noodle.data.columns import Columns, as_numbers, as_texts, listing, me
 from neuro_noodle.data.store import Mapped, Store
 
 DATASETS = Table("dataset")
+N_HASHED = 1000  # images of an array too large for memory
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class StimulusSet:
         neurons: the name of each column of responses, region/number.
         repeated: (n,) indices of the images that were presented repeatedly.
         targets: (N, K) float32, the values of the columns to predict, NaN where missing, or None; see `set_targets`.
-        digest: a hash of the pixels if the ids are only numbers and cannot identify the images; otherwise None.
+        contents: N hashes, which tell images of the same name apart; empty for images that are not hashed.
         skipped: files that were skipped because they could not be read.
         notes: what the user should know.
     """
@@ -70,7 +71,7 @@ class StimulusSet:
         responses: Tensor | None = None,
         neurons: Sequence[str] = (),
         repeated: Sequence[int] = (),
-        digest: str | None = None,
+        contents: Sequence[str] = (),
         skipped: Sequence[str] = (),
         notes: Sequence[str] = (),
     ) -> None:
@@ -84,7 +85,7 @@ class StimulusSet:
         self.label = label
         self.group = group
         self.has_blocks = False
-        self.digest = digest
+        self.contents = list(contents) or hash_images(images)
         self.responses: Any = responses
         self.neurons = list(neurons)
         self.repeated = torch.tensor(list(repeated), dtype=torch.int64)
@@ -180,11 +181,16 @@ class StimulusSet:
         return {name: values for name, values in tensors.items() if values is not None}
 
 
-def pixel_digest(images: Tensor | np.ndarray) -> str:
-    """Return a hash of the shape and of 64 evenly spaced images."""
-    images = _as_tensor(images)
-    some = images[torch.linspace(0, len(images) - 1, min(64, len(images))).long()]
-    return hashlib.blake2b(repr(images.shape).encode() + some.numpy().tobytes(), digest_size=16).hexdigest()
+def hash_images(images: Tensor | np.ndarray) -> list[str]:
+    """Return a hash of each of N images; of an array mapped from a file only of 1,000 evenly spaced ones, others ''."""
+    pixels = images.numpy() if isinstance(images, Tensor) else images
+    step = -(-len(pixels) // N_HASHED) if isinstance(pixels, Mapped) else 1
+    header = f"{pixels.dtype} {pixels.shape[1:]}".encode()
+
+    def hash_one(index: int) -> str:
+        return "" if index % step else blake2b(pixels[index].tobytes(), key=header, digest_size=8).hexdigest()
+
+    return [hash_one(index) for index in range(len(pixels))]
 
 
 def numbered_ids(n: int) -> list[str]:

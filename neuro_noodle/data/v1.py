@@ -11,7 +11,7 @@ import torch
 
 from neuro_noodle.choices import Size, require
 from neuro_noodle.data.arrays import as_images, choose_white, read_table_array, require_white
-from neuro_noodle.data.base import DATASETS, Source, StimulusSet, pixel_digest
+from neuro_noodle.data.base import DATASETS, Source, StimulusSet
 from neuro_noodle.data.columns import Columns
 
 FILE_PREFIX = {"train": "training", "test": "validation"}  # the images published as validation are our test part
@@ -60,7 +60,6 @@ class V1(StimulusSet):
             responses=torch.from_numpy(whole.responses),
             neurons=[f"{region.name}/{i}" for region in recorded for i in range(region.n_neurons)],
             repeated=[index for index, part in enumerate(parts) if part == "test"],
-            digest=pixel_digest(images),
             notes=[note for region in recorded for note in region.notes],
         )
         self.trials = torch.from_numpy(whole.trials)[:, self.repeated]  # (T, n, n_neurons)

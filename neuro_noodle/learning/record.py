@@ -1,5 +1,6 @@
 """Record: what the training loop yields after each step."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,3 +32,11 @@ class Record:
     def of_repetition(self, index: int) -> dict[str, float]:
         """Return the metrics of one repetition."""
         return {name: float(values[index]) for name, values in self.metrics.items()}
+
+
+def falls_due(every: float | None, epochs: float, n_steps: int) -> bool:
+    """Return whether the last of n_steps per epoch was the first to reach a multiple of so many epochs."""
+    step = round(epochs * n_steps)
+    if not every or not step:
+        return bool(every)
+    return math.floor(step / n_steps / every + 1e-9) > math.floor((step - 1) / n_steps / every + 1e-9)

@@ -6,6 +6,7 @@ To add one, write a class under @OBJECTIVES.add("name") in this package; for pic
 """
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, Self
 
@@ -50,7 +51,7 @@ class Objective:
     """Base class of all objectives.
 
     `OBJECTIVES.build(choice).on(dataset)` returns an objective that is ready for use. In training, `fit` is called
-    once with the training targets; in a later session, `learned` is assigned instead.
+    once with the training targets; in a later session, `restore` instead.
 
     A *prediction* is what the head returns (for example logits), an *output* is what it means (probabilities), and
     *evidence* is what must be kept of each image to compute the metrics of a whole split.
@@ -126,6 +127,18 @@ class Objective:
 
     def fit(self, target: Tensor) -> None:
         """Fit statistics of the training targets (for example mean and sd). Does nothing by default."""
+
+    def restore(self, learned: dict[str, list[float]]) -> None:
+        """Restore the statistics that `fit` has learned in an earlier session.
+
+        Raises:
+            UserError: if they are not one number per value of a prediction.
+        """
+        n = math.prod(self.output_shape)
+        wrong = next((name for name, values in learned.items() if len(values) != n), None)
+        if wrong:
+            raise UserError(f"config.json: 'learned' has {len(learned[wrong])} numbers called {wrong}, not {n}")
+        self.learned = learned
 
     def learned_tensor(self, name: str, like: Tensor) -> Tensor:
         """Return an entry of `learned` as a tensor on the device of another, cached because copying is slow."""

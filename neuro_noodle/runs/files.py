@@ -2,15 +2,19 @@
 
 import contextlib
 import csv
+import io
 import json
 import os
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from neuro_noodle.choices import UserError
+from neuro_noodle.choices import UserError, require
+
+MANIFEST = "manifest.json"  # written last, so that a session that has it is complete
 
 Columns = Mapping[str, Sequence]
 
@@ -21,47 +25,138 @@ def atomic(path: Path) -> Iterator[Path]:
 
     The file is flushed to the disk before it is renamed, so that a kill or a power cut at any instant leaves either
     the old content or the new.
+
+    Raises:
+        UserError: if the disk is full, or the file cannot be written for another reason.
     """
-    scratch = path.with_name(f".{path.name}.part")
+    scratch = staged(path)
     try:
-        yield scratch
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())
-        scratch.replace(path)
+        with writing(path):
+            yield scratch
+            with scratch.open("rb") as file:
+                os.fsync(file.fileno())
+            scratch.replace(path)
+            sync_folder(path.parent)
     except BaseException:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+
+
+def staged(path: Path) -> Path:
+    """Return where the new content of a file is written before it replaces the file."""
+    return path.with_name(f".{path.name}.part")
+
+
+def stage(path: Path, content: bytes) -> None:
+    """Write the new content of a file next to it, flushed to the disk; raises OSError."""
+    with staged(path).open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, completely or not at all."""
+    with writing(path):
+        stage(path, content)
+        staged(path).replace(path)
+        sync_folder(path.parent)
+
+
+def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
+    """Write a folder of files, completely or not at all; it replaces an earlier one."""
+    scratch, before = staged(path), staged(path.with_name(f"{path.name}.before"))
+    with writing(path):
+        for left in (scratch, before):
+            shutil.rmtree(left, ignore_errors=True)
+        scratch.mkdir()
+        for name, content in contents.items():
+            write_bytes(scratch / name, content)
+        if path.exists():
+            path.rename(before)
+        scratch.rename(path)
+        sync_folder(path.parent)
+        shutil.rmtree(before, ignore_errors=True)
+
+
+@contextmanager
+def writing(path: Path, hint: str = "") -> Iterator[None]:
+    """Raise UserError, with a hint, where the system cannot write: the disk is full, the folder read-only or gone."""
+    try:
+        yield
+    except (OSError, UserError) as error:
+        reason = str(error) if isinstance(error, UserError) else f"cannot write {path}: {error.strerror or error}"
+        raise UserError("; ".join(filter(None, (reason, hint)))) from error
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Raise UserError for what can go wrong in reading a damaged .npy or .npz file."""
+    """Raise UserError for what can go wrong in reading a damaged file."""
     try:
         yield
-    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, RecursionError, zlib.error, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the entries of a folder to the disk."""
+    """Flush the entries of a folder to the disk, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows
+        return
     handle = os.open(folder, os.O_RDONLY)
     os.fsync(handle)
     os.close(handle)
 
 
+def json_bytes(content: object) -> bytes:
+    """Return the content of a JSON file."""
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def csv_bytes(columns: Columns) -> bytes:
+    """Return columns of equal length as the content of a CSV file."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue().encode()
+
+
 def write_json(path: Path, content: object) -> None:
     """Write a JSON file."""
-    with atomic(path) as scratch:
-        scratch.write_text(json.dumps(content, indent=2) + "\n")
+    write_bytes(path, json_bytes(content))
 
 
 def write_csv(path: Path, columns: Columns) -> None:
     """Write columns of equal length as a CSV file."""
-    with atomic(path) as scratch, scratch.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+    write_bytes(path, csv_bytes(columns))
+
+
+def parse_json(content: bytes, path: Path) -> dict:
+    """Return the object in the content of a JSON file.
+
+    Raises:
+        UserError: if it is not an object in JSON, or if it has a key twice.
+    """
+    with reading(path):
+        value = json.loads(content, object_pairs_hook=_without_duplicates)
+        if not isinstance(value, dict):
+            raise ValueError(f"it holds {type(value).__name__}, but must hold an object in braces")
+        return value
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON file that holds an object."""
+    with reading(path):
+        content = path.read_bytes()
+    return parse_json(content, path)
+
+
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("it has a key twice")
+    return content
 
 
 def by_epochs(folder: Path) -> dict[float, Path]:
@@ -90,7 +185,7 @@ def new_run(save_dir: Path, name: str) -> Path:
 
 def sessions(run: Path) -> list[Path]:
     """Return the complete sessions of a run, the latest last."""
-    found = [path for path in run.iterdir() if path.name.isdigit() and (path / "state.pth").is_file()]
+    found = [path for path in run.glob("*") if path.name.isdecimal() and (path / MANIFEST).is_file()]
     return sorted(found, key=lambda path: int(path.name))
 
 
@@ -103,7 +198,10 @@ def find_session(load_dir: Path) -> tuple[Path, Path]:
     if (load_dir / "config.json").is_file():
         complete = sessions(load_dir)
         if not complete:
-            raise UserError(f"{load_dir} has no complete session: the run was stopped before the first was saved")
+            raise UserError(
+                f"{load_dir} has no complete session: the run was stopped before the first was saved, or is of an "
+                "earlier version of the program"
+            )
         return load_dir, complete[-1]
     if (load_dir / "model.pth").is_file() and (load_dir.parent / "config.json").is_file():
         return load_dir.parent, load_dir
@@ -113,18 +211,19 @@ def find_session(load_dir: Path) -> tuple[Path, Path]:
     )
 
 
+def find_saved(load_dir: Path | None) -> Path | None:
+    """Return the session to resume that a path names; None for a new run, which names none."""
+    if not load_dir:
+        return None
+    run, saved = find_session(load_dir)
+    require(saved.name != "best", f"{saved} holds only the best weights; resume the run with --load_dir {run}")
+    return saved
+
+
 def best_session(load_dir: Path) -> Path:
     """Return the session that a path names; for a run, the one with the best weights."""
     run, session = find_session(load_dir)
     return run / "best" if load_dir == run and (run / "best" / "model.pth").is_file() else session
-
-
-def load_config(run: Path) -> dict:
-    """Read the config.json of a run."""
-    try:
-        return json.loads((run / "config.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{run / 'config.json'} cannot be read: {error}") from error
 
 
 def format_resume(run: Path) -> str:

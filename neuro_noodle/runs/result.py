@@ -7,17 +7,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from neuro_noodle.choices import require
 from neuro_noodle.learning.best import Patience
 from neuro_noodle.learning.evaluation import evaluate, join, predict
 from neuro_noodle.networks.base import Model
 from neuro_noodle.networks.repetitions import Repetitions
 from neuro_noodle.objectives.base import Evidence, Predictor
-from neuro_noodle.runs.files import sessions, short_path, write_csv, write_json
+from neuro_noodle.runs.commits import commit_files
+from neuro_noodle.runs.files import csv_bytes, json_bytes, parse_json, sessions, short_path
 from neuro_noodle.runs.loaders import HELD_OUT, Loader, training_sample
+from neuro_noodle.runs.manifest import RESULT, has_result, read_checked
 from neuro_noodle.runs.task import Task
 from neuro_noodle.tracking.base import Spread, Tracker
-
-FILE = "result.json"
 
 
 @dataclass(frozen=True)
@@ -142,16 +143,32 @@ def judge_run(
     return Result(record, judged, model, patience.best_index, patience.has_stopped)
 
 
-def write_result(folder: Path, record: dict, judged: Mapping[str, Judged], task: Task) -> None:
-    """Write result.json, and a table of each part with a row per image: id, metadata and prediction."""
+def result_files(record: dict, judged: Mapping[str, Judged], task: Task) -> dict[str, bytes]:
+    """Return the content of a table of each part, with a row per image (id, metadata, prediction), and result.json."""
+    contents = {}
     for part, one in judged.items():
         indices, columns = task.parts[part], task.objective.rows(one.evidence)
         table = {"id": [task.dataset.ids[i] for i in indices]}
         table |= {
             name: [values[i] for i in indices] for name, values in task.dataset.columns.items() if name not in columns
         }
-        write_csv(folder / f"{part}.csv", table | columns)
-    write_json(folder / FILE, record)
+        contents[f"{part}.csv"] = csv_bytes(table | columns)
+    return contents | {RESULT: json_bytes(record)}
+
+
+def save_result(run: Path, result: Result, task: Task) -> None:
+    """Write result.json and the tables of a run."""
+    commit_files(run, result_files(result.record, result.judged, task))
+
+
+def read_result(run: Path) -> dict:
+    """Read the result.json of a run.
+
+    Raises:
+        UserError: if there is none, or if it is damaged.
+    """
+    require(has_result(run), f"{run} is not a finished run: it has no {RESULT}")
+    return parse_json(read_checked(run / RESULT), run / RESULT)
 
 
 def track(result: Result, task: Task, loader: Loader, trackers: Tracker, *, with_images: bool) -> None:

@@ -16,7 +16,8 @@ from neuro_noodle.objectives.base import Objective
 from neuro_noodle.runs.files import best_session
 from neuro_noodle.runs.latents import FIXED_LATENTS, encode, load_latents, save_latents
 from neuro_noodle.runs.loaders import Batches
-from neuro_noodle.runs.sessions import load_model, load_split
+from neuro_noodle.runs.sessions import load_model
+from neuro_noodle.runs.split import load_split
 from neuro_noodle.runs.task import Task, TaskSource, drop_missing_targets, part_of_each
 
 BATCH = 256
@@ -118,7 +119,7 @@ def open_run(
     source = images or TaskSource.of(config["flags"], Path(data_dir) if data_dir else None)
     dataset, objective = source.open()
     _require_same_kind(dataset, config, session)
-    objective.learned = config.get("learned", {})
+    objective.restore(config["learned"])
     try:
         parts = load_split(session.parent, dataset)
     except UserError:
@@ -146,7 +147,7 @@ def _require_same_kind(dataset: StimulusSet, config: dict, session: Path) -> Non
         f"these images have shape {dataset.image_shape} and classes {dataset.classes or 'none'}, but those of "
         f"{session} have shape {tuple(expected)} and classes {config['classes'] or 'none'}",
     )
-    neurons = config.get("neurons", [])
+    neurons = config["neurons"]
     require(
         list(dataset.neurons) == neurons,
         f"these responses are of other neurons ({len(dataset.neurons)}) than those of {session} ({len(neurons)})",

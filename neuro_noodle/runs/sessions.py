@@ -1,13 +1,13 @@
 """Sessions: what a run saves while it trains, and how it is loaded again."""
 
-import json
+import io
+import pickle
 import platform
 import shlex
 import shutil
 import subprocess
-import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,24 +18,17 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from neuro_noodle.choices import UserError, require
-from neuro_noodle.data.base import StimulusSet
-from neuro_noodle.data.splits import Parts
 from neuro_noodle.networks.base import Encoder, Model, build_model
-from neuro_noodle.runs.files import (
-    atomic,
-    best_session,
-    find_session,
-    load_config,
-    sessions,
-    short_path,
-    sync_folder,
-    write_json,
-)
+from neuro_noodle.runs.commits import BEST, METRICS, commit_session, recover, restore_metrics
+from neuro_noodle.runs.config import FILE as CONFIG
+from neuro_noodle.runs.config import load_config
+from neuro_noodle.runs.files import best_session, json_bytes, sessions, write_json
 from neuro_noodle.runs.latents import FIXED_LATENTS, load_fitted_state, save_fitted_state, save_latents, snapshots
+from neuro_noodle.runs.manifest import read_checked
 from neuro_noodle.runs.pictures import saved_pictures
+from neuro_noodle.runs.split import FILE as SPLIT
+from neuro_noodle.runs.split import named
 from neuro_noodle.runs.task import Task
-from neuro_noodle.tracking.records import FILE as RECORDS
-from neuro_noodle.tracking.records import read_records
 
 
 class Resumable(Protocol):
@@ -52,11 +45,15 @@ class Resumable(Protocol):
         """Return plain values and tensors from which learning resumes, without those of the optimizer."""
         ...
 
+    def restore(self, state: dict[str, Any]) -> None:
+        """Restore the state of a session, with that of its optimizer."""
+        ...
+
 
 def save_session(
-    run: Path, epoch: int, model: Module, learning: Resumable, state: dict[str, Any], *, keep_all: bool
+    run: Path, epoch: int, model: Module, learning: Resumable, state: dict[str, Any], config: dict, *, keep_all: bool
 ) -> None:
-    """Write run/EPOCH/{model,optim,state}.pth, completely or not at all, and the best weights to run/best.
+    """Write run/EPOCH/{model,optim,state}.pth, the best weights and config.json, all of them or none.
 
     Args:
         run: the folder of the run.
@@ -64,51 +61,87 @@ def save_session(
         model: saved with all its weights.
         learning: its optimizer and its best weights are saved.
         state: everything else that resuming needs.
+        config: what config.json holds.
         keep_all: keep earlier sessions; otherwise they are removed once this one is complete.
     """
-    for stale in run.glob(".session.*"):
-        shutil.rmtree(stale)
-    earlier = sessions(run)
-    try:
-        scratch = Path(tempfile.mkdtemp(dir=run, prefix=".session."))
-        contents = {"model": model.state_dict(), "optim": learning.optimizer.state_dict(), "state": state}
-        for name, content in contents.items():
-            save_pth(content, scratch / f"{name}.pth")
-        scratch.chmod(0o755)
-        scratch.rename(run / str(epoch))
-        sync_folder(run)
-        if learning.best_weights:
-            (run / "best").mkdir(exist_ok=True)
-            save_pth(learning.best_weights, run / "best" / "model.pth")
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        raise UserError(
-            f"cannot write session {epoch} to {run}: {str(error).splitlines()[0]}; earlier sessions are complete"
-        ) from error
-    if not keep_all:
-        for session in earlier:
-            shutil.rmtree(session)
+    contents = {"model": model.state_dict(), "optim": learning.optimizer.state_dict(), "state": state}
+    files = {CONFIG: json_bytes(config)}
+    if learning.best_weights:
+        files[BEST] = pth_bytes(learning.best_weights)
+    session = {f"{name}.pth": pth_bytes(content) for name, content in contents.items()}
+    commit_session(run, epoch, session, files, keep_all=keep_all)
 
 
-def save_pth(content: object, path: Path) -> None:
-    """Write tensors and plain values to a .pth file."""
-    with atomic(path) as scratch:
-        torch.save(content, scratch)
+def pth_bytes(content: object) -> bytes:
+    """Return tensors and plain values as the content of a .pth file."""
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
 
 
 def load_pth(path: Path) -> dict:
-    """Read a .pth file of tensors and plain values; no code in it is ever run."""
+    """Read a .pth file of tensors and plain values; no code in it is ever run.
+
+    Raises:
+        UserError: if it is missing, damaged, or holds code.
+    """
+    content = read_checked(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing, so this session cannot be opened; try an earlier one") from None
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path} holds more than weights, and is not opened, because it could run code") from error
     except Exception as error:  # a damaged file fails in any way
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
-        raise UserError(f"{path} is damaged or holds more than weights ({reason}); try an earlier session") from error
+        raise UserError(f"{path} is damaged ({reason}); try an earlier session") from error
+
+
+@contextmanager
+def opening(session: Path) -> Iterator[None]:
+    """Raise UserError where the content of a session does not fit the network that it should belong to."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise UserError(f"{session} does not fit its config.json, or is of another version: {reason}") from error
+
+
+def random_state(device: torch.device) -> dict[str, Tensor | None]:
+    """Return the state of torch's random numbers."""
+    is_cuda = device.type == "cuda"
+    return {"rng": torch.get_rng_state(), "cuda_rng": torch.cuda.get_rng_state(device) if is_cuda else None}
+
+
+def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Restore the state of torch's random numbers."""
+    torch.set_rng_state(state["rng"])
+    if state["cuda_rng"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda_rng"], device)
+
+
+def begin(run: Path, config: dict[str, Any], saved: Path | None, *, keep_all: bool) -> None:
+    """Prepare the folder of a run for training; what it holds stays until the first session replaces it.
+
+    Args:
+        run: a new folder, or the run to resume.
+        config: what config.json will hold.
+        saved: the session to resume, of this run or of another; None for a new one.
+        keep_all: keep earlier sessions.
+    """
+    if saved and saved.parent == run:
+        recover(run, keep_all=keep_all)
+    else:
+        write_json(run / CONFIG, config)
+        if saved:
+            copy_history(saved, run)
+    if saved:
+        restore_metrics(run, saved)
 
 
 def copy_history(session: Path, run: Path) -> None:
     """Copy what the epochs up to a session have left into a new run that resumes from it."""
-    for name in ("metrics.jsonl", "encoder.pkl"):
+    for name in (METRICS, "encoder.pkl"):
         if (session.parent / name).exists():
             shutil.copy2(session.parent / name, run / name)
     for found in (snapshots(session.parent), saved_pictures(session.parent)):
@@ -116,35 +149,6 @@ def copy_history(session: Path, run: Path) -> None:
             if epochs <= int(session.name) + 1:
                 (run / path.parent.name).mkdir(exist_ok=True)
                 shutil.copy2(path, run / path.parent.name / path.name)
-
-
-def split_ids(parts: Parts, dataset: StimulusSet) -> dict[str, list[str]]:
-    """Return the ids of the images in each part, as split.json keeps them."""
-    return {part: [dataset.ids[i] for i in indices] for part, indices in parts.items()}
-
-
-def load_split(run: Path, dataset: StimulusSet) -> Parts:
-    """Return the indices of the images in each part of a run's split.
-
-    Raises:
-        UserError: if the dataset no longer holds the same images.
-    """
-    ids = json.loads((run / "split.json").read_text())
-    index = {name: i for i, name in enumerate(dataset.ids)}
-    missing = [name for names in ids.values() for name in names if name not in index]
-    n_new = len(index) + len(missing) - sum(len(names) for names in ids.values())
-    if load_config(run).get("digest") not in (None, dataset.digest):
-        raise UserError(
-            f"the images differ from those {run} was trained on (same number, other pixels); name the right folder "
-            "with --data_dir"
-        )
-    if missing or n_new:
-        example = f" (for example {missing[0]})" if missing else ""
-        raise UserError(
-            f"the images differ from those {run} was trained on: {len(missing)} are missing{example}, {n_new} are new; "
-            "name the right folder with --data_dir"
-        )
-    return {part: [index[name] for name in names] for part, names in ids.items()}
 
 
 def load_model(load_dir: Path | str, *, trust_pickle: bool = False) -> tuple[Model, dict]:
@@ -159,8 +163,9 @@ def load_model(load_dir: Path | str, *, trust_pickle: bool = False) -> tuple[Mod
     """
     session = best_session(Path(load_dir))
     run, config = session.parent, load_config(session.parent)
-    model = build_model(**config["model"])
-    model.load_state_dict(load_weights(session))
+    with opening(session):
+        model = build_model(**config["model"])
+        model.load_state_dict(load_weights(session))
     if trust_pickle:
         model.encoder.fitted_state = load_fitted_state(run)
     return model.eval(), config
@@ -172,7 +177,7 @@ def load_weights(session: Path) -> dict[str, Tensor]:
     Raises:
         UserError: if the session holds several repetitions.
     """
-    n_repetitions = load_config(session.parent).get("flags", {}).get("repetitions", 1)
+    n_repetitions = load_config(session.parent)["flags"]["repetitions"]
     if n_repetitions > 1 and session.name != "best":
         raise UserError(
             f"{session} holds {n_repetitions} repetitions; {session.parent / 'best'} has the weights of the best"
@@ -217,20 +222,6 @@ def load_encoder(model: Model, load_dir: Path, n_fresh: int, *, trust_pickle: bo
         model.encoder.fitted_state = load_fitted_state(session.parent)
 
 
-def trained_on(load_dir: Path, dataset: StimulusSet) -> set[str]:
-    """Return the ids of the dataset's images that the encoder of a run was trained on, in that run or before it."""
-    seen: set[str] = set()
-    following: Path | None = load_dir
-    while following and following.exists():
-        run = find_session(following)[0]
-        config = load_config(run)
-        if config.get("digest") == dataset.digest:
-            seen |= set(json.loads((run / "split.json").read_text())["training"])
-        before = config["flags"].get("load_encoder")
-        following = Path(before) if before else None
-    return seen
-
-
 # ------------------------------------------------------------------------------------------- the folder of a run
 
 
@@ -253,7 +244,6 @@ def describe_run(flags: dict[str, Any], words: Sequence[str], task: Task, model:
         "learned": task.objective.learned,
         "classes": task.dataset.classes,
         "neurons": task.dataset.neurons,
-        "digest": task.dataset.digest,
         "skipped": task.dataset.skipped,
         "command": shlex.join(["python", "main.py", *words]),
         "versions": {"python": platform.python_version()} | {package: version(package) for package in packages},
@@ -264,7 +254,7 @@ def describe_run(flags: dict[str, Any], words: Sequence[str], task: Task, model:
 
 def save_task(run: Path, task: Task, encoder: Encoder, latents: Tensor | None) -> None:
     """Write the split, and the fitted state and latents of an encoder that encodes each image only once."""
-    write_json(run / "split.json", split_ids(task.parts, task.dataset))
+    write_json(run / SPLIT, named(task.parts, task.dataset))
     save_fitted_state(run, encoder)
     if encoder.encodes_once and latents is not None:
         save_latents(run / FIXED_LATENTS, latents.cpu(), task.dataset, task.part)
@@ -275,19 +265,3 @@ def is_in_place(session: Path, flags: dict[str, Any]) -> bool:
     before = load_config(session.parent)["flags"]
     is_latest = session == sessions(session.parent)[-1]
     return is_latest and all(flags[key] == before[key] for key in ("namestr", "save_dir"))
-
-
-def remove_results(run: Path) -> None:
-    """Remove the results of a run that is resumed, since they describe it as it was before."""
-    for name in ("result.json", "validation.csv", "test.csv"):
-        (run / name).unlink(missing_ok=True)
-    for tested in [path for path in (run / "test", *run.glob("test-*")) if path.is_dir()]:
-        shutil.rmtree(tested)
-        print(f"note: removed {short_path(tested)}, a test of the run before it was resumed", file=sys.stderr)
-
-
-def truncate_records(run: Path, n_epochs: int) -> None:
-    """Keep only the first epochs in metrics.jsonl."""
-    kept = [record for record in read_records(run) if record["epoch"] < n_epochs]
-    with atomic(run / RECORDS) as scratch:
-        scratch.write_text("".join(json.dumps(record) + "\n" for record in kept))

@@ -10,11 +10,12 @@ from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import DATASETS
 from neuro_noodle.data.leaks import near_duplicates
 from neuro_noodle.objectives.base import Predictor
-from neuro_noodle.runs.files import short_path
+from neuro_noodle.runs.files import short_path, write_folder
 from neuro_noodle.runs.loaders import make_loaders, training_sample
-from neuro_noodle.runs.result import format_part, judge_part, write_result
+from neuro_noodle.runs.manifest import read_checked, sha256
+from neuro_noodle.runs.result import format_part, judge_part, result_files
 from neuro_noodle.runs.run import Run, has_own_images
-from neuro_noodle.runs.sessions import load_split
+from neuro_noodle.runs.split import load_split
 from neuro_noodle.runs.task import Task, TaskSource
 
 
@@ -42,17 +43,17 @@ def test_run(run: Run, source: TaskSource, device: torch.device, batch_size: int
     judged = judge_part(run.model.to(device).eval(), task, "test", loader, baselines)
     run.model.cpu()
     folder = run.folder / ("test" if has_own_images(source, run.config) else f"test-{name_of(source)}")
-    folder.mkdir(exist_ok=True)
     record = {
         "metric": run.objective.metric,
         "direction": run.objective.direction,
         "test": judged.record,
         "session": run.session,
+        "weights": sha256(read_checked(run.folder / run.session / "model.pth")),
         "leaks": leaks,
         "data_dir": str(source.data_dir.resolve()),
         "dataset": source.dataset,
     }
-    write_result(folder, record, {"test": judged}, task)
+    write_folder(folder, result_files(record, {"test": judged}, task))
     print(format_part("test", run.objective.metric, judged.record))
     if (n := run.config["flags"].get("repetitions", 1)) > 1:
         print(f"this is the best of {n} repetitions on validation; result.json of the run has all of them")

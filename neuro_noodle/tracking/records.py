@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -20,20 +19,38 @@ class Records(Tracker):
         self.file = (run.folder / FILE).open("a")
 
     def log(self, epoch: int, metrics: Mapping[str, np.ndarray]) -> None:
-        self.file.write(json.dumps({"epoch": epoch} | as_json(metrics)) + "\n")
+        self.file.write(format_record({"epoch": epoch} | as_json(metrics)))
         self.file.flush()
 
     def close(self) -> None:
         self.file.close()
 
 
-def read_records(run: Path) -> list[dict]:
-    """Return the records of a run's metrics.jsonl; a last line cut off by a kill is skipped."""
-    path = run / FILE
-    records = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+def format_record(record: dict) -> str:
+    """Return a record as a line of metrics.jsonl."""
+    return json.dumps(record) + "\n"
+
+
+def parse_records(content: bytes) -> tuple[list[dict], int]:
+    """Return the records in the content of metrics.jsonl, and the number of damaged lines between them.
+
+    The last line does not count as damaged if a kill has cut it off.
+    """
+    *lines, last = content.split(b"\n")
+    records = [record for line in lines if (record := _parse(line)) is not None]
+    return records, len(lines) - len(records)
+
+
+def _parse(line: bytes) -> dict | None:
+    """Return the record in a line; None if it is damaged."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_record = isinstance(record, dict) and type(record.get("epoch")) is int
+    is_number = (
+        [isinstance(value, int | float | None) for name, value in record.items() if name != "repetitions"]
+        if is_record
+        else []
+    )
+    return record if is_record and all(is_number) else None

@@ -1,14 +1,15 @@
 """The spread over repetitions against the epoch, of several experiments in one figure."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from neuro_noodle.choices import require
+from neuro_noodle.runs.commits import read_metrics
+from neuro_noodle.runs.manifest import has_result
+from neuro_noodle.runs.result import read_result
 from neuro_noodle.tracking.console import format_values
-from neuro_noodle.tracking.records import read_records
 from neuro_noodle.views import figures
 from neuro_noodle.views.saving import Format
 
@@ -36,15 +37,9 @@ def write_bands(runs: Sequence[Path], *, value: str | None = None, out: Path | N
     path.parent.mkdir(parents=True, exist_ok=True)
     form = Format((path.suffix[1:],))
     form.save(path.with_suffix(""), figures.plot_bands(series, value))
-    finished = [(name, run) for name, run in zip(names, runs, strict=True) if (run / "result.json").is_file()]
+    finished = [(name, run) for name, run in zip(names, runs, strict=True) if has_result(run)]
     lines = [f"{name}: {line}" for name, run in finished for line in format_repetitions(read_result(run))]
     return [*lines, str(path)]
-
-
-def read_result(run: Path) -> dict:
-    """Return the result of a finished run."""
-    require((run / "result.json").is_file(), f"{run} is not a finished run: it has no result.json")
-    return json.loads((run / "result.json").read_text())
 
 
 def format_repetitions(result: dict) -> list[str]:
@@ -57,6 +52,6 @@ def format_repetitions(result: dict) -> list[str]:
 
 def read_series(run: Path, value: str) -> dict[int, list[float]]:
     """Return a value of every repetition by epoch (from 1); a run without repetitions has one value per epoch."""
-    records = [record for record in read_records(run) if value in record]
+    records = [record for record in read_metrics(run) if value in record]
     require(bool(records), f"{run} has no {value} in metrics.jsonl")
     return {record["epoch"] + 1: record.get("repetitions", {}).get(value, [record[value]]) for record in records}

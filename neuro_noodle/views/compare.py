@@ -20,8 +20,8 @@ from neuro_noodle.runs.files import write_json
 from neuro_noodle.runs.metadata import Column
 from neuro_noodle.runs.representations import Representation, Source, represent
 from neuro_noodle.runs.run import Run
-from neuro_noodle.runs.sessions import trained_on
 from neuro_noodle.runs.sources import open_sources
+from neuro_noodle.runs.split import trained_on
 from neuro_noodle.views.columns import Parts, choose_columns, probe_column, summarise_column, summarise_groups
 from neuro_noodle.views.comparison import Comparison, SourceSummary, format_comparison, plot_comparison
 from neuro_noodle.views.comparison_over_training import find_series, plot_over_training

@@ -16,7 +16,7 @@ from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.columns import as_numbers
 from neuro_noodle.measures import circular
 from neuro_noodle.measures.sampling import evenly_spaced
-from neuro_noodle.runs.files import load_config
+from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.latents import read_latents, snapshots
 from neuro_noodle.runs.task import TaskSource
 from neuro_noodle.views import films, maps

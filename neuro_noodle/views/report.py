@@ -1,6 +1,5 @@
 """Every picture of a run, written to its folder `figures`."""
 
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,11 +10,13 @@ import numpy as np
 
 from neuro_noodle.learning.devices import choose_device
 from neuro_noodle.measures.sampling import evenly_spaced
+from neuro_noodle.runs.commits import read_metrics
 from neuro_noodle.runs.files import write_csv
+from neuro_noodle.runs.manifest import has_result
+from neuro_noodle.runs.result import read_result
 from neuro_noodle.runs.run import Run, open_run
 from neuro_noodle.runs.task import TaskSource
 from neuro_noodle.runs.testing import test_run
-from neuro_noodle.tracking.records import read_records
 from neuro_noodle.views import figures, maps
 from neuro_noodle.views.decodings import plot_decodings
 from neuro_noodle.views.embeddings import EMBEDDINGS, embed
@@ -92,16 +93,16 @@ def plot_run(run: Run, columns: Sequence[str], how: str = "umap", n_mapped: int 
     pictures |= plot_decodings(run, latents)
     if run.config["flags"]["augment"]:
         pictures["augmented"] = plot_augmented(run)
-    if (run.folder / "result.json").is_file():
+    if has_result(run.folder):
         pictures["curves"] = plot_learning_curves(run)
     return pictures | plot_explained(run) | plot_outcomes(run)
 
 
 def plot_learning_curves(run: Run) -> figures.Figure:
     """Plot the losses and the main metric with its baselines against the epoch."""
-    result = json.loads((run.folder / "result.json").read_text())
+    result = read_result(run.folder)
     return figures.plot_curves(
-        read_records(run.folder),
+        read_metrics(run.folder),
         metric=result["metric"],
         direction=result["direction"],
         baselines=result["baselines"],

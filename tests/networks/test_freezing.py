@@ -5,16 +5,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import indexed_images, raises_user_error
+from helpers import indexed_images, raises_user_error, write_config
 
 from model import format_stages
 from neuro_noodle.networks.base import ENCODERS, build_model
 from neuro_noodle.objectives.base import OBJECTIVES
 from neuro_noodle.runs import latents as runs_latents
-from neuro_noodle.runs.files import new_run, write_json
+from neuro_noodle.runs.commits import commit_files
+from neuro_noodle.runs.config import load_config
+from neuro_noodle.runs.files import new_run
 from neuro_noodle.runs.latents import encode
 from neuro_noodle.runs.loaders import make_loaders
-from neuro_noodle.runs.sessions import load_encoder, save_pth, save_session
+from neuro_noodle.runs.sessions import load_encoder, pth_bytes, save_session
 from neuro_noodle.runs.task import Task
 
 SHAPE = (1, 12, 9)
@@ -196,10 +198,10 @@ def leave_run(folder, encoder=CONV, shape=SHAPE, latent_dim=6):
     arguments = {"encoder": encoder, "head": "linear", "image_shape": list(shape), "output_shape": [3]}
     arguments |= {"latent_dim": latent_dim, "precision": "fp32"}
     run = new_run(folder, "run")
-    write_json(run / "config.json", {"model": arguments})
+    write_config(run, arguments)
     best, last = build(encoder, "linear", shape, latent_dim), build(encoder, "linear", shape, latent_dim)
     learning = SimpleNamespace(optimizer=torch.optim.SGD(last.parameters()), best_weights=best.state_dict())
-    save_session(run, 9, last, learning, {}, keep_all=False)
+    save_session(run, 9, last, learning, {}, load_config(run), keep_all=False)
     return run, best.state_dict(), last.state_dict()
 
 
@@ -232,7 +234,7 @@ def test_an_encoder_loads_whatever_the_head(tmp_path):
 def test_fitted_buffers_of_an_encoder_are_loaded(tmp_path):
     run, best, _ = leave_run(tmp_path, "pca")
     weights = best | {"encoder.components": torch.randn(6, 108), "encoder.centre": torch.rand(108)}
-    save_pth(weights, run / "best" / "model.pth")
+    commit_files(run, {"best/model.pth": pth_bytes(weights)})
     model = build("pca")
     load_encoder(model, run, 1, trust_pickle=False)
     assert torch.equal(model.encoder.components, weights["encoder.components"])

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import indexed_images, raises_user_error
+from helpers import indexed_images, raises_user_error, write_config
 from sklearn.decomposition import PCA
 
 from neuro_noodle.networks.base import ENCODERS, build_model
 from neuro_noodle.runs import latents as stored
-from neuro_noodle.runs.files import new_run, write_json
+from neuro_noodle.runs.config import load_config
+from neuro_noodle.runs.files import new_run
 from neuro_noodle.runs.sessions import load_encoder, load_model, save_session
 
 SHAPE = (1, 9, 7)
@@ -200,11 +201,11 @@ def run(tmp_path):
     arguments = {"encoder": "umap", "head": "linear", "image_shape": list(SHAPE), "output_shape": [3]}
     arguments |= {"latent_dim": 2, "precision": "fp32"}
     folder = new_run(tmp_path, "run")
-    write_json(folder / "config.json", {"model": arguments})
+    write_config(folder, arguments)
     model = build_model(**arguments)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     learning = SimpleNamespace(optimizer=optimizer, best_weights=model.state_dict())
-    save_session(folder, 3, model, learning, {}, keep_all=False)
+    save_session(folder, 3, model, learning, {}, load_config(folder), keep_all=False)
     return folder
 
 

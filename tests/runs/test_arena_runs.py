@@ -10,12 +10,12 @@ import torch
 from helpers import HERE, SMALL_ARENA, error_message, result_of
 
 import main
+from neuro_noodle.learning.record import falls_due
 from neuro_noodle.networks.projections import Pca
 from neuro_noodle.recipes import RECIPES
+from neuro_noodle.runs.commits import read_metrics
 from neuro_noodle.runs.run import open_run
-from neuro_noodle.tracking.records import read_records
 from Plotting import report
-from utils import falls_due
 
 each_recipe = pytest.mark.parametrize("recipe", SMALL_ARENA)
 CLEAN_FILM = "--dataset arrays file=clean.npz metadata=metadata.csv"
@@ -83,7 +83,7 @@ def test_four_epochs_equal_two_and_two_more_bit_for_bit(recipe, train_on_film, r
     halves, _, _ = train_on_film(recipe, words, "halves")
     resume(run_main, halves, n_epochs=4)
     assert are_equal(weights_of(whole / "3"), weights_of(halves / "3"))
-    assert read_records(whole) == read_records(halves)
+    assert read_metrics(whole) == read_metrics(halves)
 
 
 @each_recipe
@@ -280,7 +280,7 @@ def test_saving_latents_does_not_change_training(train_on_film):
     without, _, _ = train_on_film("arena_ae", "", "without")
     saving, _, _ = train_on_film("arena_ae", "--latents_every 0.5", "saving")
     assert are_equal(weights_of(without / "1"), weights_of(saving / "1"))
-    assert read_records(without) == read_records(saving)
+    assert read_metrics(without) == read_metrics(saving)
 
 
 def test_saved_latents_are_those_of_the_network_at_that_time(train_on_film):

@@ -11,7 +11,7 @@ from helpers import same, weights_of
 from PIL import Image
 
 from neuro_noodle.data import folder as folders
-from neuro_noodle.tracking.records import read_records
+from neuro_noodle.runs.commits import read_metrics
 
 
 @pytest.fixture
@@ -35,8 +35,10 @@ def test_a_split_by_blocks_has_a_gap_and_records_leaks(video, run_main, tmp_path
     assert status == 0, err
     run = tmp_path / "weights" / "run"
     split = json.loads((run / "split.json").read_text())
-    assert split["left_out"] and sorted(sum(split.values(), [])) == [f"{i:02}" for i in range(60)]
-    held_out = {int(name) for name in split["validation"] + split["test"]}
+    assert split["left_out"] and sorted(name for part in split.values() for name in part) == [
+        f"{i:02}" for i in range(60)
+    ]
+    held_out = {int(name) for name in [*split["validation"], *split["test"]]}
     assert min(abs(int(name) - frame) for name in split["training"] for frame in held_out) == 3
     result = json.loads((run / "result.json").read_text())
     leaks = result["leaks"]
@@ -67,7 +69,7 @@ def test_a_run_split_by_blocks_resumes_exactly(video, run_main, tmp_path):
     status, _, err = run_main("", f"--load_dir {runs / 'halves'} --n_epochs 4")
     assert status == 0, err
     assert same(weights_of(runs / "whole" / "3"), weights_of(runs / "halves" / "3"))
-    assert read_records(runs / "whole") == read_records(runs / "halves")
+    assert read_metrics(runs / "whole") == read_metrics(runs / "halves")
     for name in ("split.json", "validation.csv"):
         assert (runs / "whole" / name).read_text() == (runs / "halves" / name).read_text()
     results = [json.loads((runs / name / "result.json").read_text()) for name in ("whole", "halves")]

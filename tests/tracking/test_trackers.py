@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from helpers import raises_user_error
 
-from neuro_noodle.runs.sessions import truncate_records
+from neuro_noodle.runs.commits import read_metrics
 from neuro_noodle.tracking.base import TRACKERS, Spread, TrackedRun, Tracker, Trackers, as_json, require_ready
-from neuro_noodle.tracking.records import Records, read_records
+from neuro_noodle.tracking.records import Records
 
 FILES = {"records": {"metrics.jsonl"}, "comet": {"comet/experiment_key"}, "console": set()}  # what each may write
 SEVERAL = np.array([3.0, 1.0, 2.0])
@@ -256,30 +256,25 @@ def test_comet_is_sent_plain_numbers(n_repetitions, tracked, tmp_path, account):
 def test_the_records_are_what_as_json_returns(n_repetitions, tracked, tmp_path):
     follow(TRACKERS.build("records", tracked), n_repetitions, tmp_path)
     expected = as_json(metrics(n_repetitions))
-    assert read_records(tracked.folder) == [{"epoch": 0} | expected, {"epoch": 1} | expected]
+    assert read_metrics(tracked.folder) == [{"epoch": 0} | expected, {"epoch": 1} | expected]
 
 
 def test_a_record_is_on_disk_as_soon_as_it_is_logged(tracked):
     records = Records(tracked)
     records.log(0, metrics(1))
-    assert [record["epoch"] for record in read_records(tracked.folder)] == [0]
+    assert [record["epoch"] for record in read_metrics(tracked.folder)] == [0]
     records.close()
 
 
-def test_a_resumed_run_keeps_earlier_records_and_drops_later(tracked):
+def test_the_cut_last_line_of_a_killed_run_is_not_a_record(tracked):
     first = Records(tracked)
     for epoch in range(3):
         first.log(epoch, {"train/loss": np.array([1.0])})
     first.close()
     with (tracked.folder / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 3, "tra')  # a kill in the middle of a line
-    truncate_records(tracked.folder, 2)
-    second = Records(tracked)
-    second.log(2, {"train/loss": np.array([2.0])})
-    second.close()
-    records = read_records(tracked.folder)
-    assert [(record["epoch"], record["train/loss"]) for record in records] == [(0, 1), (1, 1), (2, 2)]
+    assert [record["epoch"] for record in read_metrics(tracked.folder)] == [0, 1, 2]
 
 
 def test_a_run_without_records_has_none(tmp_path):
-    assert read_records(tmp_path) == []
+    assert read_metrics(tmp_path) == []

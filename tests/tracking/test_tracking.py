@@ -13,8 +13,8 @@ import pytest
 from helpers import HERE, SMALL
 
 from neuro_noodle.choices import UserError
+from neuro_noodle.runs.commits import read_metrics
 from neuro_noodle.tracking.comet import read_account
-from neuro_noodle.tracking.records import read_records
 
 KEY = "notAkey0butAsLongAsOne123"
 CLOSED = "http://127.0.0.1:9/clientlib/"
@@ -70,7 +70,7 @@ def test_the_archive_holds_every_metric_of_every_epoch(archive):
         for m in messages
         if m["type"] == "metric_msg"
     }
-    for record in read_records(folder / "weights" / "run"):
+    for record in read_metrics(folder / "weights" / "run"):
         for name in set(record) - {"epoch"}:
             assert float(logged[name, record["epoch"]]) == pytest.approx(record[name])
 

@@ -1,14 +1,12 @@
 """Plotting/training.py: maps of the latents at several times of training."""
 
-import json
-
 import numpy as np
 import pytest
-from helpers import raises_user_error
+from helpers import raises_user_error, write_config
 from PIL import Image
 
 from neuro_noodle.choices import UserError
-from neuro_noodle.runs.files import load_config
+from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.task import TaskSource
 from neuro_noodle.views import over_training
 from Plotting import training as command
@@ -39,11 +37,8 @@ def run(tmp_path):
     (data / "table.csv").write_text("\n".join(["frame,angle,distance,kind", *rows]) + "\n")
     folder = tmp_path / "weights" / "run"
     dataset = "arrays file=frames.npz metadata=table.csv"
-    flags = {"data_dir": str(data), "save_dir": str(folder.parent), "dataset": dataset, "objective": "reconstruct"}
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(
-        json.dumps({"flags": flags | {"split": "random", "skip_unreadable": False, "n_blocks": None}})
-    )
+    write_config(folder, flags={"data_dir": str(data), "dataset": dataset, "objective": "reconstruct"})
     for epochs in (0, 0.5, 2, 10):
         write_snapshot(folder / "latents" / f"{epochs:.10g}.npz", normal_latents(1 + epochs))
     for name in ("best", "encoder"):
@@ -210,7 +205,7 @@ def test_fit_to_another_run_uses_its_last_snapshot(tmp_path):
     last, other = normal_latents(1, 3, seed=1), tmp_path / "other"
     for epochs, seed in ((0, 5), (3, 1)):
         write_snapshot(other / "latents" / f"{epochs}.npz", normal_latents(1, 3, seed=seed))
-    (other / "config.json").write_text("{}")
+    write_config(other)
     here = normal_latents(1, 3, seed=7)
     by_other = over_training.embed_snapshots(snapshots(here), str(other), 0)[0]
     assert np.array_equal(by_other, over_training.embed_snapshots(snapshots(here, last), "last", 0)[0])
@@ -257,7 +252,7 @@ def test_a_run_without_snapshots_is_refused_with_advice(run, capsys):
 def test_latents_of_another_size_are_refused(run, tmp_path):
     other = tmp_path / "other"
     write_snapshot(other / "latents" / "1.npz", normal_latents(1, 3))
-    (other / "config.json").write_text("{}")
+    write_config(other)
     with raises_user_error(f"--fit {other}: its latents have 3 numbers, but those of this run have 2"):
         over_training.plot_over_training(run, fit=str(other))
     write_snapshot(run / "latents" / "2.npz", normal_latents(1, 3))

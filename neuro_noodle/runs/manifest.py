@@ -1,0 +1,103 @@
+"""The manifest of a session: the sha256 of its files and of the run's, so that damage is noticed and no two disagree.
+
+Files of a run that belong together change together. Their new contents are written next to them (`.NAME.part`), then
+the manifest that lists the sha256 of each is written, then each takes its place. A kill at any instant leaves the
+manifest before or the one after; `commits.settle` completes what the manifest says.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from neuro_noodle.choices import UserError, require
+from neuro_noodle.runs.files import MANIFEST, read_json, sessions, staged
+
+RESULT = "result.json"
+N_TRIES = 5  # a run may save a session while another process reads it
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a manifest.json holds.
+
+    Attributes:
+        session: sha256 of each file of the session, by name.
+        run: sha256 of each file of the run, by path in it.
+        metrics: sha256 of the first n_metrics bytes of metrics.jsonl, those of the epochs up to the session.
+        n_metrics: number of these bytes.
+    """
+
+    session: dict[str, str] = field(default_factory=dict)
+    run: dict[str, str] = field(default_factory=dict)
+    metrics: str = hashlib.sha256().hexdigest()
+    n_metrics: int = 0
+
+    def __post_init__(self) -> None:
+        names = [*self.session, *self.run]
+        values = [*self.session.values(), *self.run.values(), self.metrics]
+        if not all(map(str.isalnum, values)) or any(Path(name).is_absolute() or ".." in name for name in names):
+            raise ValueError("a name leads out of the folder, or a value is not a sha256")
+        if self.n_metrics < 0:
+            raise ValueError("n_metrics is negative")
+
+
+def sha256(data: bytes) -> str:
+    """Return the sha256 of bytes, as hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_manifest(session: Path) -> Manifest:
+    """Read the manifest of a session.
+
+    Raises:
+        UserError: if it is damaged.
+    """
+    try:
+        return Manifest(**read_json(session / MANIFEST))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{session / MANIFEST} is damaged: {error}") from error
+
+
+def latest_manifest(run: Path) -> Manifest:
+    """Return the manifest of a run's latest session; an empty one before the first."""
+    complete = sessions(run)
+    return read_manifest(complete[-1]) if complete else Manifest()
+
+
+def read_checked(path: Path) -> bytes:
+    """Read a file of a session or of a run, and compare its sha256 with the manifest.
+
+    Raises:
+        UserError: if the file is missing, damaged, or of another session than the rest.
+    """
+    if (path.parent / MANIFEST).is_file():
+        return _read_matching(path, [path], read_manifest(path.parent).session.get(path.name))
+    run = path.parent.parent if path.parent.name == "best" else path.parent
+    for _ in range(N_TRIES):
+        before = sessions(run)
+        try:
+            wanted = latest_manifest(run).run.get(path.relative_to(run).as_posix())
+            return _read_matching(path, [path, staged(path)], wanted)
+        except UserError:
+            if before == sessions(run):
+                raise
+    raise UserError(f"{path} keeps changing, because {run} is being trained; try again")
+
+
+def _read_matching(path: Path, places: list[Path], wanted: str | None) -> bytes:
+    """Return the content of the first place that has this sha256; without one, of the first that exists."""
+    found = None
+    for place in filter(Path.is_file, places):
+        found = place.read_bytes()
+        if wanted in (None, sha256(found)):
+            return found
+    require(found is not None, f"{path} is missing; restore it from a copy, or use another session")
+    raise UserError(
+        f"{path} is damaged, or was changed by hand: its sha256 is not that in {MANIFEST}; restore it from a copy, or "
+        "use another session"
+    )
+
+
+def has_result(run: Path) -> bool:
+    """Return whether a run has the result of its last epoch."""
+    return RESULT in latest_manifest(run).run

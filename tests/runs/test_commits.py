@@ -1,0 +1,172 @@
+"""Files that belong together change together, whenever the process is killed or the disk is full."""
+
+import errno
+import os
+import re
+
+import pytest
+from saved_runs import kills, new_saved_run, save
+
+from neuro_noodle.choices import UserError
+from neuro_noodle.runs import manifest
+from neuro_noodle.runs.commits import commit_files, read_metrics, recover, restore_metrics
+from neuro_noodle.runs.files import sessions
+from neuro_noodle.runs.manifest import has_result, latest_manifest, read_checked
+from neuro_noodle.runs.sessions import load_model
+
+METRICS = "".join(f'{{"epoch": {epoch}, "train/loss": 0.5}}\n' for epoch in range(4))
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def bias(load_dir) -> float:
+    return load_model(load_dir)[0].head.layer.bias[0].item()
+
+
+@pytest.fixture
+def run(tmp_path):
+    return new_saved_run(tmp_path)
+
+
+@pytest.mark.parametrize("keep_all", [False, True])
+def test_a_kill_leaves_a_session_and_its_best_weights(run, tmp_path, keep_all):
+    """The best weights are those of the latest session even before the run is recovered; then no trace is left."""
+    clean = new_saved_run(tmp_path / "clean")
+    for folder in (run, clean):
+        save(folder, 0, weight=1.0, keep_all=keep_all)
+        commit_files(folder, {"validation.csv": b"1", "result.json": b"{}"})
+    epoch = 1
+
+    def save_next():
+        save(run, epoch, weight=epoch + 1.0, keep_all=keep_all)
+
+    def after():
+        nonlocal epoch
+        latest = int(sessions(run)[-1].name)
+        assert latest in (epoch - 1, epoch) and bias(run) == bias(run / str(latest)) == latest + 1
+        recover(run, keep_all=keep_all)
+        assert bias(run) == latest + 1 and has_result(run) == (run / "result.json").exists() == (latest == 0)
+        epoch = latest + 1
+
+    assert kills(save_next, after) > 15
+    for one in range(1, epoch + 1):
+        save(clean, one, weight=one + 1.0, keep_all=keep_all)
+    assert contents(run) == contents(clean)
+
+
+def test_a_kill_leaves_a_whole_result_or_none(run):
+    save(run, 1)
+
+    def after():
+        if has_result(run):
+            assert [read_checked(run / name) for name in ("result.json", "test.csv")] == [b"{}", b"2"]
+        recover(run, keep_all=False)
+        assert (run / "result.json").exists() == (run / "test.csv").exists() == has_result(run)
+        assert not list(run.rglob(".*.part"))
+
+    assert kills(lambda: commit_files(run, {"test.csv": b"2", "result.json": b"{}"}), after) > 3
+
+
+def test_a_test_is_removed_once_its_weights_are_gone(run, capsys):
+    save(run, 1, weight=1.0)
+    for name, weights in (("test", "of no session"), ("test-other", latest_manifest(run).run["best/model.pth"])):
+        (run / name).mkdir()
+        (run / name / "result.json").write_text(f'{{"weights": "{weights}"}}')
+    recover(run, keep_all=False)
+    assert not (run / "test").exists() and (run / "test-other").exists()
+    assert "a test of earlier weights" in capsys.readouterr().err
+    save(run, 2, weight=2.0)
+    assert not (run / "test-other").exists()
+
+
+def test_a_best_that_did_not_change_is_not_written_again(run):
+    save(run, 1, weight=1.0)
+    before = (run / "best" / "model.pth").stat()
+    save(run, 2, weight=1.0)
+    assert (run / "best" / "model.pth").stat() == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "1/model.pth", "1/optim.pth", "1/state.pth", "best/model.pth"])
+def test_a_changed_bit_is_noticed(run, name):
+    save(run, 1)
+    content = bytearray((run / name).read_bytes())
+    content[len(content) // 2] ^= 4
+    (run / name).write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(f"{name} is damaged, or was changed by hand")):
+        read_checked(run / name)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"run": {"../a": "0f"}}', '{"n_metrics": -1}', '{"a": 1}', '{"run": {"a": 1}}', "[]"]
+)
+def test_a_manifest_that_is_none_is_refused(run, text):
+    save(run, 1)
+    (run / "1" / "manifest.json").write_text(text)
+    with pytest.raises(UserError, match="manifest.json"):
+        latest_manifest(run)
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "No space left on device"),
+        (errno.EFBIG, "File too large"),
+        (errno.EROFS, "Read-only file system"),
+    ],
+)
+def test_a_disk_that_cannot_be_written_is_named(run, monkeypatch, number, message):
+    save(run, 3, weight=1.0)
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(UserError, match=f"cannot write .*: {message}; earlier sessions are complete"):
+        save(run, 7)
+    with pytest.raises(UserError, match=f"cannot write .*: {message}; its sessions are complete"):
+        commit_files(run, {"result.json": b"{}"})
+    assert bias(run) == 1
+
+
+def test_a_file_is_read_while_another_session_is_saved(run, monkeypatch):
+    save(run, 1)
+    true = manifest.latest_manifest
+    after = iter([lambda: save(run, 2, weight=2.0)])
+
+    def read_then_save(run):
+        found = true(run)
+        next(after, lambda: None)()
+        return found
+
+    monkeypatch.setattr(manifest, "latest_manifest", read_then_save)
+    assert bias(run) == 2
+    monkeypatch.setattr(manifest, "sessions", lambda _: [object()])
+    monkeypatch.setattr(manifest, "latest_manifest", lambda _: manifest.Manifest(run={"config.json": "0f"}))
+    with pytest.raises(UserError, match="keeps changing, because .* is being trained"):
+        read_checked(run / "config.json")
+
+
+def test_metrics_of_later_epochs_are_dropped(run):
+    (run / "metrics.jsonl").write_text(METRICS)
+    save(run, 3)
+    (run / "metrics.jsonl").write_text(METRICS + '{"epoch": 4, "train/loss": 1}\n{"epo')
+    assert len(read_metrics(run)) == 5
+    restore_metrics(run, run / "3")
+    assert (run / "metrics.jsonl").read_text() == METRICS
+
+
+@pytest.mark.parametrize(
+    ("changed", "n_left"), [(METRICS.replace('"epoch": 1', "epoch 1"), 3), (METRICS.replace("0.5", "0.7"), 4), ("", 0)]
+)
+def test_damaged_metrics_are_reported_and_kept(run, capsys, changed, n_left):
+    (run / "metrics.jsonl").write_text(METRICS)
+    save(run, 3)
+    (run / "metrics.jsonl").write_text(changed)
+    assert len(read_metrics(run)) == n_left
+    assert "is damaged, or was changed by hand" in capsys.readouterr().err
+    restore_metrics(run, run / "3")
+    assert f"{4 - n_left} epochs are missing from it" in capsys.readouterr().err
+    assert (run / "metrics.damaged-1.jsonl").read_text() == changed
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == n_left
