@@ -14,10 +14,11 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from neuro_noodle.choices import Size, UserError, require
-from neuro_noodle.data.arrays import choose_white, find_file, require_white
+from neuro_noodle.data.arrays import find_file
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet
 from neuro_noodle.data.columns import Columns, add_columns, join_table, listing, read_names
 from neuro_noodle.data.store import Store, fingerprint
+from neuro_noodle.data.white import choose_white, require_white
 
 DECODER = 1  # increase when the same files would decode to other pixels
 DRAFT = 1.5  # JPEGs are decoded at reduced size, but to at least this times the size that is wanted

@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 
 from neuro_noodle.choices import UserError, require
-from neuro_noodle.data.arrays import MAX_DEFLATE_RATIO, format_reason
+from neuro_noodle.data.arrays import format_reason
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet, numbered_ids
+from neuro_noodle.data.npz import MAX_DEFLATE_RATIO
 
 CLASSES = {
     "mnist": list("0123456789"),

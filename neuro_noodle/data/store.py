@@ -159,6 +159,10 @@ class Store:
         return freed
 
 
+class ObjectArrayError(ValueError):
+    """An array holds Python objects, which only the unsafe module pickle can open."""
+
+
 @dataclass(frozen=True)
 class ArrayHeader:
     """The header of a .npy file.
@@ -182,7 +186,8 @@ def read_header(file: IO[bytes]) -> ArrayHeader:
     """Read the header of an open .npy file, and leave the file at its first value.
 
     Raises:
-        ValueError: if it is not a .npy file, or holds objects.
+        ValueError: if it is not a .npy file.
+        ObjectArrayError: if it holds objects.
     """
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -193,7 +198,7 @@ def read_header(file: IO[bytes]) -> ArrayHeader:
     if min(shape, default=0) < 0:
         raise ValueError("its header announces a negative size")
     if dtype.hasobject:
-        raise ValueError("it holds Python objects, which are never opened; save plain numbers")
+        raise ObjectArrayError("it holds Python objects, which are never opened; save plain numbers")
     return ArrayHeader(shape, is_fortran, dtype)
 
 
