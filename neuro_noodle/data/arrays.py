@@ -9,11 +9,13 @@ import numpy as np
 from neuro_noodle.choices import Size, UserError, require
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet, numbered_ids, pixel_digest
 from neuro_noodle.data.columns import Columns, listing, merge, read_array_columns, read_csv
+from neuro_noodle.data.foreign import describe, describe_first
 from neuro_noodle.data.layouts import Axes, as_images
 from neuro_noodle.data.npz import OpenedArray, open_npz
 from neuro_noodle.data.store import IN_MEMORY, Mapped, Store, format_bytes
 from neuro_noodle.data.white import choose_white, require_white
 
+SUFFIXES = (".npy", ".npz")
 LAST = ("axes=HWN", "axes=HWCN")  # the layouts that count images on the last axis
 
 
@@ -61,18 +63,10 @@ class Arrays(StimulusSet):
         path = find_array_file(source.folder, file)
         opened = open_array(path, array, source.store)
         images = as_images(opened.images, size, axes, path)
-        passed_over = list(opened.passed_over)
-        known: Columns = {}
-        for name, values in opened.others.items():
-            if values.dtype.kind in "biufUS" and len(values) == len(images):
-                merge(known, read_array_columns(values, [name], f"array '{name}' of {path}"))
-            else:
-                passed_over.append(f"{name} ({len(values)} values of type {values.dtype})")
+        known, unused = _read_others(opened, len(images), path)
         if metadata:
             merge(known, _read_table(find_file(path.parent, metadata), columns, images.shape))
         white, notes = choose_white(images, max_value, str(path))
-        if passed_over:
-            notes.append(f"not used from {path.name}: {', '.join(passed_over)}")
         super().__init__(
             images,
             numbered_ids(len(images)),
@@ -81,8 +75,20 @@ class Arrays(StimulusSet):
             label=label,
             group=group,
             digest=pixel_digest(images),
-            notes=notes,
+            notes=notes + unused,
         )
+
+
+def _read_others(opened: OpenedArray, n_images: int, path: Path) -> tuple[Columns, list[str]]:
+    """Return the other arrays of an npz file that have a value per image as columns, and a note on the rest."""
+    columns: Columns = {}
+    unused = list(opened.passed_over)
+    for name, values in opened.others.items():
+        if values.dtype.kind in "biufUS" and len(values) == n_images:
+            merge(columns, read_array_columns(values, [name], f"array '{name}' of {path}"))
+        else:
+            unused.append(f"{name} ({len(values)} values of type {values.dtype})")
+    return columns, [f"not used from {path.name}: {', '.join(unused)}"] if unused else []
 
 
 def _read_table(path: Path, columns: tuple[str, ...], shape: tuple[int, ...]) -> Columns:
@@ -127,9 +133,10 @@ def find_array_file(folder: Path, name: str | None) -> Path:
         return folder
     if name:
         return find_file(folder, name)
-    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".npy", ".npz"))
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
     names = ", ".join(path.name for path in files)
-    require(bool(files), f"no .npy or .npz file in {folder}; name it, or its folder, with --data_dir")
+    foreign = "" if files else describe_first(sorted(path for path in folder.glob("*") if path.is_file()))
+    require(bool(files), f"no .npy or .npz file in {folder}; name it, or its folder, with --data_dir{foreign}")
     require(len(files) == 1, f"{folder} holds {names}; choose the one with the images: --dataset arrays file=NAME")
     return files[0]
 
@@ -152,7 +159,9 @@ def open_array(path: Path, name: str | None, store: Store) -> OpenedArray:
     except UserError:
         raise
     except Exception as error:  # a damaged file can fail in any way
-        raise UserError(f"{path} cannot be read: {format_reason(error)}") from error
+        is_foreign = path.suffix.lower() not in SUFFIXES
+        reason = (describe(path) if is_foreign else None) or format_reason(error)
+        raise UserError(f"{path} cannot be read: {reason}") from error
 
 
 def read_table_array(path: Path) -> np.ndarray:
