@@ -30,6 +30,7 @@ ORDINARY_SUFFIXES = {
     *(".csv", ".tsv", ".xls", ".xlsx", ".ods", ".json", ".xml", ".yaml", ".yml", ".txt", ".md", ".log", ".rtf", ".pdf"),
     *(".doc", ".docx", ".html", ".py", ".m", ".r", ".ipynb", ".sh", ".bat", ".db", ".ini", ".lnk", ".url"),
 }
+ORDINARY_NAMES = {"readme", "license", "md5sums"}
 
 
 @DATASETS.add("folder")
@@ -167,7 +168,9 @@ def find_images(folder: Path) -> list[Path]:
 
 def _kind(path: Path) -> str:
     ending = path.suffix.lower()
-    return ORDINARY if ending in ORDINARY_SUFFIXES else f"{ending} files" if ending else "files without ending"
+    if ending in ORDINARY_SUFFIXES or path.name.lower() in ORDINARY_NAMES:
+        return ORDINARY
+    return f"{ending} files" if ending else "files without ending"
 
 
 @dataclass(frozen=True)

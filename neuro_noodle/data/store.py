@@ -222,7 +222,7 @@ def fingerprint(parts: Iterable[str | Path]) -> str:
     whole = blake2b(digest_size=16)
     for part in parts:
         one = blake2b(digest_size=16)
-        for chunk in [part.encode()] if isinstance(part, str) else _chunks(part):
+        for chunk in [part.encode(errors="surrogateescape")] if isinstance(part, str) else _chunks(part):
             one.update(chunk)
         whole.update(one.digest())
     return whole.hexdigest()

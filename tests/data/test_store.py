@@ -344,6 +344,10 @@ def test_a_fingerprint_is_reproducible(tmp_path):
     assert fingerprint(iter(["a", tmp_path / "a"])) == one
 
 
+def test_a_name_that_is_not_utf_8_has_a_fingerprint():
+    assert fingerprint(["caf\udce9.png"]) != fingerprint(["caf\udcea.png"])
+
+
 @pytest.mark.parametrize("chunk", [2, 2**24])
 def test_a_fingerprint_depends_on_content_names_and_order(tmp_path, monkeypatch, chunk):
     """It does not depend on the size of the pieces that are read."""

@@ -77,12 +77,23 @@ def test_a_walk_through_millions_of_files_ends_early(tmp_path, monkeypatch):
 
 
 def test_other_files_are_counted_by_their_endings(tmp_path):
-    for name in ("a.png", "a.heic", "b.HEIC", "c.svg", "t.csv", "readme.txt", "Thumbs.db", "noending", ".hidden"):
+    for name in (
+        "a.png",
+        "a.heic",
+        "b.HEIC",
+        "c.svg",
+        "t.csv",
+        "readme.txt",
+        "Thumbs.db",
+        "README",
+        "noending",
+        ".hidden",
+    ):
         (tmp_path / name).touch()
     (tmp_path / "gone").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe.png")
     assert search(tmp_path).passed_over == {
-        "tables, texts and system files": 3,
+        "tables, texts and system files": 4,
         ".heic files": 2,
         ".svg files": 1,
         "files without ending": 1,
