@@ -12,7 +12,7 @@ from neuro_noodle.data.columns import Columns, listing, merge, read_array_column
 from neuro_noodle.data.foreign import describe, describe_first
 from neuro_noodle.data.layouts import Axes, as_images
 from neuro_noodle.data.npz import OpenedArray, open_npz
-from neuro_noodle.data.store import IN_MEMORY, Mapped, Store, format_bytes
+from neuro_noodle.data.store import IN_MEMORY, Mapped, Store, format_bytes, format_shape
 from neuro_noodle.data.white import choose_white, require_white
 
 SUFFIXES = (".npy", ".npz")
@@ -62,6 +62,7 @@ class Arrays(StimulusSet):
         )
         path = find_array_file(source.folder, file)
         opened = open_array(path, array, source.store)
+        _require_axes(opened, axes, path)
         images = as_images(opened.images, size, axes, path)
         known, unused = _read_others(opened, len(images), path)
         if metadata:
@@ -77,6 +78,20 @@ class Arrays(StimulusSet):
             digest=pixel_digest(images),
             notes=notes + unused,
         )
+
+
+def _require_axes(opened: OpenedArray, axes: Axes | None, path: Path) -> None:
+    """Raise UserError if no axes are given, but other arrays have as many values as the last axis of the images."""
+    lengths = {name: len(values) for name, values in opened.others.items()}
+    shape = opened.images.shape
+    fits_first = any(n == shape[0] for n in lengths.values())
+    fits_last = [name for name, n in lengths.items() if n == shape[-1]]
+    require(
+        axes is not None or fits_first or not fits_last,
+        f"{path}: {', '.join(fits_last)} has as many values as the last axis of the images, which are "
+        f"{format_shape(shape)}; if that axis counts the images, choose {' or '.join(LAST)}, else axes=NHW, axes=NCHW "
+        "or axes=NHWC",
+    )
 
 
 def _read_others(opened: OpenedArray, n_images: int, path: Path) -> tuple[Columns, list[str]]:

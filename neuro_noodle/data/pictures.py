@@ -123,6 +123,8 @@ def _draft(image: Image.Image, side: int) -> None:
 
 def _require_few(size: Size, max_pixels: int) -> None:
     n_pixels = math.prod(size)
+    if not n_pixels:
+        raise ValueError("it has no pixels")
     if n_pixels > max_pixels:
         raise ValueError(
             f"it has {n_pixels:,} pixels ({size}), more than max_pixels={max_pixels}; raise that, or make it smaller"

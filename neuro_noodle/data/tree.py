@@ -86,13 +86,14 @@ class _Walk:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield _Folder(path, folder.real / entry.name)
-            elif path.is_dir():
+            elif not entry.is_symlink() and not entry.is_file():
+                self.skipped["entries that are not files (pipes, sockets, ...)"].append(path)
+            elif entry.is_symlink() and path.is_dir():
                 self._link(path)
-            elif path.is_file() or (entry.is_symlink() and path.suffix):
-                self.files.append(path)
+            elif entry.is_symlink() and not path.suffix and not path.exists():
+                self.skipped["links to nowhere"].append(path)
             else:
-                kind = "links to nowhere" if entry.is_symlink() else "entries that are not files (pipes, sockets, ...)"
-                self.skipped[kind].append(path)
+                self.files.append(path)
 
     def _link(self, path: Path) -> None:
         real = path.resolve()

@@ -41,8 +41,7 @@ def test_run(run: Run, source: TaskSource, device: torch.device, batch_size: int
     loader = make_loaders(task, batch_size=batch_size, latents=latents)["test"]
     judged = judge_part(run.model.to(device).eval(), task, "test", loader, baselines)
     run.model.cpu()
-    folder = run.folder / ("test" if has_own_images(source, run.config) else f"test-{name_of(source)}")
-    folder.mkdir(exist_ok=True)
+    folder = _make_folder(run, source)
     record = {
         "metric": run.objective.metric,
         "direction": run.objective.direction,
@@ -58,6 +57,12 @@ def test_run(run: Run, source: TaskSource, device: torch.device, batch_size: int
     if (n := run.config["flags"].get("repetitions", 1)) > 1:
         print(f"this is the best of {n} repetitions on validation; result.json of the run has all of them")
     print(f"written to {short_path(folder)}")
+    return folder
+
+
+def _make_folder(run: Run, source: TaskSource) -> Path:
+    folder = run.folder / ("test" if has_own_images(source, run.config) else f"test-{name_of(source)}")
+    folder.mkdir(exist_ok=True)
     return folder
 
 

@@ -122,6 +122,14 @@ def test_values_per_frame_of_the_last_axis_become_a_column(tmp_path):
     assert dataset.notes == ["not used from a.npz: rows (6 values of type float64)"]
 
 
+def test_labels_of_the_last_axis_alone_ask_for_the_layout(tmp_path):
+    save_npz(tmp_path, images=np.zeros((6, 9, 8)), label=np.arange(8))
+    with raises_user_error("label has as many values as the last axis of the images, which are 6 x 9 x 8; if"):
+        open_at(tmp_path, "arrays label=label")
+    assert len(open_at(tmp_path, "arrays label=label axes=HWN").classes) == 8
+    assert len(open_at(tmp_path, "arrays axes=NHW")) == 6
+
+
 def test_a_table_with_a_row_per_last_index_suggests_the_layout(tmp_path):
     save_npy(tmp_path, np.zeros((6, 9, 8)))
     (tmp_path / "t.csv").write_text("age\n" + "1\n" * 8)
