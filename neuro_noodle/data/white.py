@@ -9,6 +9,7 @@ from neuro_noodle.data.store import Mapped
 
 CHUNK = 2**26  # values read at a time
 DARK = 0.5  # images whose brightest value is below this share of white are noted
+BLACK = 0.01  # and those below this share are refused
 N_CHECKED = 1000  # images of a mapped set of 8 bits whose range is read
 
 
@@ -30,7 +31,7 @@ def choose_white(images: np.ndarray, max_value: float | None, where: str) -> tup
         where: the source of the images, for errors.
 
     Raises:
-        UserError: if a value is outside 0 to white.
+        UserError: if a value is outside 0 to white, or all are nearly 0.
     """
     low, high = _range(images, max_value)
     kind = images.dtype
@@ -44,6 +45,12 @@ def choose_white(images: np.ndarray, max_value: float | None, where: str) -> tup
             f"{where} holds values from {low:g} to {high:g}, outside 0 to {white:g}; "
             + (advice if low >= 0 else "images cannot be negative; add a constant first")
         )
+    is_black = max_value is None and 0 < high < BLACK * white
+    require(
+        not is_black,
+        f"{where} is nearly black: its brightest value is {high:g} of {white:g}; max_value={high:g} makes it white, "
+        f"max_value={white:g} keeps the images as they are",
+    )
     notes = ["all image values are 0 or 1, so 1 is white; max_value= sets another white"] * is_mask
     if max_value is None and 0 < high < DARK * white:
         notes.append(f"the brightest image value is {high:g} of {white:g}; max_value={high:g} would make it white")

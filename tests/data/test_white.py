@@ -35,13 +35,25 @@ def test_white_is_the_maximum_of_the_type_or_1_by_default(tmp_path, kind, top, w
 
 @pytest.mark.parametrize(
     ("kind", "top", "white"),
-    [("u2", 2, 65535), ("u2", 4000, 65535), ("u2", 32767, 65535), ("u1", 20, 255), ("u1", 127, 255), ("f4", 0.25, 1)],
+    [("u2", 656, 65535), ("u2", 4000, 65535), ("u2", 32767, 65535), ("u1", 20, 255), ("u1", 127, 255), ("f4", 0.25, 1)],
 )
 def test_dark_images_are_noted_with_a_better_max_value(tmp_path, kind, top, white):
     path = save_npy(tmp_path, np.full((2, 3, 3), top, kind))
     expected = f"the brightest image value is {top} of {white}; max_value={top} would make it white"
     assert open_at(path).notes == [expected]
     assert open_at(path, f"arrays max_value={white}").notes == []
+
+
+@pytest.mark.parametrize(("kind", "top", "white"), [("u1", 2, 255), ("u2", 255, 65535), ("f4", 0.0039, 1)])
+def test_nearly_black_images_are_refused_with_both_choices(tmp_path, kind, top, white):
+    """A float scaled twice, 8 bits in 16, or the numbers of classes."""
+    path = save_npy(tmp_path, np.full((2, 3, 3), top, kind))
+    with raises_user_error(
+        f"its brightest value is {top} of {white}; max_value={top} makes it white, max_value={white}"
+    ):
+        open_at(path)
+    for value in (top, white):
+        assert open_at(path, f"arrays max_value={value}").notes == []
 
 
 @pytest.mark.parametrize("kind", ["u1", "u2"])
