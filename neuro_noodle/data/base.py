@@ -6,6 +6,7 @@ To add a dataset: a class under @DATASETS.add("name") in a file of this folder.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 from neuro_noodle.choices import Table, require
 from neuro_noodle.data.blocks import frame_blocks
 from neuro_noodle.data.columns import Columns, as_numbers, as_texts, listing, merge
+from neuro_noodle.data.inventory import Inventory, Reading, take_inventory
 from neuro_noodle.data.store import Mapped, Store
 
 DATASETS = Table("dataset")
@@ -57,6 +59,7 @@ class StimulusSet:
         contents: N hashes, which tell images of the same name apart; empty for images that are not hashed.
         skipped: files that were skipped because they could not be read.
         notes: what the user should know.
+        reading: what was left out or changed when the files were read.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class StimulusSet:
         contents: Sequence[str] = (),
         skipped: Sequence[str] = (),
         notes: Sequence[str] = (),
+        reading: Reading | None = None,
     ) -> None:
         _require_column(columns, "label", label)
         _require_column(columns, "group", group)
@@ -92,6 +96,7 @@ class StimulusSet:
         self.targets: Any = None
         self.skipped = list(skipped)
         self.notes = list(notes)
+        self.reading = reading or Reading()
         names = _class_names(ids, columns, label) if label else []
         self.classes = sorted(set(names))
         class_index = {name: index for index, name in enumerate(self.classes)}
@@ -109,6 +114,12 @@ class StimulusSet:
     def split_unit(self) -> str | None:
         """The column whose values splits keep together and intervals resample: block if present, else group."""
         return "block" if self.has_blocks else self.group
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """What was read; raises UserError if all images are the same."""
+        classes, groups = (as_texts(self.columns[name]) if name else [] for name in (self.label, self.group))
+        return take_inventory(self.images, self.max_value, classes, groups, self.reading)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

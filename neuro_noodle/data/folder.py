@@ -1,6 +1,6 @@
 """Image files: found below a folder and decoded into one integer array of one size."""
 
-import math
+import contextlib
 import os
 import warnings
 from collections import Counter
@@ -11,18 +11,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from neuro_noodle.choices import Size, UserError, require
-from neuro_noodle.data.arrays import choose_white, find_file, require_white
+from neuro_noodle.data.arrays import find_file
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet
 from neuro_noodle.data.columns import Columns, add_columns, join_table, listing, read_names
+from neuro_noodle.data.foreign import describe, describe_first
+from neuro_noodle.data.inventory import ORDINARY, Reading
+from neuro_noodle.data.pictures import BACKGROUNDS, SUFFIXES, Header, read_header, read_image
 from neuro_noodle.data.store import Store, fingerprint
+from neuro_noodle.data.tree import walk
+from neuro_noodle.data.white import choose_white, require_white
 
-DECODER = 1  # increase when the same files would decode to other pixels
-DRAFT = 1.5  # JPEGs are decoded at reduced size, but to at least this times the size that is wanted
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"}
-COLOUR_MODES = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"}
+DECODER = 2  # increase when the same files would decode to other pixels
+MAX_MEMORY = 2**30  # bytes for decoding, besides the result
+ORDINARY_SUFFIXES = {
+    *(".csv", ".tsv", ".xls", ".xlsx", ".ods", ".json", ".xml", ".yaml", ".yml", ".txt", ".md", ".log", ".rtf", ".pdf"),
+    *(".doc", ".docx", ".html", ".py", ".m", ".r", ".ipynb", ".sh", ".bat", ".db", ".ini", ".lnk", ".url"),
+}
+ORDINARY_NAMES = {"readme", "license", "md5sums"}
 
 
 @DATASETS.add("folder")
@@ -34,7 +42,9 @@ class Folder(StimulusSet):
         size: resize to this; needed if the images differ in size.
         fit: how to fit another aspect ratio: crop the centre, stretch, or pad with the mean grey of the border.
         colour: auto keeps grey images grey unless one image has colour, then all have; grey images keep 16 bits.
-        max_value: the image value of white; none uses 255, or 65535 for 16 bits.
+        background: what is behind transparent pixels.
+        max_value: the image value of white; none uses 255, 65535 for 16 bits, or 1 if all values are 0 or 1.
+        max_pixels: files with more pixels are not decoded.
         pattern: the structure of file names (without ending); fields in braces become metadata columns, {} matches
             anything. '{person}/{}_to_{emotion}_C{step}' reads 09/09F_Ne_to_Sa_C07.JPG; none reads no names.
         metadata: a CSV with a header and a row per image, one column of which names the file; its other columns
@@ -53,24 +63,25 @@ class Folder(StimulusSet):
         size: Size | None = None,
         fit: Literal["crop", "stretch", "pad"] = "crop",
         colour: Literal["auto", "grey", "rgb"] = "auto",
+        background: Literal["white", "grey", "black"] = "white",
         max_value: float | None = None,
+        max_pixels: int = 100_000_000,
         pattern: str | None = None,
         metadata: str | None = None,
         label: str | None = "folder",
         group: str | None = None,
     ) -> None:
         require_white(max_value)
-        paths = find_images(source.folder)
-        decoded = decode(paths, source.folder, size, fit, colour, source.store)
+        found = search(source.folder)
+        how = Decoding(size, fit, colour, background, max_pixels)
+        paths, decoded = found.images, decode(found.images, source.folder, how, source.store)
         _require_readable(decoded.unreadable, paths, source)
+        reading = Reading(found.passed_over | decoded.skipped, decoded.changed)
         paths = [path for path in paths if path not in decoded.unreadable]
         ids = [path.relative_to(source.folder).as_posix() for path in paths]
         columns: Columns = {"folder": [path.parent.absolute().name for path in paths]}
         notes = _add_table(columns, source.folder, metadata, ids, (label, group)) if metadata else []
-        if pattern:
-            fields, unmatched = read_names(ids, pattern)
-            reason = f"have names that do not match pattern={pattern}"
-            notes += add_columns(columns, fields, unmatched, reason, (label, group))
+        notes += _add_fields(columns, ids, pattern, (label, group)) if pattern else []
         white, white_notes = choose_white(decoded.images, max_value, str(source.folder))
         super().__init__(
             decoded.images,
@@ -81,6 +92,8 @@ class Folder(StimulusSet):
             group=group,
             skipped=[path.relative_to(source.folder).as_posix() for path in decoded.unreadable],
             notes=notes + white_notes,
+            reading=reading,
+            contents=decoded.contents,
         )
 
 
@@ -108,27 +121,27 @@ def _add_table(
     return notes + ([unknown] if unknown and not table.missing else [])
 
 
+def _add_fields(columns: Columns, ids: list[str], pattern: str, needed: Iterable[str | None]) -> list[str]:
+    """Add the columns that a pattern reads from names; returns notes for the user."""
+    fields, unmatched = read_names(ids, pattern)
+    return add_columns(columns, fields, unmatched, f"have names that do not match pattern={pattern}", needed)
+
+
 @dataclass(frozen=True)
-class Decoded:
-    """Decoded image files.
+class Found:
+    """The image files below a folder.
 
     Attributes:
-        images: (N, C, H, W) uint8 or uint16, the readable images in order.
-        unreadable: the reason for each file that cannot be read.
+        images: sorted.
+        passed_over: the number of other files and of folders that were not read, by description.
     """
 
-    images: np.ndarray
-    unreadable: dict[Path, str]
+    images: list[Path]
+    passed_over: dict[str, int]
 
 
-@dataclass(frozen=True)
-class _Header:
-    size: Size
-    mode: str
-
-
-def find_images(folder: Path) -> list[Path]:
-    """Return the image files below a folder, sorted, without hidden files and folders.
+def search(folder: Path) -> Found:
+    """Find the image files below a folder, without hidden files and folders.
 
     Raises:
         UserError: if the folder is missing, not a folder, or has no images.
@@ -138,60 +151,147 @@ def find_images(folder: Path) -> list[Path]:
         f"no folder {folder}; name one with --data_dir, or create the built-in faces: "
         "python Resources/simulate.py faces",
     )
-    require(folder.is_dir(), f"{folder} is a file; --data_dir needs a folder of images")
-    paths = sorted(path for path in _walk(folder, set()) if path.suffix.lower() in SUFFIXES)
-    require(bool(paths), f"no images in {folder}; searched at any depth for {', '.join(sorted(SUFFIXES))}")
-    return paths
+    require(folder.is_dir(), f"{folder} is a file; --data_dir needs a folder of images{describe_first([folder])}")
+    tree = walk(folder)
+    images = [path for path in tree.files if path.suffix.lower() in SUFFIXES]
+    others = Counter(_kind(path) for path in tree.files if path.suffix.lower() not in SUFFIXES)
+    require(
+        bool(images),
+        f"no images in {folder}; searched at any depth for {', '.join(sorted(SUFFIXES))}{describe_first(tree.files)}",
+    )
+    return Found(images, dict(others.most_common()) | tree.passed_over)
 
 
-def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """Yield every file below a folder that is not hidden, including those in linked folders; each folder once."""
-    if folder.resolve() in seen:
-        return
-    seen.add(folder.resolve())
-    for path in folder.iterdir():
-        if path.is_dir() and not path.name.startswith("."):
-            yield from _walk(path, seen)
-        elif path.is_file() and not path.name.startswith("."):
-            yield path
+def find_images(folder: Path) -> list[Path]:
+    """Return the image files below a folder, sorted; raises UserError if there are none."""
+    return search(folder).images
 
 
-def decode(paths: list[Path], folder: Path, size: Size | None, fit: str, colour: str, store: Store) -> Decoded:
+def _kind(path: Path) -> str:
+    ending = path.suffix.lower()
+    if ending in ORDINARY_SUFFIXES or path.name.lower() in ORDINARY_NAMES:
+        return ORDINARY
+    return f"{ending} files" if ending else "files without ending"
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How image files become one array; the fields are options of `Folder`."""
+
+    size: Size | None
+    fit: str
+    colour: str
+    background: str
+    max_pixels: int
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Decoded image files.
+
+    Attributes:
+        images: (N, C, H, W) uint8 or uint16, the readable images in order.
+        unreadable: the reason for each file that cannot be read.
+        changed: the number of images that differ from their files, by description.
+        contents: a hash of the file of each readable image.
+    """
+
+    images: np.ndarray
+    unreadable: dict[Path, str]
+    changed: dict[str, int]
+    contents: list[str]
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """The number of files that cannot be read, by description; empty if there are none."""
+        return {"unreadable images": len(self.unreadable)} if self.unreadable else {}
+
+
+def decode(paths: list[Path], folder: Path, how: Decoding, store: Store) -> Decoded:
     """Decode image files into one array.
 
     Args:
         paths: the files, below folder.
-        size, fit, colour: as for `Folder`.
         store: keeps the array.
 
     Raises:
         UserError: if the images differ in size and no size is given, or if memory or disk are too small.
     """
-    with ThreadPoolExecutor() as pool, warnings.catch_warnings(action="ignore"):  # Pillow warns of every unusual tag
-        headers = list(pool.map(_attempt, [_read_header] * len(paths), paths))
-        found = [header for header in headers if isinstance(header, _Header)]
+    with _own_limits():
+        headers = _read_headers(paths, how)
+        found = [header for header in headers if isinstance(header, Header)]
         if not found:
-            return Decoded(np.empty(0), dict(zip(paths, headers, strict=True)))
-        target = size or _common_size([header.size for header in found])
-        modes = {header.mode for header in found}
-        n_channels = 3 if colour == "rgb" or (colour == "auto" and modes & COLOUR_MODES) else 1
-        is_16_bit = any(mode.startswith("I") for mode in modes)
+            return Decoded(np.empty(0), dict(zip(paths, headers, strict=True)), {}, [])
+        shape, kind = _shape_and_type(found, how)
+        with ThreadPoolExecutor() as pool:
+            contents = list(pool.map(_hash_content, paths, headers))
 
-        def decode_one(path: Path, header: Any, row: np.ndarray) -> str | None:
-            return _attempt(_read_image, path, fit, row) if isinstance(header, _Header) else header
+        def decode_one(path: Path, header: Any, row: np.ndarray) -> bool | str:
+            if not isinstance(header, Header):
+                return header
+            return _attempt(read_image, path, header, how.fit, BACKGROUNDS[how.background], row)
 
-        def fill(out: np.ndarray) -> dict[str, str]:
-            reasons = list(pool.map(decode_one, paths, headers, out))
-            _move_to_front(out, [index for index, reason in enumerate(reasons) if reason is None])
-            return {str(index): reason for index, reason in enumerate(reasons) if reason}
+        def fill(out: np.ndarray) -> dict:
+            with ThreadPoolExecutor(_n_threads(found)) as pool:
+                outcomes = list(pool.map(decode_one, paths, headers, out))
+            unreadable = {str(i): reason for i, reason in enumerate(outcomes) if isinstance(reason, str)}
+            _move_to_front(out, [i for i in range(len(outcomes)) if str(i) not in unreadable])
+            return {"unreadable": unreadable, "n_transparent": outcomes.count(True)}
 
         def key() -> str:
-            return _cache_key(f"{DECODER} {target} {fit} {n_channels} {is_16_bit}", paths, folder, headers)
+            names = [os.fspath(path.relative_to(folder)) for path in paths]
+            return fingerprint([f"{DECODER} {shape} {kind} {how.fit} {how.background}", *names, *contents])
 
-        shape = (len(paths), n_channels, *target)
-        images, reasons = store.array(key, shape, np.uint16 if is_16_bit else np.uint8, fill)
-    unreadable = {paths[int(index)]: reason for index, reason in reasons.items()}
-    return Decoded(images[: len(paths) - len(unreadable)], unreadable)
+        images, about = store.array(key, (len(paths), *shape), kind, fill)
+    unreadable = {paths[int(index)]: reason for index, reason in about["unreadable"].items()}
+    changed = _changes(found, Size(*shape[1:]), about["n_transparent"], how.background)
+    readable = [content for path, content in zip(paths, contents, strict=True) if path not in unreadable]
+    return Decoded(images[: len(readable)], unreadable, changed, readable)
+
+
+@contextlib.contextmanager
+def _own_limits() -> Iterator[None]:
+    """Silence Pillow's warnings of unusual tags, and replace its limit of pixels, which is a warning, by ours."""
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _read_headers(paths: list[Path], how: Decoding) -> list[Any]:
+    """Return the header of each file, or the reason why it cannot be read."""
+    side = max(how.size) if how.size else 0
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda path: _attempt(read_header, path, side, how.max_pixels), paths))
+
+
+def _n_threads(headers: list[Header]) -> int:
+    """Return how many of the largest images can be decoded at once: each thread keeps the memory that it has used."""
+    n_fitting = MAX_MEMORY // max(header.n_bytes for header in headers)
+    return max(1, min(32, (os.cpu_count() or 1) + 4, n_fitting))
+
+
+def _shape_and_type(headers: list[Header], how: Decoding) -> tuple[tuple[int, ...], np.dtype]:
+    """Return the shape (C, H, W) and type that all images get."""
+    size = how.size or _common_size([header.size for header in headers])
+    has_colour = any(header.has_colour for header in headers)
+    n_channels = 3 if how.colour == "rgb" or (how.colour == "auto" and has_colour) else 1
+    return (n_channels, *size), np.dtype(np.uint16 if any(header.is_deep for header in headers) else np.uint8)
+
+
+def _changes(headers: list[Header], target: Size, n_transparent: int, background: str) -> dict[str, int]:
+    """Return the number of images that differ from their files, by description."""
+    sizes = sorted(header.size for header in headers if header.size != target)
+    changed = Counter(header.remark for header in headers if header.remark)
+    if n_transparent:
+        changed[f"images with transparent pixels, drawn on {background}"] = n_transparent
+    if sizes:
+        span = f"{sizes[0]}" if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}"
+        changed[f"images resized to {target} from {span}"] = len(sizes)
+    return dict(changed)
 
 
 def _move_to_front(images: np.ndarray, indices: list[int]) -> None:
@@ -201,12 +301,9 @@ def _move_to_front(images: np.ndarray, indices: list[int]) -> None:
             images[to] = images[index]
 
 
-def _cache_key(settings: str, paths: list[Path], folder: Path, headers: list[Any]) -> str:
-    """Return a hash of the settings, and of the name and content of each file (the reason if it is unreadable)."""
-    parts: list[str | Path] = [settings]
-    for path, header in zip(paths, headers, strict=True):
-        parts += [os.fspath(path.relative_to(folder)), path if isinstance(header, _Header) else header]
-    return fingerprint(parts)
+def _hash_content(path: Path, header: Any) -> str:
+    """Return a hash of the content of a file; the reason if it is unreadable."""
+    return fingerprint([path])[:16] if isinstance(header, Header) else header
 
 
 def _common_size(sizes: list[Size]) -> Size:
@@ -225,57 +322,10 @@ def _attempt(function: Callable, path: Path, *arguments: object) -> Any:
     try:
         return function(path, *arguments)
     except UnidentifiedImageError:
-        return "not an image"
+        return describe(path) or "not an image"
+    except FileNotFoundError:
+        return "a link to a file that does not exist; fetch it, for example with datalad get or git annex get"
     except MemoryError as error:  # not the fault of the file
         raise UserError(f"there is not enough memory to decode {path}") from error
     except Exception as error:  # a damaged file can fail in any way
         return str(error) or type(error).__name__
-
-
-def _read_header(path: Path) -> _Header:
-    with Image.open(path) as image:
-        if image.mode == "F":
-            raise ValueError("it has floating-point pixels; save it with 8 or 16 bits")
-        if image.format == "TIFF" and image.n_frames > 1:
-            raise ValueError(f"it holds {image.n_frames} images; save each in a file of its own")
-        width, height = image.size
-        if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # stored rotated by 90 degrees
-            if image.format == "TIFF":  # Pillow 13 confuses its rows and columns
-                raise ValueError("it is a TIFF stored rotated by 90 degrees; save it upright")
-            width, height = height, width
-        return _Header(Size(height, width), image.mode)
-
-
-def _read_image(path: Path, fit: str, out: np.ndarray) -> None:
-    """Decode one file into out (C, H, W), uint8 or uint16."""
-    with Image.open(path) as image:
-        side = math.ceil(DRAFT * max(out.shape[1:]))
-        image.draft(image.mode, (side, side))  # faster: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
-        ImageOps.exif_transpose(image, in_place=True)
-        image.load()
-    if image.mode.startswith("I"):
-        values = np.asarray(image, np.float32)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError("it has values outside the range of 16 bits")
-        image, white = Image.fromarray(values), 65535
-    else:
-        mode, white = "RGB" if len(out) == 3 else "L", 255
-        image = image if image.mode == mode else image.convert(mode)
-    values = np.asarray(_fit(image, Size(*out.shape[1:]), fit))
-    values = values.transpose(2, 0, 1) if values.ndim == 3 else values[None]  # (C, H, W)
-    full = np.iinfo(out.dtype).max
-    out[:] = values if white == full == 255 else (values * (full / white)).round().clip(0, full)
-
-
-def _fit(image: Image.Image, size: Size, fit: str) -> Image.Image:
-    shape = (size.width, size.height)
-    if image.size == shape:
-        return image
-    if fit == "crop":
-        return ImageOps.fit(image, shape, Image.Resampling.BICUBIC)
-    if fit == "stretch":
-        return image.resize(shape, Image.Resampling.BICUBIC)
-    values = np.asarray(image, np.float32)
-    border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]]).mean(0)
-    colour = tuple(border.round().astype(int).tolist()) if border.ndim else round(float(border))
-    return ImageOps.pad(image, shape, Image.Resampling.BICUBIC, color=colour)

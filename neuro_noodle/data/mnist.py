@@ -8,8 +8,10 @@ from typing import Literal
 import numpy as np
 
 from neuro_noodle.choices import UserError, require
-from neuro_noodle.data.arrays import MAX_DEFLATE_RATIO, format_reason
+from neuro_noodle.data.arrays import format_reason
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet, numbered_ids
+from neuro_noodle.data.npz import MAX_DEFLATE_RATIO
+from neuro_noodle.data.tree import walk
 
 CLASSES = {
     "mnist": list("0123456789"),
@@ -129,7 +131,7 @@ def find_idx(folder: Path) -> dict[str, tuple[Path, Path]]:
         UserError: if two folders of the same depth hold files of the same name, as for MNIST and Fashion-MNIST.
     """
     files: dict[str, Path] = {}
-    paths = (path for path in folder.rglob("*ubyte*") if path.is_file())
+    paths = (path for path in walk(folder).files if "ubyte" in path.name and path.is_file()) if folder.is_dir() else ()
     for path in sorted(paths, key=lambda path: (len(path.parts), path.suffix == ".gz")):  # a plain file before its .gz
         first = files.setdefault(path.name.removesuffix(".gz").replace(".idx", "-idx"), path)
         require(

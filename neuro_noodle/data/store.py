@@ -5,7 +5,7 @@ about.json with information about the array.
 """
 
 import contextlib
-import fcntl
+import errno
 import json
 import math
 import mmap
@@ -20,6 +20,7 @@ from tokenize import TokenError
 from typing import IO, Any, Literal
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import DTypeLike
 
 from neuro_noodle.choices import UserError
@@ -44,7 +45,8 @@ class Mapped(np.ndarray):
             if os.fstat(file.fileno()).st_size < expected:
                 raise ValueError(f"it is truncated: its header announces {expected} bytes")
             pages = mmap.mmap(file.fileno(), expected, access=mmap.ACCESS_READ)
-        pages.madvise(mmap.MADV_RANDOM)  # otherwise reading an image would also read its neighbours on the disk
+        if hasattr(pages, "madvise"):  # otherwise reading an image would also read its neighbours on the disk
+            pages.madvise(mmap.MADV_RANDOM)
         order: Literal["F", "C"] = "F" if header.is_fortran else "C"
         array = super().__new__(cls, header.shape, header.dtype, pages, offset, order=order)
         array._pages, array._first_byte = pages, array.ctypes.data - offset
@@ -55,7 +57,9 @@ class Mapped(np.ndarray):
         self._first_byte = getattr(parent, "_first_byte", 0)
 
     def read_ahead(self, rows: Iterable[int]) -> None:
-        """Ask the system to read these rows in the background."""
+        """Ask the system to read these rows in the background; Windows cannot."""
+        if not hasattr(self._pages, "madvise"):
+            return
         offset, row = self.ctypes.data - self._first_byte, self.strides[0]
         for index in rows:
             start = offset + index * row
@@ -110,8 +114,7 @@ class Store:
         """Make a stored array unless another process has just done so."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with entry.with_suffix(".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # released when the process that holds it ends
+            with FileLock(entry.with_suffix(".lock")):  # released when the process that holds it ends
                 if not entry.exists():
                     self._make(entry, shape, dtype, fill)
         except OSError as error:
@@ -131,8 +134,7 @@ class Store:
                 np.lib.format.write_array_header_2_0(file, header)
                 file.flush()
                 n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-                # allocated before writing: writing to a mapped file on a full disk would kill the process
-                os.posix_fallocate(file.fileno(), 0, file.tell() + n_bytes)
+                _allocate(file, file.tell() + n_bytes)
                 array = np.load(scratch / "array.npy", mmap_mode="r+")
                 json.dump(fill(array), about)
                 array.flush()
@@ -150,13 +152,30 @@ class Store:
         for path in self.folder.glob("*.lock") if self.folder.is_dir() else ():
             if not re.fullmatch(r"[0-9a-f]{32}", path.stem) or not path.is_file():
                 continue
-            with path.open("w") as lock, contextlib.suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(Timeout), FileLock(path, timeout=0):
                 for entry in (path.with_suffix(""), path.with_suffix(".part")):
-                    freed += sum(file.stat().st_blocks * 512 for file in entry.glob("*.npy"))
+                    freed += sum(file.stat().st_size for file in entry.glob("*.npy"))
                     shutil.rmtree(entry, ignore_errors=True)
                 path.unlink()
         return freed
+
+
+def _allocate(file: IO[bytes], n_bytes: int) -> None:
+    """Reserve space for a file: writing to a mapped file on a full disk would kill the process.
+
+    Raises:
+        OSError: if there is too little space.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, n_bytes)
+        return
+    if shutil.disk_usage(file.name).free < n_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    file.truncate(n_bytes)
+
+
+class ObjectArrayError(ValueError):
+    """An array holds Python objects, which only the unsafe module pickle can open."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +201,8 @@ def read_header(file: IO[bytes]) -> ArrayHeader:
     """Read the header of an open .npy file, and leave the file at its first value.
 
     Raises:
-        ValueError: if it is not a .npy file, or holds objects.
+        ValueError: if it is not a .npy file.
+        ObjectArrayError: if it holds objects.
     """
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -193,7 +213,7 @@ def read_header(file: IO[bytes]) -> ArrayHeader:
     if min(shape, default=0) < 0:
         raise ValueError("its header announces a negative size")
     if dtype.hasobject:
-        raise ValueError("it holds Python objects, which are never opened; save plain numbers")
+        raise ObjectArrayError("it holds Python objects, which are never opened; save plain numbers")
     return ArrayHeader(shape, is_fortran, dtype)
 
 
@@ -202,7 +222,7 @@ def fingerprint(parts: Iterable[str | Path]) -> str:
     whole = blake2b(digest_size=16)
     for part in parts:
         one = blake2b(digest_size=16)
-        for chunk in [part.encode()] if isinstance(part, str) else _chunks(part):
+        for chunk in [part.encode(errors="surrogateescape")] if isinstance(part, str) else _chunks(part):
             one.update(chunk)
         whole.update(one.digest())
     return whole.hexdigest()

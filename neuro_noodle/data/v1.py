@@ -10,9 +10,11 @@ import numpy as np
 import torch
 
 from neuro_noodle.choices import Size, require
-from neuro_noodle.data.arrays import as_images, choose_white, read_table_array, require_white
+from neuro_noodle.data.arrays import read_table_array
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet
 from neuro_noodle.data.columns import Columns
+from neuro_noodle.data.layouts import as_images
+from neuro_noodle.data.white import choose_white, require_white
 
 FILE_PREFIX = {"train": "training", "test": "validation"}  # the images published as validation are our test part
 WHITE = 255e-6  # the published images are grey values times 1e-6
@@ -48,7 +50,7 @@ class V1(StimulusSet):
         require(
             side**2 == whole.images.shape[1], f"{source.folder}: images of {whole.images.shape[1]} px are not square"
         )
-        images = as_images(whole.images.astype(np.float32), Size(side, side), source.folder)  # (N, 1, side, side)
+        images = as_images(whole.images.astype(np.float32), Size(side, side), None, source.folder)  # (N, 1, side, side)
         white, _ = choose_white(images, max_value, str(source.folder))
         parts = whole.columns["part"]
         super().__init__(

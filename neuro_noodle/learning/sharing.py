@@ -2,13 +2,18 @@
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl: Any = None  # type: ignore[no-redef]
 
 TURN_S = 0.25  # a turn lasts at least so long, and until the end of a step
 GRACE_S = 0.1  # if the turn is free for so long, the next in line is stopped, and any other may take it
@@ -21,7 +26,7 @@ def keep_freed_memory() -> None:
 
     Works with the allocator of the GNU C library; others are left as they are.
     """
-    libc = ctypes.CDLL(None)
+    libc: Any = ctypes.CDLL(None) if fcntl else None  # Windows has no such library
     if hasattr(libc, "mallopt"):
         m_trim_threshold, m_mmap_max = -1, -4  # from malloc.h
         libc.mallopt(m_mmap_max, 0)
@@ -36,8 +41,8 @@ class Turns:
     once, and 6.6 s alone. Fewer threads would help too, but would change the rounding of sums, and so the result.
 
     There are two locks: the training that has `turn` computes, and a training that waits holds `next`, so that the
-    first knows of it. Of several that wait, any may be next. A training takes no turns on a GPU, with one thread, or
-    if OMP_NUM_THREADS is set, since its user has then divided the cores.
+    first knows of it. Of several that wait, any may be next. A training takes no turns on a GPU, on Windows, with one
+    thread, or if OMP_NUM_THREADS is set, since its user has then divided the cores.
 
     Args:
         device: where the training computes.
@@ -45,7 +50,7 @@ class Turns:
     """
 
     def __init__(self, device: torch.device, folder: Path | None = None) -> None:
-        is_alone = device.type != "cpu" or torch.get_num_threads() == 1 or "OMP_NUM_THREADS" in os.environ
+        is_alone = device.type != "cpu" or torch.get_num_threads() == 1 or "OMP_NUM_THREADS" in os.environ or not fcntl
         cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
         name = f"neuro_noodle-{sum(1 << core for core in cores):x}"
         folder = folder or Path(tempfile.gettempdir())

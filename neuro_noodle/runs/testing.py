@@ -36,7 +36,7 @@ def test_run(run: Run, source: TaskSource, device: torch.device, batch_size: int
         f"{run.folder} has no test part; train with --test_fraction or --fold, or test other images with --data_dir "
         "and --dataset",
     )
-    print("".join(f"note: {note}\n" for note in run.notes), file=sys.stderr, end="")
+    print(run.dataset.inventory.text, *(f"note: {note}" for note in run.notes), sep="\n", file=sys.stderr)
     baselines, leaks = fit_baselines(run)
     task, latents = run.task(device), None if run.precomputed is None else run.precomputed.to(device)
     loader = make_loaders(task, batch_size=batch_size, latents=latents)["test"]
@@ -50,6 +50,7 @@ def test_run(run: Run, source: TaskSource, device: torch.device, batch_size: int
         "session": run.session,
         "weights": sha256(read_checked(run.folder / run.session / "model.pth")),
         "leaks": leaks,
+        "data": run.dataset.inventory.record,
         "data_dir": str(source.data_dir.resolve()),
         "dataset": source.dataset,
     }

@@ -1,4 +1,4 @@
-"""Array files: every layout and type keeps its exact values, and sizes announced by a header are checked."""
+"""Array files: they are found, damaged ones are refused, and other arrays and tables become metadata."""
 
 import zipfile
 
@@ -6,25 +6,14 @@ import numpy as np
 import pytest
 import torch
 from helpers import open_at, raises_user_error
-from PIL import Image
-from test_mnist import write_idx
-from test_v1 import write_region
 
-from neuro_noodle.data import arrays, store
-from neuro_noodle.data.arrays import bounds, open_array, read_table_array
-from neuro_noodle.data.base import DATASETS
-from neuro_noodle.data.store import Mapped, Store
+from neuro_noodle.data import arrays
+from neuro_noodle.data.arrays import open_array, read_table_array
+from neuro_noodle.data.store import Store
 
 GENERATOR = np.random.default_rng(0)
 GREY = GENERATOR.integers(0, 256, (3, 6, 9), dtype=np.uint8)
 COLOUR = GENERATOR.integers(0, 256, (3, 3, 6, 9), dtype=np.uint8)
-
-
-@pytest.fixture
-def small_memory(monkeypatch):
-    """Lower the memory limit so that every array is stored in a file."""
-    for module in (arrays, store):
-        monkeypatch.setattr(module, "IN_MEMORY", 100)
 
 
 def save_npy(path, values, name="a.npy"):
@@ -35,182 +24,6 @@ def save_npy(path, values, name="a.npy"):
 def save_npz(path, *one, **several):
     np.savez(path / "a.npz", *one, **several)
     return path
-
-
-def image_values(dataset):
-    """Return the image values from the samples of a dataset, in the units of its file."""
-    return dataset.sample(torch.arange(len(dataset)))["image"].double().numpy() * dataset.max_value
-
-
-# -------------------------------------------------------------------------------------------------------- layouts
-
-LAYOUTS = [
-    (GREY, "", GREY[:, None]),
-    (GREY[:, None], "", GREY[:, None]),
-    (GREY[..., None], "", GREY[:, None]),
-    (COLOUR, "", COLOUR),
-    (np.moveaxis(COLOUR, 1, 3), "", COLOUR),
-    (np.ascontiguousarray(np.moveaxis(COLOUR, 1, 3)), "", COLOUR),
-    (GREY.reshape(3, 54), "size=6x9", GREY[:, None]),
-    (GREY, "size=6x9", GREY[:, None]),
-    (np.asfortranarray(GREY), "", GREY[:, None]),
-]
-
-
-@pytest.mark.parametrize(("stored", "words", "images"), LAYOUTS)
-def test_every_layout_becomes_images_channels_height_width(tmp_path, stored, words, images):
-    dataset = open_at(save_npy(tmp_path, stored), f"arrays {words}")
-    assert np.array_equal(dataset.images.numpy(), images)
-    assert dataset.image_shape == images.shape[1:]
-    assert dataset.ids == ["0", "1", "2"]
-
-
-@pytest.mark.parametrize("kind", ["npy", "npz"])
-@pytest.mark.parametrize(("stored", "words", "images"), LAYOUTS)
-def test_a_large_array_is_mapped_with_equal_values(tmp_path, small_memory, kind, stored, words, images):
-    stored = np.ascontiguousarray(stored)
-    (save_npy if kind == "npy" else save_npz)(tmp_path, stored)
-    path = tmp_path / f"a.{kind}"
-    dataset = open_at(path, f"arrays {words}")
-    assert isinstance(dataset._mapped, Mapped)
-    assert np.array_equal(image_values(dataset).round(), images)
-    assert np.array_equal(dataset.images.numpy(), images)
-    dataset.read_ahead(torch.tensor([0, 2]))
-    assert len(list((path.parent / "cache").glob("*/array.npy"))) == (kind == "npz")
-
-
-def test_a_large_npz_file_is_unpacked_again_only_after_a_change(tmp_path, small_memory):
-    file = tmp_path / "a.npz"
-    for stored, n_stored in ((GREY, 1), (GREY, 1), (255 - GREY, 2)):
-        np.savez_compressed(file, images=stored)
-        assert np.array_equal(open_at(file).images[:, 0].numpy(), stored)
-        assert len(list((tmp_path / "cache").glob("*/array.npy"))) == n_stored
-
-
-@pytest.mark.parametrize(
-    ("stored", "words", "message"),
-    [
-        (np.zeros((3, 54)), "", "is 3 x 54, but images are N x H x W or N x C x H x W; rows of pixels need size="),
-        (np.zeros((3, 54)), "size=5x9", "is 3 x 54, but images are"),
-        (np.zeros(3), "", "is 3, but images are"),
-        (np.array(3), "", "is a single value, but images are"),
-        (np.zeros((1, 1, 1, 1, 1)), "", "is 1 x 1 x 1 x 1 x 1, but images are"),
-        (np.zeros((0, 6, 9)), "", "is 0 x 6 x 9, but images are"),
-        (np.zeros((3, 6, 0)), "", "is 3 x 6 x 0, but images are"),
-        (GREY, "size=9x6", "is 3 x 6 x 9, not images of 9x6; arrays are never resized"),
-        (np.zeros((3, 6, 9), complex), "", "holds complex128, but images are plain real numbers"),
-        (np.zeros((3, 6, 9), np.longdouble), "", "but images are plain real numbers"),
-        (np.zeros((3, 6, 9), "U2"), "", "holds <U2, but images are plain real numbers"),
-    ],
-)
-@pytest.mark.parametrize("kind", ["npy", "npz"])
-def test_an_array_that_cannot_be_images_is_refused(tmp_path, kind, stored, words, message):
-    path = save_npy(tmp_path, stored) if kind == "npy" else save_npz(tmp_path, x=stored)
-    with raises_user_error(message):
-        open_at(path, f"arrays {words} array={'x' if kind == 'npz' else 'none'}")
-
-
-# ---------------------------------------------------------------------------------------------------------- types
-
-TYPES = ["u1", "<u2", ">u2", "<u4", ">u4", "u8", "i1", "<i2", ">i2", "i4", "i8", "<f2", ">f2", "f4", ">f4", "f8", ">f8"]
-
-
-@pytest.mark.parametrize("kind", [*TYPES, "?"])
-@pytest.mark.parametrize("file", ["npy", "npz", "stored npz"])
-def test_every_type_keeps_its_exact_values(tmp_path, kind, file):
-    most = {"?": 1, "i1": 127, "u1": 255}.get(kind, 2000)
-    stored = GENERATOR.integers(0, most + 1, GREY.shape).astype(kind)
-    path = save_npy(tmp_path, stored) if file == "npy" else save_npz(tmp_path, images=stored) / "a.npz"
-    dataset = open_at(path, f"arrays max_value={most}", always=file == "stored npz")
-    assert np.allclose(image_values(dataset)[:, 0], stored.astype(float), rtol=1e-7, atol=0)
-    assert np.array_equal(dataset.images[:, 0].double().numpy(), stored.astype(float))
-    assert dataset.max_value == most
-
-
-@pytest.mark.parametrize("kind", ["<u2", ">u2"])
-def test_16_bit_images_stay_16_bit(tmp_path, kind):
-    stored = GENERATOR.integers(0, 65536, GREY.shape).astype(kind)
-    dataset = open_at(save_npy(tmp_path, stored))
-    assert dataset.images.dtype == torch.uint16
-    assert np.array_equal(dataset.images[:, 0].numpy(), stored)
-
-
-@pytest.mark.parametrize(
-    ("stored", "message"),
-    [
-        (np.asfortranarray(GREY), "is large, and in Fortran"),
-        (GREY.astype(">u2"), "is large"),
-        (GREY.astype("u4"), "large"),
-    ],
-)
-def test_a_large_array_that_torch_cannot_map_is_refused(tmp_path, small_memory, stored, message):
-    with raises_user_error(message):
-        open_at(save_npy(tmp_path, stored), "arrays max_value=255")
-
-
-@pytest.mark.parametrize(
-    ("kind", "top", "words", "white"),
-    [
-        ("u1", 9, "", 255),
-        ("u1", 9, "max_value=9", 9),
-        ("u2", 40000, "", 65535),
-        ("u2", 4000, "max_value=4095", 4095),
-        ("f4", 1, "", 1),
-        ("f8", 0.5, "", 1),
-        ("?", 1, "", 1),
-        ("i4", 1, "", 1),
-        ("i4", 300, "max_value=300", 300),
-        ("f4", 0.1, "max_value=0.1", 0.1),
-        ("f2", 0.3, "max_value=0.3", 0.3),
-    ],
-)
-def test_white_is_the_maximum_of_the_type_or_1_by_default(tmp_path, kind, top, words, white):
-    dataset = open_at(save_npy(tmp_path, np.full((2, 3, 3), top, kind)), f"arrays {words}")
-    assert dataset.max_value == pytest.approx(white, rel=1e-3 if kind == "f2" else 1e-7)
-    assert dataset.notes == []
-    assert dataset.sample(torch.tensor([0]))["image"].max() <= 1
-
-
-@pytest.mark.parametrize("top", [0, 1, 4000, 32767])
-def test_dark_16_bit_images_are_noted_with_a_better_max_value(tmp_path, top):
-    notes = open_at(save_npy(tmp_path, np.full((2, 3, 3), top, np.uint16))).notes
-    expected = f"the brightest image value is {top} of 65535; max_value={top} would make it white"
-    assert notes == ([expected] if top else [])
-
-
-@pytest.mark.parametrize(
-    ("stored", "words", "message"),
-    [
-        (
-            [0, 200],
-            "max_value=199",
-            "holds values from 0 to 200, outside 0 to 199; set the value of white by max_value=",
-        ),
-        ([0.0, 1.001], "", "holds values from 0 to 1.001, outside 0 to 1; set the value of white"),
-        ([-1, 1], "", "holds values from -1 to 1, outside 0 to 1; images cannot be negative; add a constant first"),
-        ([-1, 300], "max_value=300", "images cannot be negative"),
-        ([0, np.nan], "", "holds values that are not finite (NaN or infinite)"),
-        ([0, np.inf], "", "not finite"),
-        ([0, -np.inf], "", "not finite"),
-        ([0, 1e300], "max_value=1e300", "not finite"),
-        *(
-            ([0, 1], f"max_value={white}", "must be above 0 and finite: it is the image value")
-            for white in ("0", "-1", "nan", "inf")
-        ),
-    ],
-)
-def test_values_outside_0_to_white_are_refused_with_their_range(tmp_path, stored, words, message):
-    with raises_user_error(message):
-        open_at(save_npy(tmp_path, np.array(stored).reshape(2, 1, 1)), f"arrays {words}")
-
-
-def test_bounds_are_the_same_when_read_in_pieces(monkeypatch):
-    stored = GENERATOR.normal(size=(7, 2, 3))
-    assert bounds(stored) == (stored.min(), stored.max())
-    monkeypatch.setattr(arrays, "CHUNK", 13)
-    assert bounds(stored) == (stored.min(), stored.max())
-    stored[5, 1, 1] = np.nan
-    assert np.isnan(bounds(stored)).all()
 
 
 # ---------------------------------------------------------------------------------------------------------- files
@@ -256,7 +69,7 @@ def test_array_chooses_among_several_arrays_of_an_npz_file(tmp_path):
         "holds small (2 x 6 x 9), large (3 x 3 x 6 x 9); choose the array with the images: --dataset arrays array=NAME"
     ):
         open_at(tmp_path)
-    with raises_user_error("has no array 'medium'; there are small, large"):
+    with raises_user_error("has no array 'medium' of numbers; there are small, large"):
         open_at(tmp_path, "arrays array=medium")
     assert np.array_equal(open_at(tmp_path, "arrays array=small").images[:, 0].numpy(), GREY[:2])
     assert np.array_equal(open_at(tmp_path, "arrays array=large").images.numpy(), COLOUR)
@@ -270,6 +83,58 @@ def test_rows_of_pixels_are_images_if_an_npz_has_no_others(tmp_path):
 def test_an_array_of_neither_numbers_nor_text_is_not_a_column(tmp_path):
     save_npz(tmp_path, images=GREY, when=np.zeros(3, "M8[s]"), age=np.arange(3))
     assert list(open_at(tmp_path, "arrays").columns) == ["age"]
+
+
+def test_labels_of_shape_n_x_1_become_a_column(tmp_path):
+    """As in MedMNIST."""
+    parts = {"train_images": GREY, "train_labels": np.array([[7], [8], [7]], np.uint8), "val_images": GREY[:2]}
+    save_npz(tmp_path, **parts, val_labels=np.zeros((2, 1)))
+    dataset = open_at(tmp_path, "arrays array=train_images label=train_labels")
+    assert dataset.classes == ["7", "8"]
+    assert dataset.notes == ["not used from a.npz: val_images (2 x 6 x 9), val_labels (2 x 1)"]
+    with raises_user_error("label=labels names no column; there are train_labels"):
+        open_at(tmp_path, "arrays array=train_images label=labels")
+
+
+def test_what_is_no_array_of_numbers_is_passed_over(tmp_path):
+    save_npz(tmp_path, images=GREY, who=np.full(3, {}), age=np.arange(3))
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("readme.txt", "words")
+    dataset = open_at(tmp_path)
+    assert list(dataset.columns) == ["age"]
+    assert dataset.notes == [
+        "not used from a.npz: who (Python objects, which are never opened), readme.txt (not an array)"
+    ]
+    with raises_user_error("has no array 'who' of numbers; there are images, age, who (Python objects"):
+        open_at(tmp_path, "arrays array=who")
+
+
+def test_an_npz_file_without_numbers_is_refused(tmp_path):
+    save_npz(tmp_path, who=np.full(3, {}))
+    with raises_user_error("holds no arrays of numbers; choose the array with the images"):
+        open_at(tmp_path)
+
+
+def test_values_per_frame_of_the_last_axis_become_a_column(tmp_path):
+    save_npz(tmp_path, images=np.moveaxis(GREY, 0, 2), age=np.arange(3), rows=np.zeros(6))
+    dataset = open_at(tmp_path, "arrays axes=HWN")
+    assert list(dataset.columns) == ["age"]
+    assert dataset.notes == ["not used from a.npz: rows (6 values of type float64)"]
+
+
+def test_labels_of_the_last_axis_alone_ask_for_the_layout(tmp_path):
+    save_npz(tmp_path, images=np.zeros((6, 9, 8)), label=np.arange(8))
+    with raises_user_error("label has as many values as the last axis of the images, which are 6 x 9 x 8; if"):
+        open_at(tmp_path, "arrays label=label")
+    assert len(open_at(tmp_path, "arrays label=label axes=HWN").classes) == 8
+    assert len(open_at(tmp_path, "arrays axes=NHW")) == 6
+
+
+def test_a_table_with_a_row_per_last_index_suggests_the_layout(tmp_path):
+    save_npy(tmp_path, np.zeros((6, 9, 8)))
+    (tmp_path / "t.csv").write_text("age\n" + "1\n" * 8)
+    with raises_user_error("has 8 rows, but there are 6 images; if the last axis counts the images, choose axes=HWN"):
+        open_at(tmp_path, "arrays metadata=t.csv")
 
 
 def write_damaged_npy(path, how):
@@ -299,10 +164,8 @@ def test_a_damaged_npy_file_is_named_with_the_reason(tmp_path, monkeypatch, how,
 
 def write_damaged_npz(path, how):
     file = path / "a.npz"
-    if how == "fortran":
-        np.savez(file, images=np.asfortranarray(GREY))
-    elif how == "objects":
-        np.savez(file, images=GREY, who=np.full(3, {}))
+    if how == "objects":
+        np.savez(file, images=np.full(3, {}))
     elif how == "bomb":
         np.save(path / "zeros", np.zeros((300, 100, 100), np.uint8))
         with zipfile.ZipFile(file, "w", zipfile.ZIP_BZIP2) as archive:
@@ -323,8 +186,6 @@ def write_damaged_npz(path, how):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("fortran", "its images are in Fortran order; save numpy.ascontiguousarray of them"),
-        ("objects", "it holds Python objects, which are never opened"),
         ("bomb", "the header of its array 'images' announces more than it can hold"),
         ("short", "its array 'images' is truncated"),
         ("cut", "it is not an npz file, or is truncated"),
@@ -407,35 +268,4 @@ def test_a_table_larger_than_memory_is_refused(tmp_path, small_memory):
 def test_a_table_array_is_read_exactly(tmp_path):
     np.save(tmp_path / "t.npy", np.linspace(0, 1, 7))
     assert np.array_equal(read_table_array(tmp_path / "t.npy"), np.linspace(0, 1, 7))
-    assert open_array(tmp_path / "t.npy", None, Store(tmp_path))[1] == {}
-
-
-# -------------------------------------------------------------------------------------------------- every dataset
-
-
-MAKE = {
-    "folder": lambda path: [Image.fromarray(image).save(path / f"{i}.png") for i, image in enumerate(GREY)],
-    "arrays": lambda path: save_npz(path, images=COLOUR, label=np.arange(3)),
-    "mnist": write_idx,
-    "digits": lambda path: None,
-    "v1": write_region,
-}
-
-
-@pytest.mark.parametrize("name", list(DATASETS))
-def test_every_dataset_provides_what_it_declares(tmp_path, name):
-    MAKE[name](tmp_path)
-    dataset = open_at(tmp_path, "arrays label=label" if name == "arrays" else name)
-    n = len(dataset)
-    sample = dataset.sample(torch.arange(n))
-    assert list(sample) == dataset.provides
-    assert sample["image"].dtype == torch.float32
-    assert sample["image"].shape == (n, *dataset.image_shape)
-    assert 0 <= sample["image"].min() < sample["image"].max() <= 1
-    assert len(set(dataset.ids)) == n == len(dataset.images)
-    assert all(len(column) == n for column in dataset.columns.values())
-    assert ("label" in sample) == (name != "v1")
-    if "label" in sample:
-        assert sample["label"].dtype == torch.int64
-        names = [dataset.classes[label] for label in sample["label"]]
-        assert names == [str(value).removesuffix(".0") for value in dataset.columns[dataset.label]]
+    assert open_array(tmp_path / "t.npy", None, Store(tmp_path)).others == {}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 
 from neuro_noodle.choices import UserError
 from neuro_noodle.data.base import DATASETS, Source
@@ -53,127 +53,6 @@ def extent(image):
     return bright.any(1).sum(), bright.any(0).sum()
 
 
-# ---------------------------------------------------------------------------------------------------- formats
-
-
-@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "tiff", "pgm", "PNG", "Tif"])
-def test_lossless_8_bit_grey_keeps_its_exact_values(tmp_path, ending):
-    save_image(tmp_path / f"a.{ending}")
-    assert np.array_equal(single_image(tmp_path), GREY)
-
-
-@pytest.mark.parametrize("ending", ["png", "tif", "pgm"])
-def test_16_bit_grey_keeps_its_exact_values(tmp_path, ending):
-    save_image(tmp_path / f"a.{ending}", DEEP)
-    dataset = open_folder(tmp_path)
-    assert dataset.images.dtype == torch.uint16
-    assert dataset.max_value == 65535
-    assert np.array_equal(dataset.images[0, 0].numpy(), DEEP)
-
-
-@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "ppm"])
-def test_lossless_colour_keeps_its_exact_values(tmp_path, ending):
-    save_image(tmp_path / f"a.{ending}", COLOUR)
-    assert np.array_equal(single_image(tmp_path), COLOUR)
-
-
-@pytest.mark.parametrize("ending", ["jpg", "jpeg", "JPG"])
-def test_jpeg_keeps_values_approximately(tmp_path, ending):
-    smooth = np.linspace(20, 220, 32 * 24).reshape(32, 24).astype(np.uint8)
-    save_image(tmp_path / f"a.{ending}", smooth, quality=95)
-    assert np.abs(single_image(tmp_path).astype(int) - smooth).max() <= 6
-
-
-def test_every_ending_is_one_of_those_tested():
-    assert {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"} == SUFFIXES
-
-
-@pytest.mark.parametrize(
-    ("picture", "channels", "values"),
-    [
-        (Image.new("RGB", (2, 3), (200, 10, 30)), 3, [200, 10, 30]),
-        (Image.new("RGBA", (2, 3), (200, 10, 30, 255)), 3, [200, 10, 30]),
-        (Image.new("RGB", (2, 3), (200, 10, 30)).quantize(4), 3, [200, 10, 30]),
-        (Image.new("CMYK", (2, 3), (55, 245, 225, 0)), 3, [200, 10, 30]),
-        (Image.new("LA", (2, 3), (77, 255)), 1, [77]),
-        (Image.new("1", (2, 3), 1), 1, [255]),
-    ],
-    ids=lambda value: getattr(value, "mode", None),
-)
-def test_every_mode_becomes_8_bit_grey_or_colour(tmp_path, picture, channels, values):
-    save_image(tmp_path / "a.tif", picture)
-    dataset = open_folder(tmp_path)
-    assert dataset.images.dtype == torch.uint8
-    assert dataset.image_shape == (channels, 3, 2)
-    assert dataset.images[0, :, 1, 1].tolist() == values
-
-
-def test_16_bit_and_8_bit_images_together_are_both_exact(tmp_path):
-    save_image(tmp_path / "deep.png", DEEP)
-    save_image(tmp_path / "flat.png", GREY)
-    images = open_folder(tmp_path).images[:, 0].numpy()
-    assert np.array_equal(images[0], DEEP)
-    assert np.array_equal(images[1], GREY.astype(np.uint16) * 257)
-
-
-def test_a_16_bit_grey_image_among_colour_ones_has_3_channels(tmp_path):
-    save_image(tmp_path / "colour.png", COLOUR)
-    save_image(tmp_path / "deep.png", DEEP)
-    images = open_folder(tmp_path).images.numpy()
-    assert np.array_equal(images[0], COLOUR.transpose(2, 0, 1).astype(np.uint16) * 257)
-    assert np.array_equal(images[1], np.stack([DEEP] * 3))
-
-
-@pytest.mark.parametrize(("colour", "channels"), [("auto", 3), ("grey", 1), ("rgb", 3)])
-def test_one_colour_image_gives_all_3_channels_by_default(tmp_path, colour, channels):
-    save_image(tmp_path / "a.png", GREY)
-    save_image(tmp_path / "b.png", COLOUR)
-    images = open_folder(tmp_path, f"colour={colour}").images
-    assert images.shape == (2, channels, 6, 9)
-    assert all(np.array_equal(plane, GREY) for plane in images[0].numpy())
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("ending", ["png", "tif"])
-def test_a_rotated_or_mirrored_image_is_upright_or_refused(tmp_path, ending, orientation):
-    stored = {
-        1: GREY,
-        2: GREY[:, ::-1],
-        3: GREY[::-1, ::-1],
-        4: GREY[::-1],
-        5: GREY.T,
-        6: np.rot90(GREY),
-        7: GREY[::-1, ::-1].T,
-        8: np.rot90(GREY, -1),
-    }[orientation]
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = orientation
-    save_image(tmp_path / f"a.{ending}", np.ascontiguousarray(stored), exif=exif)
-    if ending == "tif" and orientation >= 5:
-        with pytest.raises(UserError, match="save it upright"):
-            open_folder(tmp_path)
-    else:
-        assert np.array_equal(single_image(tmp_path), GREY)
-
-
-def test_a_float_image_is_exact_or_refused_but_never_rounded(tmp_path):
-    save_image(tmp_path / "a.tif", np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4))
-    try:
-        dataset = open_folder(tmp_path)
-    except UserError as caught:
-        assert "a.tif" in str(caught)
-    else:
-        assert len(dataset.images.unique()) == 12
-
-
-def test_16_bit_colour_is_read_with_8_bits(tmp_path):
-    values = np.random.default_rng(0).integers(0, 65536, (6, 9, 3)).astype(">u2")
-    (tmp_path / "a.ppm").write_bytes(b"P6 9 6 65535\n" + values.tobytes())
-    images = open_folder(tmp_path).images
-    assert images.dtype == torch.uint8
-    assert np.abs(images[0].numpy().transpose(1, 2, 0) - values.astype(float) / 257).max() <= 1
-
-
 # ---------------------------------------------------------------------------------------------- finding files
 
 
@@ -220,50 +99,6 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     message = error_message(tmp_path / "a.png")
     assert f"{tmp_path / 'a.png'} is a file" in message
     assert "--data_dir needs a folder" in message
-
-
-# ------------------------------------------------------------------------------------------- unreadable files
-
-
-def write_damaged(path, how):
-    save_image(path, np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8))
-    whole = path.read_bytes()
-    middle = len(whole) // 2
-    corrupt = whole[:middle] + bytes(byte ^ 255 for byte in whole[middle : middle + 200]) + whole[middle + 200 :]
-    path.write_bytes({"truncated": whole[:middle], "empty": b"", "text": b"these are words", "corrupt": corrupt}[how])
-
-
-@pytest.mark.parametrize("how", ["truncated", "empty", "text", "corrupt"])
-def test_an_unreadable_file_is_named_or_skipped_on_request(tmp_path, how):
-    """A skipped file is recorded."""
-    save_image(tmp_path / "good.png", np.zeros((64, 64), np.uint8))
-    write_damaged(tmp_path / "sub" / "bad.png", how)
-    message = error_message(tmp_path)
-    assert "1 of 2 images cannot be read" in message
-    assert f"{tmp_path / 'sub' / 'bad.png'}: " in message
-    assert "--skip_unreadable" in message
-    dataset = open_folder(tmp_path, skip_unreadable=True)
-    assert dataset.ids == ["good.png"]
-    assert dataset.skipped == ["sub/bad.png"]
-    assert dataset.images.shape == (1, 1, 64, 64)
-    assert len(dataset) == len(dataset.labels) == len(dataset.columns["folder"]) == 1
-
-
-@pytest.mark.parametrize("how", ["truncated", "text"])
-def test_a_folder_of_only_unreadable_files_is_an_error(tmp_path, how):
-    """Also with --skip_unreadable."""
-    write_damaged(tmp_path / "a.png", how)
-    assert f"none of the 1 images in {tmp_path} can be read" in error_message(tmp_path, skip_unreadable=True)
-
-
-def test_only_the_first_of_many_unreadable_files_are_listed(tmp_path):
-    for i in range(9):
-        (tmp_path / f"{i}.png").write_text("words")
-    message = error_message(tmp_path)
-    assert "9 of 9 images" in message
-    assert "4.png" in message
-    assert "5.png" not in message
-    assert "and 4 more" in message
 
 
 # ----------------------------------------------------------------------------------------------------- sizes

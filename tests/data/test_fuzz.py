@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -29,6 +30,7 @@ GENERATOR = np.random.default_rng(0)
 GREY = GENERATOR.integers(0, 256, (24, 20), dtype=np.uint8)
 DEEP = GENERATOR.integers(0, 65536, (24, 20)).astype(np.uint16)
 COLOUR = GENERATOR.integers(0, 256, (24, 20, 3), dtype=np.uint8)
+DEEP_COLOUR = GENERATOR.integers(0, 65536, (24, 20, 3)).astype(np.uint16)
 FRAMES = GENERATOR.integers(0, 256, (5, 6, 7), dtype=np.uint8)
 HUGE = (0, 1, 255, 10**4, 12_000, 65535, 10**5, 10**6, 2**31 - 1, 2**31, 2**32 - 1, 10**9, 10**12, 2**63 - 1, -1, -7)
 
@@ -53,6 +55,12 @@ def npz(save, **arrays) -> bytes:
 
 def idx(values: np.ndarray) -> bytes:
     return bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+
+
+def tiff(values: np.ndarray, photometric: str) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, photometric=photometric)
+    return file.getvalue()
 
 
 def tiled_tiff() -> bytes:
@@ -96,6 +104,13 @@ KINDS = {
     "pgm": ("b.pgm", picture(GREY, "ppm"), {"a.png": picture(GREY, "png")}, PICTURES),
     "pgm plain": ("b.pgm", b"P2 4 3 255\n" + b" ".join(b"%d" % i for i in range(12)), {}, PICTURES),
     "ppm": ("b.ppm", picture(COLOUR, "ppm"), {}, PICTURES),
+    "tiff 16 bit colour": ("b.tif", tiff(DEEP_COLOUR, photometric="rgb"), {}, PICTURES),
+    "tiff float": ("b.tif", tiff(GREY / np.float32(255), photometric="minisblack"), {}, PICTURES),
+    "webp": ("b.webp", picture(COLOUR, "webp", lossless=True), {}, PICTURES),
+    "avif": ("b.avif", picture(COLOUR, "avif"), {}, PICTURES),
+    "jpeg 2000": ("b.jp2", picture(COLOUR, "jpeg2000"), {}, PICTURES),
+    "gif": ("b.gif", picture(GREY, "gif"), {"a.png": picture(GREY, "png")}, PICTURES),
+    "png transparent": ("b.png", picture(np.dstack([COLOUR, GREY]), "png"), {}, PICTURES),
     "npy uint8": ("x.npy", npy(FRAMES), {}, ARRAYS),
     "npy uint16": ("x.npy", npy(FRAMES.astype(">u2")), {}, ARRAYS),
     "npy float": ("x.npy", npy(FRAMES / np.float32(255)), {}, ARRAYS),

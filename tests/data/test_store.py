@@ -1,9 +1,11 @@
 """The store: an array is made once, completely or not at all, and damaged files are refused."""
 
 import json
+import mmap
 import multiprocessing
 import os
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -146,6 +148,33 @@ def test_a_full_disk_is_reported_before_anything_is_decoded(tmp_path, monkeypatc
     message = error_message(tmp_path, filler=never)
     assert f"cannot keep 0.0 MiB of decoded images in {tmp_path}: No space left on device" in message
     assert "--cache_dir" in message
+    assert names_without_locks(tmp_path) == []
+
+
+@pytest.fixture
+def other_system(monkeypatch):
+    """Take away the calls that Windows or macOS lack."""
+
+    class Pages(mmap.mmap):
+        def __getattribute__(self, name):
+            if name == "madvise":
+                raise AttributeError(name)
+            return super().__getattribute__(name)
+
+    monkeypatch.delattr(os, "posix_fallocate")
+    monkeypatch.setattr(mmap, "mmap", Pages)
+
+
+def test_arrays_are_stored_on_systems_without_linux_calls(tmp_path, other_system):
+    assert np.array_equal(store_values(tmp_path)[0], VALUES)
+    array = Mapped(tmp_path / KEY / "array.npy")
+    array.read_ahead(range(len(VALUES)))
+    assert np.array_equal(array, VALUES)
+
+
+def test_a_full_disk_is_reported_on_systems_without_fallocate(tmp_path, other_system, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 0, VALUES.nbytes))
+    assert "No space left on device" in error_message(tmp_path, filler=never)
     assert names_without_locks(tmp_path) == []
 
 
@@ -313,6 +342,10 @@ def test_a_fingerprint_is_reproducible(tmp_path):
     assert re.fullmatch("[0-9a-f]{32}", one)
     os.utime(tmp_path / "a", (1, 1))
     assert fingerprint(iter(["a", tmp_path / "a"])) == one
+
+
+def test_a_name_that_is_not_utf_8_has_a_fingerprint():
+    assert fingerprint(["caf\udce9.png"]) != fingerprint(["caf\udcea.png"])
 
 
 @pytest.mark.parametrize("chunk", [2, 2**24])

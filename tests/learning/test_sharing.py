@@ -55,6 +55,15 @@ def held(path):
         process.join()
 
 
+def test_a_training_on_windows_takes_no_turns(tmp_path, monkeypatch):
+    """There is no fcntl, and no C library that could keep freed memory."""
+    monkeypatch.setattr(sharing, "fcntl", None)
+    keep_freed_memory()
+    with Turns(CPU, tmp_path) as turns:
+        turns.pass_on()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_trainings_never_compute_at_once_and_alternate(tmp_path):
     events = []
     threads = [threading.Thread(target=train, args=(tmp_path, name, events)) for name in "ab"]

@@ -87,8 +87,8 @@ def cached_files(cache):
 @pytest.fixture
 def decoded(monkeypatch):
     """A list of the files that are decoded."""
-    paths, read = [], folders._read_image
-    monkeypatch.setattr(folders, "_read_image", lambda path, *rest: (paths.append(path), read(path, *rest))[1])
+    paths, read = [], folders.read_image
+    monkeypatch.setattr(folders, "read_image", lambda path, *rest: (paths.append(path), read(path, *rest))[1])
     return paths
 
 

@@ -1,0 +1,98 @@
+"""The layout of image arrays: which axis counts images, channels, rows and columns."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from neuro_noodle.choices import Size, require
+from neuro_noodle.data.store import IN_MEMORY, Mapped, format_shape
+
+Axes = Literal["NHW", "HWN", "NCHW", "NHWC", "HWCN"]
+MAX_CHANNELS = 4
+MAX_ASPECT = 2  # images of a larger aspect ratio may be frames on the last axis
+
+
+def as_images(images: np.ndarray, size: Size | None, axes: Axes | None, where: Path) -> np.ndarray:
+    """Return an array as (N, C, H, W) of a type that torch supports; a mapped array is not copied.
+
+    Args:
+        images: numbers in one of the layouts of `Axes`, or N x P with a size.
+        size: the size of images stored as rows of N x P numbers; images are never resized.
+        axes: the layout; None infers it from the shape.
+        where: the file of the array, for errors.
+
+    Raises:
+        UserError: if type or shape are not those of images, or the layout is unclear.
+    """
+    kind = images.dtype
+    require(kind.kind in "biuf" and kind.itemsize <= 8, f"{where} holds {kind}, but images are plain real numbers")
+    shape = format_shape(images.shape)
+    if images.ndim == 2 and size and size.height * size.width == images.shape[1]:
+        images = images.reshape(-1, *size)  # (N, H, W)
+    require(
+        images.ndim in (3, 4) and images.size > 0,
+        f"{where} is {shape}, but images are N x H x W or N x C x H x W; rows of pixels need size=HEIGHTxWIDTH",
+    )
+    axes = axes or infer_axes(images.shape, where)
+    require(len(axes) == images.ndim, f"{where} is {shape}, but axes={axes} names {len(axes)} axes")
+    is_plain = images.flags.c_contiguous and not axes.startswith("H") and not _is_foreign(kind)
+    is_mapped = isinstance(images, Mapped) and (is_plain or images.nbytes > IN_MEMORY)
+    require(
+        is_plain or not is_mapped,
+        f"{where} is large, and in Fortran order, with the images on the last axis, in foreign byte order or unsigned "
+        "32 or 64 bit; save it as N x H x W, in C order, as uint8, uint16 or float32",
+    )
+    values = _as_nchw(images, axes)
+    require(
+        size is None or values.shape[2:] == size,
+        f"{where} is {shape}, not images of {size}; arrays are never resized, so leave size= out",
+    )
+    return values if is_mapped else _in_memory(values)
+
+
+def infer_axes(shape: tuple[int, ...], where: Path) -> Axes:
+    """Return the layout of an array of images.
+
+    Raises:
+        UserError: if it is unclear.
+    """
+    if len(shape) == 3:
+        first, middle, last = shape
+        looks_transposed = _aspect(first, middle) <= MAX_ASPECT < _aspect(middle, last)
+        candidates: list[Axes] = ["NHW", "HWN"] if looks_transposed else ["NHW"]
+    else:
+        places: dict[Axes, int] = {"NCHW": 1, "NHWC": 3, "HWCN": 2}
+        candidates = [axes for axes, place in places.items() if shape[place] <= MAX_CHANNELS]
+    readings = ", ".join(f"axes={axes}" for axes in candidates or ("NCHW", "NHWC", "HWCN"))
+    require(
+        len(candidates) == 1,
+        f"{where} is {format_shape(shape)}, and it is unclear which axis is which; choose one of {readings} "
+        "(N images of C channels, H rows and W columns)",
+    )
+    return candidates[0]
+
+
+def _aspect(height: int, width: int) -> float:
+    return max(height, width) / min(height, width)
+
+
+def _as_nchw(values: np.ndarray, axes: Axes) -> np.ndarray:
+    order = [axes.index(axis) for axis in "NCHW" if axis in axes]
+    values = values.transpose(order)
+    return values if "C" in axes else values[:, None]  # (N, C, H, W)
+
+
+def _is_foreign(kind: np.dtype) -> bool:
+    """Return whether torch has no such type."""
+    return not kind.isnative or kind in (np.uint32, np.uint64)
+
+
+def _in_memory(values: np.ndarray) -> np.ndarray:
+    """Return an array in memory of a type that torch supports, with the values of an image next to each other."""
+    kind = values.dtype
+    values = np.asarray(values)
+    if _is_foreign(kind) or kind == np.float64:
+        with np.errstate(over="ignore"):  # values that become infinite are refused later
+            values = values.astype(np.float32 if kind.itemsize > 2 else kind.newbyteorder("="))
+    return np.ascontiguousarray(values) if values.strides[0] < values.strides[-1] else values

@@ -1,0 +1,82 @@
+"""The image value of white: chosen by the type and range of the values, and checked against them."""
+
+import math
+
+import numpy as np
+
+from neuro_noodle.choices import UserError, require
+from neuro_noodle.data.store import Mapped
+
+CHUNK = 2**26  # values read at a time
+DARK = 0.5  # images whose brightest value is below this share of white are noted
+BLACK = 0.01  # and those below this share are refused
+N_CHECKED = 1000  # images of a mapped set of 8 bits whose range is read
+
+
+def require_white(max_value: float | None) -> None:
+    """Raise UserError unless the image value of white is above 0 and finite."""
+    require(
+        max_value is None or 0 < max_value < math.inf,
+        f"max_value={max_value} must be above 0 and finite: it is the image value of white",
+    )
+
+
+def choose_white(images: np.ndarray, max_value: float | None, where: str) -> tuple[float, list[str]]:
+    """Return the image value of white, and notes for the user.
+
+    Args:
+        images: numbers.
+        max_value: the value that the user has set; None uses 1 for whole numbers that are all 0 or 1, 255 or 65535 for
+            other numbers of 8 or 16 bits, and 1 for the rest.
+        where: the source of the images, for errors.
+
+    Raises:
+        UserError: if a value is outside 0 to white, or all are nearly 0.
+    """
+    low, high = _range(images, max_value)
+    kind = images.dtype
+    require(math.isfinite(low) and math.isfinite(high), f"{where} holds values that are not finite (NaN or infinite)")
+    is_mask = max_value is None and kind in (np.uint8, np.uint16) and high == 1
+    white = max_value or (1 if is_mask else {"uint8": 255, "uint16": 65535}.get(kind.name, 1))
+    rounding = float(np.finfo(kind).eps) if kind.kind == "f" else 0  # 0.1 rounds up in float32
+    if low < 0 or high > white * (1 + rounding):
+        advice = f"set the value of white by max_value=, such as {_likely_white(high):g}"
+        raise UserError(
+            f"{where} holds values from {low:g} to {high:g}, outside 0 to {white:g}; "
+            + (advice if low >= 0 else "images cannot be negative; add a constant first")
+        )
+    is_black = max_value is None and 0 < high < BLACK * white
+    require(
+        not is_black,
+        f"{where} is nearly black: its brightest value is {high:g} of {white:g}; max_value={high:g} makes it white, "
+        f"max_value={white:g} keeps the images as they are",
+    )
+    notes = ["all image values are 0 or 1, so 1 is white; max_value= sets another white"] * is_mask
+    if max_value is None and 0 < high < DARK * white:
+        notes.append(f"the brightest image value is {high:g} of {white:g}; max_value={high:g} would make it white")
+    return max(white, high), notes
+
+
+def bounds(values: np.ndarray) -> tuple[float, float]:
+    """Return the smallest and the largest value (NaN if any value is); reads large arrays in pieces."""
+    rows = max(1, CHUNK // max(1, math.prod(values.shape[1:])))
+    ends = []
+    for start in range(0, len(values), rows):
+        piece = values[start : start + rows]
+        if isinstance(piece, Mapped):
+            piece.read_ahead(range(len(piece)))
+        ends.append((piece.min(), piece.max()))
+    lows, highs = np.array(ends, np.float64).T
+    return float(lows.min()), float(highs.max())
+
+
+def _range(images: np.ndarray, max_value: float | None) -> tuple[float, float]:
+    """Return the range of the values; of a mapped set that no value can make invalid, that of some images."""
+    if isinstance(images, Mapped) and images.dtype == np.uint8 and max_value in (None, 255):
+        return bounds(np.asarray(images)[:: math.ceil(len(images) / N_CHECKED)])
+    return bounds(images)
+
+
+def _likely_white(high: float) -> float:
+    """Return the largest value of the usual number of bits that holds this value, or the value itself."""
+    return next((white for white in (255, 1023, 4095, 16383, 65535) if white / 2 < high <= white), high)
