@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import train
     import utils
     from neuro_noodle.learning.sharing import Turns
-    from neuro_noodle.tracking.base import Trackers
+    from neuro_noodle.tracking.trackers import Trackers
 
 HOME = Path(__file__).resolve().parent
 SETTINGS = HOME / "settings.json"
@@ -49,7 +49,7 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     import utils
     from neuro_noodle.learning.sharing import Turns, keep_freed_memory
     from neuro_noodle.runs import result
-    from neuro_noodle.tracking.base import Trackers, require_ready
+    from neuro_noodle.tracking.trackers import Trackers, require_ready
 
     keep_freed_memory()
     flags = utils.arrange_by_emotion(command.resolve(flags))

@@ -4,7 +4,7 @@ To add one: a subclass of `Tracker` under @TRACKERS.add("name") in a file of thi
 files go in a folder of the run with that name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,6 @@ import numpy as np
 from neuro_noodle.choices import Table
 
 TRACKERS = Table("tracker")
-ALWAYS = ("console", "records")
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,8 @@ class Tracker:
         run: the run to track.
     """
 
+    is_online = False  # whether it talks to a server, and so may fail or wait
+
     def __init__(self, run: TrackedRun) -> None:
         self.run = run
 
@@ -99,62 +100,3 @@ def as_json(metrics: Mapping[str, np.ndarray]) -> dict:
     for name, spread in spreads.items():
         values |= {f"{name}_p10": spread.p10, f"{name}_p90": spread.p90}
     return values | {"repetitions": {name: each.tolist() for name, each in metrics.items()}}
-
-
-def require_ready(names: Sequence[str], settings: Path) -> None:
-    """Raise UserError if one of the chosen trackers cannot start."""
-    for name in names:
-        TRACKERS[TRACKERS.parse(name).name].require_ready(settings)
-
-
-class Trackers(Tracker):
-    """Several trackers as one, always with the console and metrics.jsonl; closed at the end of a `with` block.
-
-    Args:
-        names: choices of the table, `NAME KEY=VALUE ...`.
-        run: the run to track.
-    """
-
-    def __init__(self, names: Sequence[str], run: TrackedRun) -> None:
-        super().__init__(run)
-        self.each: list[Tracker] = []
-        try:
-            for name in dict.fromkeys((*ALWAYS, *names)):
-                self.each.append(TRACKERS.build(name, run))
-        except BaseException:
-            self.close()
-            raise
-
-    def __enter__(self) -> "Trackers":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def parameters(self, config: dict) -> None:
-        for tracker in self.each:
-            tracker.parameters(config)
-
-    def progress(self, epochs: float) -> None:
-        for tracker in self.each:
-            tracker.progress(epochs)
-
-    def log(self, epoch: int, metrics: Mapping[str, np.ndarray]) -> None:
-        for tracker in self.each:
-            tracker.log(epoch, metrics)
-
-    def image(self, name: str, pixels: np.ndarray, epoch: int) -> None:
-        for tracker in self.each:
-            tracker.image(name, pixels, epoch)
-
-    def confusion(self, counts: np.ndarray, classes: list[str], epoch: int) -> None:
-        for tracker in self.each:
-            tracker.confusion(counts, classes, epoch)
-
-    def asset(self, path: Path) -> None:
-        for tracker in self.each:
-            tracker.asset(path)
-
-    def close(self) -> None:
-        for tracker in self.each:
-            tracker.close()

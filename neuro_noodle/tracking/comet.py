@@ -16,13 +16,15 @@ from neuro_noodle.tracking.base import TRACKERS, TrackedRun, Tracker, as_json
 class Comet(Tracker):
     """Log to comet.com, or to an archive for later upload if the network or the key fails."""
 
+    is_online = True
+
     def __init__(self, run: TrackedRun) -> None:
         super().__init__(run)
         account = read_account(run.settings)
         for variable, value in {
             "COMET_HTTP_SESSION_RETRY_TOTAL": "0",  # or a missing network costs half a minute
             "COMET_GET_OR_ADD_EXPERIMENT_RETRY_TOTAL": "0",
-            "COMET_TIMEOUT_HTTP": "5",
+            "COMET_TIMEOUT_HTTP": "2",
             "COMET_DISABLE_AUTO_LOGGING": "1",
             "COMET_LOGGING_CONSOLE": "CRITICAL",  # the client's own message about a wrong key shows the key
         }.items():
@@ -51,8 +53,12 @@ class Comet(Tracker):
             "experiment_key": key_file.read_text() if key_file.exists() else None,
             "experiment_config": config,
         }
-        self.experiment = comet_ml.start(api_key=account["apikey"], **start)
-        if not self.experiment.alive:
+        try:
+            self.experiment = comet_ml.start(api_key=account["apikey"], **start)
+            is_alive = self.experiment.alive
+        except Exception:  # an experiment that is resumed without a network fails in any way
+            is_alive = False
+        if not is_alive:
             self.experiment = comet_ml.start(online=False, **start)
             print(
                 f"comet: not reachable, or the key is not valid; logging to an archive in {archive}\n"

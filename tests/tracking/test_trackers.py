@@ -2,6 +2,7 @@
 
 import json
 import sys
+from threading import Event
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from helpers import raises_user_error
 
 from neuro_noodle.runs.commits import read_metrics
-from neuro_noodle.tracking.base import TRACKERS, Spread, TrackedRun, Tracker, Trackers, as_json, require_ready
+from neuro_noodle.tracking.base import TRACKERS, Spread, TrackedRun, Tracker, as_json
 from neuro_noodle.tracking.records import Records
+from neuro_noodle.tracking.trackers import Trackers, require_ready
 
 FILES = {"records": {"metrics.jsonl"}, "comet": {"comet/experiment_key"}, "console": set()}  # what each may write
 SEVERAL = np.array([3.0, 1.0, 2.0])
@@ -191,13 +193,65 @@ def test_trackers_are_closed_after_an_error(tracked):
 
 def test_the_console_and_the_records_are_always_on(tracked, account):
     with Trackers(["comet", "comet", "console"], tracked) as trackers:
-        assert [type(tracker).__name__ for tracker in trackers.each] == ["Console", "Records", "Comet"]
+        assert [type(tracker).__name__ for tracker in trackers.each] == ["Console", "Records", "Background"]
     assert account.ended
+
+
+class Failing(Tracker):
+    """Fail at every metric."""
+
+    is_online = True
+
+    def log(self, epoch, metrics):
+        raise ConnectionError("no route")
+
+
+class Waiting(Tracker):
+    """Wait for a server that never answers."""
+
+    is_online = True
+
+    def log(self, epoch, metrics):
+        Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Failing, "the tracker it stopped (ConnectionError: no route)"),
+        (Waiting, "the tracker it has not answered for 0.1 s"),
+    ],
+)
+def test_an_online_tracker_neither_ends_nor_delays_a_run(kind, message, tracked, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(TRACKERS.entries, "it", kind)
+    monkeypatch.setattr("neuro_noodle.tracking.trackers.PATIENCE_S", 0.1)
+    with Trackers(["it"], tracked) as all_of_them:
+        follow(all_of_them, 1, tmp_path)
+    assert message in (note := capsys.readouterr().err) and "all metrics are in metrics.jsonl" in note
+    assert len(read_metrics(tracked.folder)) == 2
+
+
+def test_an_experiment_is_resumed_without_a_network(tracked, tmp_path, account, monkeypatch):
+    """Comet's client then raises an error instead of returning an experiment that is not alive."""
+
+    def start(*, api_key=None, online=True, **_):
+        if online:
+            raise ConnectionError
+        return account
+
+    monkeypatch.setattr(sys.modules["comet_ml"], "start", start)
+    follow(TRACKERS.build("comet", tracked), 1, tmp_path)
+    assert account.ended and account.sent
 
 
 def test_a_tracker_that_fails_to_start_closes_the_others(tracked, monkeypatch):
     tape = []
-    monkeypatch.setitem(TRACKERS.entries, "tape", lambda run: Tape(run, tape))
+
+    class OnTape(Tape):
+        def __init__(self, run):
+            super().__init__(run, tape)
+
+    monkeypatch.setitem(TRACKERS.entries, "tape", OnTape)
     with raises_user_error("unknown tracker 'comt'; did you mean 'comet'?"):
         Trackers(["tape", "comt"], tracked)
     assert tape == ["close"]
