@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.networks.base import Model, build_model, choose_precision
+from neuro_noodle.networks.memory import require_memory
 from neuro_noodle.networks.repetitions import Repetitions, unstack
 from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.latents import FIXED_LATENTS, encode, load_latents
@@ -32,6 +33,7 @@ def describe(flags: argparse.Namespace, task: Task, session: Path | None) -> dic
             f"--{flag} is about reconstructions, which --objective {flags.objective} does not make",
         )
     choices = {"encoder": flags.encoder, "head": flags.head, "latent_dim": flags.latent_dim} | shapes
+    require_memory(choices, flags.repetitions, task.device)
     if flags.precision != "auto":
         precision = flags.precision
     elif session:

@@ -42,7 +42,6 @@ def test_run(run: Run, source: TaskSource, device: torch.device, batch_size: int
     loader = make_loaders(task, batch_size=batch_size, latents=latents)["test"]
     judged = judge_part(run.model.to(device).eval(), task, "test", loader, baselines)
     run.model.cpu()
-    folder = run.folder / ("test" if has_own_images(source, run.config) else f"test-{name_of(source)}")
     record = {
         "metric": run.objective.metric,
         "direction": run.objective.direction,
@@ -54,11 +53,12 @@ def test_run(run: Run, source: TaskSource, device: torch.device, batch_size: int
         "data_dir": str(source.data_dir.resolve()),
         "dataset": source.dataset,
     }
+    folder = run.folder / ("test" if has_own_images(source, run.config) else f"test-{name_of(source)}")
     write_folder(folder, result_files(record, {"test": judged}, task))
     print(format_part("test", run.objective.metric, judged.record))
-    if (n := run.config["flags"].get("repetitions", 1)) > 1:
-        print(f"this is the best of {n} repetitions on validation; result.json of the run has all of them")
-    print(f"written to {short_path(folder)}")
+    n = run.config["flags"]["repetitions"]
+    best = f"; this is the best of {n} repetitions on validation, result.json of the run has all" if n > 1 else ""
+    print(f"written to {short_path(folder)}{best}")
     return folder
 
 
