@@ -38,6 +38,7 @@ def open_task(flags: argparse.Namespace, saved: Path | None) -> Task:
     dataset, objective = TaskSource.of(vars(flags)).open()
     parts = sessions.load_split(saved.parent, dataset) if saved else split_images(flags, dataset)
     parts, missing = drop_missing_targets(dataset, objective, parts)
+    missing += [] if saved else objective.check_parts(dataset, parts)
     leaked, notes = leaks(dataset, parts)
     if flags.load_encoder:
         leaked["encoder"], seen = seen_before(dataset, parts, sessions.trained_on(flags.load_encoder, dataset))

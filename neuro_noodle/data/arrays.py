@@ -11,7 +11,7 @@ import numpy as np
 
 from neuro_noodle.choices import Size, UserError, require
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet, numbered_ids, pixel_digest
-from neuro_noodle.data.columns import Columns, listing, merge, read_array_columns, read_csv
+from neuro_noodle.data.columns import Columns, listing, merge, read_array_columns
 from neuro_noodle.data.store import (
     IN_MEMORY,
     ArrayHeader,
@@ -22,6 +22,7 @@ from neuro_noodle.data.store import (
     format_shape,
     read_header,
 )
+from neuro_noodle.data.tables import Table, read_csv
 
 MAX_DEFLATE_RATIO = 1100  # deflate compresses at most 1032 bytes into one
 CHUNK = 2**26  # values read at a time
@@ -72,8 +73,8 @@ class Arrays(StimulusSet):
         for name, values in others.items():
             if values.dtype.kind in "biufUS":
                 merge(known, read_array_columns(values, [name], f"array '{name}' of {path}"))
-        if metadata:
-            merge(known, _read_table(find_file(path.parent, metadata), columns, len(images)))
+        table = _read_table(find_file(path.parent, metadata), columns, len(images)) if metadata else None
+        merge(known, table.columns if table else {})
         white, notes = choose_white(images, max_value, str(path))
         super().__init__(
             images,
@@ -83,20 +84,20 @@ class Arrays(StimulusSet):
             label=label,
             group=group,
             digest=pixel_digest(images),
-            notes=notes,
+            notes=[*(table.notes if table else ()), *notes],
         )
 
 
-def _read_table(path: Path, columns: tuple[str, ...], n_images: int) -> Columns:
+def _read_table(path: Path, columns: tuple[str, ...], n_images: int) -> Table:
     """Read a table that has a row per image in the same order."""
     if path.suffix.lower() == ".npy":
-        read: Columns = read_array_columns(read_table_array(path), columns, str(path))
+        table = Table(path, read_array_columns(read_table_array(path), columns, str(path)))
     else:
         require(not columns, f"columns= names the columns of a .npy table, but {path} has a header")
-        read = dict(read_csv(path))
-    n_rows = len(next(iter(read.values())))
-    require(n_rows == n_images, f"{path} has {n_rows} rows, but there are {n_images} images")
-    return read
+        table = read_csv(path)
+        table = table if table.n_rows == n_images else table.without_empty_rows()
+    require(table.n_rows == n_images, f"{path} has {table.n_rows} rows, but there are {n_images} images")
+    return table
 
 
 def find_file(folder: Path, name: str) -> Path:

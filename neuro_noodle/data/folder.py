@@ -4,7 +4,7 @@ import math
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,9 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from neuro_noodle.choices import Size, UserError, require
 from neuro_noodle.data.arrays import choose_white, find_file, require_white
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet
-from neuro_noodle.data.columns import Columns, add_columns, join_table, listing, read_names
+from neuro_noodle.data.columns import Columns, add_columns, listing, read_names
 from neuro_noodle.data.store import Store, fingerprint
+from neuro_noodle.data.tables import join_table
 
 DECODER = 1  # increase when the same files would decode to other pixels
 DRAFT = 1.5  # JPEGs are decoded at reduced size, but to at least this times the size that is wanted
@@ -39,6 +40,7 @@ class Folder(StimulusSet):
             anything. '{person}/{}_to_{emotion}_C{step}' reads 09/09F_Ne_to_Sa_C07.JPG; none reads no names.
         metadata: a CSV with a header and a row per image, one column of which names the file; its other columns
             become metadata columns.
+        key: the column of the table that names the files; none finds it.
         label: the column that holds the class; `folder` is the folder that contains the file.
         group: the column that holds the person (animal, recording) whose images --split group keeps in one part.
 
@@ -56,21 +58,22 @@ class Folder(StimulusSet):
         max_value: float | None = None,
         pattern: str | None = None,
         metadata: str | None = None,
+        key: str | None = None,
         label: str | None = "folder",
         group: str | None = None,
     ) -> None:
         require_white(max_value)
+        require(bool(metadata) or not key, "dataset 'folder': key= names a column of a table; add metadata=FILE")
         paths = find_images(source.folder)
         decoded = decode(paths, source.folder, size, fit, colour, source.store)
         _require_readable(decoded.unreadable, paths, source)
         paths = [path for path in paths if path not in decoded.unreadable]
         ids = [path.relative_to(source.folder).as_posix() for path in paths]
         columns: Columns = {"folder": [path.parent.absolute().name for path in paths]}
-        notes = _add_table(columns, source.folder, metadata, ids, (label, group)) if metadata else []
+        notes = _add_table(columns, find_file(source.folder, metadata), ids, key) if metadata else []
         if pattern:
             fields, unmatched = read_names(ids, pattern)
-            reason = f"have names that do not match pattern={pattern}"
-            notes += add_columns(columns, fields, unmatched, reason, (label, group))
+            notes += add_columns(columns, fields, unmatched, f"have names that do not match pattern={pattern}")
         white, white_notes = choose_white(decoded.images, max_value, str(source.folder))
         super().__init__(
             decoded.images,
@@ -95,17 +98,10 @@ def _require_readable(unreadable: dict[Path, str], paths: list[Path], source: So
     require(len(unreadable) < len(paths), f"none of the {len(unreadable)} images in {source.folder} can be read")
 
 
-def _add_table(
-    columns: Columns, folder: Path, metadata: str, ids: list[str], needed: Iterable[str | None]
-) -> list[str]:
+def _add_table(columns: Columns, path: Path, ids: list[str], key: str | None) -> list[str]:
     """Add the columns of a table; returns notes for the user."""
-    path = find_file(folder, metadata)
-    table = join_table(path, ids)
-    n_unknown = len(table.unknown)
-    unknown = f"{n_unknown} rows of {path} name no image, such as '{table.unknown[0]}'" if n_unknown else ""
-    reason = f"have no row in {path}" + (f" ({unknown})" if unknown else "")
-    notes = add_columns(columns, table.columns, table.missing, reason, needed)
-    return notes + ([unknown] if unknown and not table.missing else [])
+    table = join_table(path, ids, key)
+    return table.notes + add_columns(columns, table.columns, table.missing, f"have no row in {path}")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -14,8 +15,9 @@ from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patheffects import withStroke
 
+from neuro_noodle.choices import UserError
 from neuro_noodle.data.base import StimulusSet
-from neuro_noodle.data.columns import Columns, require_columns
+from neuro_noodle.data.columns import Columns, as_numbers, require_columns
 from neuro_noodle.measures import circular
 from neuro_noodle.views.figures import GREY, displayable, tidy
 
@@ -267,9 +269,9 @@ def _add_callouts(
         axis.plot(*embedding[i], "o", ms=5, mfc="white", mec="black", mew=1.2)
 
 
-def _numbers(column: np.ndarray) -> np.ndarray | None:
+def _numbers(column: Any) -> np.ndarray | None:
     """Return a column as numbers, NaN where it is empty; None if it holds other texts."""
     try:
-        return (np.where(column == "", "nan", column) if column.dtype.kind == "U" else column).astype(float)
-    except ValueError:
+        return as_numbers(column.tolist() if column.dtype.kind == "U" else column, "")
+    except UserError:
         return None

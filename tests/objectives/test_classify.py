@@ -11,7 +11,7 @@ from neuro_noodle.measures.intervals import wilson
 
 def test_a_single_class_is_refused():
     """The message names the class, and what to choose instead."""
-    with raises_user_error("at least two classes, but every image is labelled 'stimuli'") as error:
+    with raises_user_error("at least two classes, but every label is 'stimuli'") as error:
         build("classify", classes=["stimuli"])
     assert "label=COLUMN" in str(error.value)
 
