@@ -74,13 +74,12 @@ class Classify(Objective):
     def notes(self, augmentations: list) -> list[str]:
         notes = []
         for augmentation in augmentations:
-            named = [name for name in self.classes if set(re.findall(r"[a-z]+", name.lower())) & augmentation.mixes]
-            if named:
-                kind = type(augmentation).__name__.lower()
-                notes.append(
-                    f"--augment {kind} shows {' and '.join(named[:4])} the other way round, but their labels stay; "
-                    "leave it out, or use --augment none"
-                )
+            named = [name for name in self.classes if augmentation.mixes & set(re.findall("[a-z]+", name.lower()))]
+            kind = type(augmentation).__name__.lower()
+            notes += [
+                f"--augment {kind} changes the direction in an image, but not its class ({' and '.join(named[:4])}); "
+                "--augment none avoids this"
+            ] * bool(named)
         return notes
 
     def pair(self, sample: dict[str, Tensor], generator: Generator) -> tuple[Tensor, Tensor]:
