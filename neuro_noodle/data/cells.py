@@ -30,17 +30,14 @@ def clean_columns(columns: Mapping[str, Sequence]) -> tuple[dict[str, Sequence],
     Returns:
         The columns; and notes for the user.
     """
-    tidied = {name: list(map(tidy, one)) if isinstance(one, list) else one for name, one in columns.items()}
-    marks = {
-        name: Counter(text for text in one if text and text in MISSING)
-        for name, one in tidied.items()
-        if isinstance(one, list)
-    }
-    cleaned = {
-        name: ["" if text in MISSING else text for text in one] if marks.get(name) else one
-        for name, one in tidied.items()
-    }
-    found = [f"{n} '{mark}' in {name}" for name, counts in marks.items() for mark, n in counts.items()]
+    cleaned, found = dict(columns), []
+    for name, column in columns.items():
+        if isinstance(column, list):
+            texts = list(map(tidy, column))
+            marks = MISSING - {"-"} if "+" in texts else MISSING  # + and - are two classes
+            cleaned[name] = ["" if text in marks else text for text in texts]
+            counts = Counter(text for text in texts if text and text in marks)
+            found += [f"{n} '{mark}' in {name}" for mark, n in counts.items()]
     return cleaned, [f"these cells count as missing: {', '.join(found)}"] if found else []
 
 

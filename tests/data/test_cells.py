@@ -23,6 +23,10 @@ def test_a_word_that_can_be_a_class_is_not_missing(text):
     assert clean_columns({"mask": [text]}) == ({"mask": [text]}, [])
 
 
+def test_minus_is_a_class_next_to_plus():
+    assert clean_columns({"sign": ["+", "-", "NA"]})[0] == {"sign": ["+", "-", ""]}
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
