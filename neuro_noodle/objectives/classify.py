@@ -47,17 +47,17 @@ class Classify(Objective):
             if parts.get(part)
         }
         total = np.sum(list(counts.values()), 0)
-        advice = "try another --split_seed or --val_fraction or, with --split group, more groups"
         untrained = (counts["training"] == 0) & (total > 0)
         require(
             not untrained.any(),
-            f"training has no image of the class {self._named(untrained, total)}, so it cannot be learned; {advice}",
+            f"training has no image of the class {self._named(untrained, total)}, so it cannot be learned; "
+            "each part needs images (with --split group: groups) of it; try another --split_seed or --val_fraction",
         )
         validated = np.flatnonzero(counts["validation"])
         require(
             len(validated) > 1,
             f"every validation image has the class '{self.classes[int(validated[0])]}', so accuracy cannot choose the "
-            f"best epoch; {advice}",
+            "best epoch; try another --split_seed, a larger --val_fraction or, with --split group, more groups",
         )
         return [
             f"{part} has no image of the class {self._named(n == 0, total)}"

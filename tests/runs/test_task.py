@@ -95,7 +95,7 @@ def test_complete_parts_need_no_note():
 
 @pytest.mark.parametrize(("labels", "named"), [("aabbcaab", "'c' (a single image)"), ("aabbacca", "'c'")])
 def test_a_class_that_training_lacks_is_refused(labels, named):
-    with raises_user_error(f"training has no image of the class {named}, so it cannot be learned; try another"):
+    with raises_user_error(f"training has no image of the class {named}, so it cannot be learned; each part needs"):
         check(labels)
 
 
