@@ -17,7 +17,7 @@ from torch import Tensor
 from neuro_noodle.choices import Table, require
 from neuro_noodle.data.blocks import frame_blocks, natural_order
 from neuro_noodle.data.cells import clean_columns
-from neuro_noodle.data.columns import Columns, as_groups, as_numbers, as_texts, merge, spelling_notes
+from neuro_noodle.data.columns import Columns, as_groups, as_numbers, as_texts, merge, naming_notes
 from neuro_noodle.data.store import Mapped, Store
 
 DATASETS = Table("dataset")
@@ -93,7 +93,7 @@ class StimulusSet:
         self.repeated = torch.tensor(list(repeated), dtype=torch.int64)
         self.targets: Any = None
         self.skipped = list(skipped)
-        self.notes = [*notes, *missing, *spelling_notes(columns, (label, group))]
+        self.notes = [*notes, *missing, *naming_notes(columns, (label, group))]
         names = as_texts(columns[label]) if label else []
         self.classes = sorted(set(names) - {""})
         class_index = {name: index for index, name in enumerate(self.classes)}

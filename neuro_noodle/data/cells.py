@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 MISSING = frozenset(("", "n/a", "N/A", "#N/A", "NA", "<NA>", "NaN", "nan", "None", "null", "NULL", "-", "--", "."))
-MAX_EXACT = 2**53  # above it, two whole numbers can be the same float
 
 _MANTISSA_WITH_POINT = r"(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _WHOLE_NUMBER = r"\d+(?:[eE][+-]\d+)?"  # without a point, an exponent needs a sign: 12e1 is a name

@@ -129,16 +129,24 @@ def as_groups(column: Sequence, ids: Sequence[str]) -> list[str]:
     return [name or f"image {image}" for name, image in zip(as_texts(column), ids, strict=True)]
 
 
-def spelling_notes(columns: Columns, names: Iterable[str | None]) -> list[str]:
-    """Return notes on names of classes or groups in these columns that may be the same, spelt in two ways."""
+def naming_notes(columns: Columns, names: Iterable[str | None]) -> list[str]:
+    """Return notes on names of classes or groups that may be the same in two spellings, or two that were rounded."""
     notes = []
     for column in dict.fromkeys(name for name in names if name):
+        if _is_rounded(columns[column]):
+            notes.append(f"{column} may hold rounded numbers, which makes two names one; save them as integers or text")
         pairs = similar_names(set(as_texts(columns[column])))
         alike = "; ".join(" and ".join(f"'{name}'" for name in same) for same in pairs[:5])
         more = f" and {len(pairs) - 5} more" if len(pairs) > 5 else ""
         if pairs:
             notes.append(f"{column} has names that look alike but count as different: {alike}{more}")
     return notes
+
+
+def _is_rounded(column: Sequence) -> bool:
+    """Return whether numbers are so large for their type that neighbouring whole numbers are the same."""
+    values = np.asarray(column)
+    return values.dtype.kind == "f" and bool((np.abs(values) * np.finfo(values.dtype).eps >= 1).any())
 
 
 def require_columns(columns: Columns, names: Sequence[str]) -> None:

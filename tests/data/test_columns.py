@@ -11,8 +11,8 @@ from neuro_noodle.data.columns import (
     as_texts,
     listing,
     merge,
+    naming_notes,
     read_array_columns,
-    spelling_notes,
 )
 
 # ---------------------------------------------------------------------------------------------- read_array_columns
@@ -139,11 +139,28 @@ def test_images_without_a_group_are_groups_of_their_own():
 
 def test_names_that_look_alike_are_noted_but_stay_apart():
     columns = {"mood": ["Happy", "happy", "sad"], "who": ["7", "007", "8"], "x": ["a", "A", ""]}
-    assert spelling_notes(columns, ("mood", None)) == [
+    assert naming_notes(columns, ("mood", None)) == [
         "mood has names that look alike but count as different: 'Happy' and 'happy'"
     ]
-    assert "'007' and '7'" in spelling_notes(columns, ("who",))[0]
-    assert spelling_notes({"mood": ["a", "b"]}, ("mood", "mood")) == []
+    assert "'007' and '7'" in naming_notes(columns, ("who",))[0]
+    assert naming_notes({"mood": ["a", "b"]}, ("mood", "mood")) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "is_rounded"),
+    [
+        (np.array([2**22, np.nan], np.float32), False),
+        (np.array([2**24, np.nan], np.float32), True),
+        (np.array([2.0**51]), False),
+        (np.array([2.0**53]), True),
+        (np.array([2**62]), False),
+        (["982000123456701982"], False),
+    ],
+)
+def test_names_that_their_type_may_have_rounded_are_noted(values, is_rounded):
+    assert [note[:30] for note in naming_notes({"chip": values}, ["chip"])] == [
+        "chip may hold rounded numbers,"
+    ] * is_rounded
 
 
 def test_a_text_among_numbers_is_quoted_in_the_error():
