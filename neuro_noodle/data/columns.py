@@ -114,7 +114,7 @@ def listing(lines: Iterable[str], n_max: int = 5) -> str:
     return "\n".join([f"  {line}" for line in lines[:n_max]] + more)
 
 
-def as_texts(column: Sequence) -> list[str]:
+def as_texts(column: Sequence | np.ndarray) -> list[str]:
     """Return a column as texts, empty where a number is missing; different numbers have different texts."""
     if isinstance(column, list):
         return column
@@ -155,7 +155,7 @@ def require_columns(columns: Columns, names: Sequence[str]) -> None:
     require(not unknown, f"--columns: there is no {' or '.join(unknown)}; there are {', '.join(columns)}")
 
 
-def as_numbers(column: Sequence, name: str) -> np.ndarray:
+def as_numbers(column: Sequence | np.ndarray, name: str) -> np.ndarray:
     """Return a column as (N,) numbers, NaN where it is empty.
 
     Raises:
