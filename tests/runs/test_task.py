@@ -1,8 +1,9 @@
 """The task of a run: images whose target or group is missing, and parts that cannot be learned or judged."""
 
+import numpy as np
 import pytest
 import torch
-from helpers import raises_user_error, split_images
+from helpers import error_message, raises_user_error, split_images
 
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.objectives.base import OBJECTIVES
@@ -121,3 +122,12 @@ def test_of_many_absent_classes_five_are_named():
     dataset = images(labels)
     (note,) = classify(dataset).check_parts(dataset, {"training": list(range(20)), "validation": [20, 21], "test": []})
     assert note.endswith("and 13 more")
+
+
+def test_a_part_that_cannot_choose_is_refused_before_training(run_main, tmp_path):
+    session = np.arange(20) // 5  # each has one class, and one is for validation
+    np.savez(tmp_path / "film.npz", images=np.zeros((20, 4, 4), np.uint8), seen=session % 2, session=session)
+    words = f"--data_dir {tmp_path}/film.npz --save_dir {tmp_path}/weights --objective classify --split group --dataset"
+    message = error_message(run_main, f"{words} arrays label=seen group=session")
+    assert "so accuracy cannot choose the best epoch; try another --split_seed" in message
+    assert not (tmp_path / "weights").exists()
