@@ -155,7 +155,7 @@ class StimulusSet:
         )
         numbers = np.stack([as_numbers(self.columns[name], name) for name in names], 1)  # (N, K)
         n_infinite = int(np.isinf(numbers).sum())
-        self.notes += [f"{n_infinite} infinite values of {', '.join(names)} count as missing"] if n_infinite else []
+        self.notes += [f"infinite values of {', '.join(names)} count as missing: {n_infinite}"] if n_infinite else []
         self.targets = torch.from_numpy(np.where(np.isinf(numbers), np.nan, numbers))
 
     def add_blocks(self, n_blocks: int) -> None:

@@ -173,7 +173,8 @@ def as_numbers(column: Sequence | np.ndarray, name: str) -> np.ndarray:
 
 
 def unreserved(name: str) -> str:
-    """Return the name with _ added if it is reserved."""
+    """Return the tidy name of a column, with _ added if it is reserved."""
+    name = tidy(name)
     return f"{name}_" if name in RESERVED else name
 
 

@@ -12,7 +12,7 @@ from neuro_noodle.choices import UserError, require, suggest
 from neuro_noodle.data.cells import MISSING, tidy, with_decimal_points
 from neuro_noodle.data.columns import Columns, unreserved
 
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+DELIMITERS = {"\t": "tabs", ";": "semicolons", ",": "commas"}  # texts hold commas most often, and tabs least
 N_LINES = 1000  # that decide which of them a table has
 
 
@@ -84,7 +84,7 @@ def read_csv(path: Path) -> Table:
     filled = [index for index, (_, row) in enumerate(rows) if any(map(str.strip, row))]
     require(len(filled) > 1, f"the table {path} has no rows; it needs a header line and a row per image")
     header, cells = rows[filled[0]][1], rows[filled[0] + 1 :]
-    names = [unreserved(tidy(name)) for name in header]
+    names = [unreserved(name) for name in header]
     require(
         all(names) and len(set(names)) == len(names),
         f"the table {path} needs a different name for each column; its first line reads {header[:9]}",
@@ -101,15 +101,18 @@ def read_csv(path: Path) -> Table:
 
 
 def find_delimiter(text: str) -> str:
-    """Return the delimiter that cuts the header of a table into several fields, and its rows into equally many."""
+    """Return the first delimiter that cuts the header of a table into several fields, and its rows into equally many.
 
-    def score(delimiter: str) -> tuple[int, ...]:
+    If none does, it is the one that fewest rows disagree with.
+    """
+
+    def score(delimiter: str) -> tuple[bool, int]:
         rows = []
         with contextlib.suppress(csv.Error):  # reported when the table is read
             reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
             rows = [row for row in islice(reader, N_LINES) if any(row)]
         n_fields = len(rows[0]) if rows else 0
-        return n_fields > 1, -sum(len(row) != n_fields for row in rows), n_fields
+        return n_fields > 1, -sum(len(row) != n_fields for row in rows)
 
     return max(DELIMITERS, key=score)
 
@@ -164,9 +167,10 @@ def _describe_join(path: Path, key: str, cells: list[str], names: list[str]) -> 
     unnamed = MISSING - known
     unknown = sorted(found - known - unnamed)
     if unknown:
-        notes.append(f"{len(unknown)} rows of {path} name no image, such as '{unknown[0]}'")
+        notes.append(f"{len(unknown)} of {len(cells)} rows of {path} name no image, such as '{unknown[0]}'")
     n_unnamed = sum(cell in unnamed for cell in cells)
-    return notes + ([f"{n_unnamed} rows of {path} have no name in '{key}' and are left out"] if n_unnamed else [])
+    note = f"{n_unnamed} of {len(cells)} rows of {path} have no name in '{key}' and are left out"
+    return [*notes, note] if n_unnamed else notes
 
 
 def _forms(ids: list[str]) -> list[list[str]]:

@@ -97,7 +97,7 @@ def test_images_without_row_and_rows_without_image_are_listed(tmp_path):
     assert (joined.columns, joined.missing) == ({"age": ["", "", "3"]}, IDS[:2])
     assert joined.notes[1:] == [
         f"the column 'file' of {tmp_path}/table.csv names the images; 1 of 3 images have a row",
-        f"2 rows of {tmp_path}/table.csv name no image, such as 'five.png'",
+        f"2 of 3 rows of {tmp_path}/table.csv name no image, such as 'five.png'",
     ]
 
 
@@ -133,6 +133,12 @@ def test_the_delimiter_cuts_header_and_rows_alike(tmp_path):
     """A header may hold other delimiters."""
     table = read_csv(write_table(tmp_path, "name, first;age, years\nAnn;3\nBo;4\n"))
     assert table.columns == {"name, first": ["Ann", "Bo"], "age, years": ["3", "4"]}
+    table = read_csv(write_table(tmp_path, "x, px\ty, px\n1,5\t2,5\n3\t4,5\n"))
+    assert table.columns == {"x, px": ["1.5", "3"], "y, px": ["2.5", "4.5"]}
+
+
+def test_a_single_column_may_have_decimal_commas(tmp_path):
+    assert read_csv(write_table(tmp_path, "age\n1,5\n2,25\n")).columns == {"age": ["1.5", "2.25"]}
 
 
 def test_decimal_commas_are_read_with_a_note(tmp_path):
@@ -159,7 +165,7 @@ def test_empty_rows_are_left_out_with_their_number(tmp_path):
 def test_rows_without_a_name_are_counted(tmp_path):
     joined = join_table(write_table(tmp_path, "file,age\none.png,1\nn/a,2\n,3\n"), IDS)
     assert joined.columns == {"age": ["1", "", ""]}
-    assert joined.notes[-1] == f"2 rows of {tmp_path}/table.csv have no name in 'file' and are left out"
+    assert joined.notes[-1] == f"2 of 3 rows of {tmp_path}/table.csv have no name in 'file' and are left out"
 
 
 def test_an_image_may_be_called_like_a_missing_mark(tmp_path):

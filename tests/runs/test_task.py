@@ -69,7 +69,7 @@ def test_a_column_that_is_empty_in_a_part_is_refused():
 def test_infinite_numbers_count_as_missing():
     dataset = images(list("ab"), x=torch.tensor([1.0, torch.inf]).numpy())
     dataset.set_targets(["x"])
-    assert dataset.targets[1].isnan() and dataset.notes == ["1 infinite values of x count as missing"]
+    assert dataset.targets[1].isnan() and dataset.notes == ["infinite values of x count as missing: 1"]
 
 
 def test_images_left_out_for_lack_of_a_group_are_counted():
