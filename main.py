@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuro_noodle import command, process
-from neuro_noodle.choices import UserError
 from neuro_noodle.runs import files
-from neuro_noodle.runs.manifest import has_result
 
 if TYPE_CHECKING:
     import train
@@ -48,7 +46,7 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     import train
     import utils
     from neuro_noodle.learning.sharing import Turns, keep_freed_memory
-    from neuro_noodle.runs import result
+    from neuro_noodle.runs import result, sessions
     from neuro_noodle.tracking.trackers import Trackers, require_ready
 
     keep_freed_memory()
@@ -62,14 +60,15 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     loaders = utils.dataloaders(flags, task, latents)
     learning = train.prepare(flags, network, task.objective)  # optimizer, schedule, patience, best weights
     state = utils.load_state(saved, loaders["training"], learning, task.device)
-    start_epoch = state["epoch"] + 1
-    finished = has_finished(saved, start_epoch, learning)
+    finished = learning.has_finished(state["epoch"] + 1)
+    if saved and finished:
+        sessions.require_no_result(saved, has_stopped=learning.patience.has_stopped)
     with utils.open_session(flags, words, task, description, saved, state, started) as session:
         session.begin(network, latents, loaders["training"], learning)
         try:
             with Trackers(names, session.tracked(SETTINGS, loaders["training"])) as trackers:
                 trackers.parameters(session.config)
-                records = train.fit(network, loaders, learning, start_epoch, flags.test_every)
+                records = train.fit(network, loaders, learning, session.start_epoch, flags.test_every)
                 finished = finished or loop(records, session, network, loaders, learning, trackers, Turns(task.device))
                 if finished:
                     outcome = result.judge_run(network, task, loaders, learning.patience, flags.seed, session.seconds)
@@ -82,15 +81,6 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
         if not finished:
             print(f"stopped; {files.format_resume(session.folder)}", file=sys.stderr)
         return session.folder, 0 if finished else 130
-
-
-def has_finished(saved: Path | None, start_epoch: int, learning: "train.Learning") -> bool:
-    """Return whether nothing is left to train; a run to resume that also has its result is a UserError."""
-    finished = learning.has_finished(start_epoch)
-    if saved and finished and has_result(saved.parent):
-        more = "raise --patience" if learning.patience.has_stopped else "--n_epochs is the total: raise it"
-        raise UserError(f"{saved} has already trained {start_epoch} epochs; {more}")
-    return finished
 
 
 def loop(

@@ -44,6 +44,7 @@ def open_task(flags: argparse.Namespace, saved: Path | None) -> Task:
     print(dataset.inventory.text, file=sys.stderr)
     parts = load_split(saved.parent, dataset) if saved else split_images(flags, dataset)
     parts, missing = drop_missing_targets(dataset, objective, parts)
+    missing += [] if saved else objective.check_parts(dataset, parts)
     leaked, notes = leaks(dataset, parts)
     if flags.load_encoder:
         leaked["encoder"], seen = seen_before(dataset, parts, trained_on(flags.load_encoder, dataset))
@@ -157,16 +158,8 @@ class Session:
 
     def save(self, epoch: int, network: Model | Repetitions, loader: Loader, learning: sessions.Resumable) -> None:
         """Save EPOCH/{model,optim,state}.pth with all that resuming needs, and the best weights."""
-        device = next(network.parameters()).device
-        state = (
-            learning.state()
-            | sessions.random_state(device)
-            | {
-                "epoch": epoch,
-                "seconds": self.seconds,
-                "generators": loader.generator_states(),
-            }
-        )
+        state = {"epoch": epoch, "seconds": self.seconds, "generators": loader.generator_states()}
+        state |= learning.state() | sessions.random_state(next(network.parameters()).device)
         keep_all = self.flags.keep == "all"
         sessions.save_session(self.folder, epoch, network, learning, state, self.config, keep_all=keep_all)
 

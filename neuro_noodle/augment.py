@@ -21,9 +21,11 @@ class Augmentation:
 
     Attributes:
         moves: whether it moves things within the image.
+        mixes: words for directions that it turns into each other.
     """
 
     moves = False
+    mixes: frozenset[str] = frozenset()
 
     def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor | None:
         """Return (n, 3, 3) from output to input coordinates, in which the image spans -1 to 1."""
@@ -133,6 +135,7 @@ class Flip(Augmentation):
     def __init__(self, *, p: float = 0.5) -> None:
         require(0 <= p <= 1, f"flip: p={p} must be from 0 to 1")
         self.p = p
+        self.mixes = frozenset(("left", "right")) if p else frozenset()
 
     def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor:
         width = torch.where(torch.rand(n, generator=generator) < self.p, -1.0, 1.0)
@@ -172,6 +175,7 @@ class Rotate(Augmentation):
     def __init__(self, *, deg: float = 5.0) -> None:
         require(0 <= deg <= 180, f"rotate: deg={deg} must be from 0 to 180")
         self.deg = deg
+        self.mixes = frozenset(("left", "right", "up", "down")) if deg > 45 else frozenset()
 
     def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor:
         height, width = shape

@@ -113,6 +113,13 @@ def indexed_images(n_people=10, per_person=6, with_labels=True) -> StimulusSet:
     )
 
 
+def film_frames(n, columns=None, group=None, images=None) -> StimulusSet:
+    """Return frames whose names are out of order as text: frame0, frame1, frame10, frame11, frame2 ..."""
+    images = torch.zeros(n, 1, 4, 4, dtype=torch.uint8) if images is None else images
+    ids = sorted(f"frame{i}" for i in range(n))
+    return StimulusSet(images, ids, max_value=255, columns=columns or {}, group=group)
+
+
 def split_images(dataset, how="random", val_fraction=0.1, test_fraction=0.0, fold=None, gap=0, seed=1):
     """Split a dataset with the defaults of most tests."""
     sizes = {"val_fraction": val_fraction, "test_fraction": test_fraction, "fold": fold, "gap": gap}

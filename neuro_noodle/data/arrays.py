@@ -8,11 +8,12 @@ import numpy as np
 
 from neuro_noodle.choices import Size, UserError, require
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet, numbered_ids
-from neuro_noodle.data.columns import Columns, listing, merge, read_array_columns, read_csv
+from neuro_noodle.data.columns import Columns, listing, merge, read_array_columns
 from neuro_noodle.data.foreign import describe, describe_first
 from neuro_noodle.data.layouts import Axes, as_images
 from neuro_noodle.data.npz import OpenedArray, open_npz
 from neuro_noodle.data.store import IN_MEMORY, Mapped, Store, format_bytes, format_shape
+from neuro_noodle.data.tables import Table, read_csv
 from neuro_noodle.data.white import choose_white, require_white
 
 SUFFIXES = (".npy", ".npz")
@@ -65,8 +66,8 @@ class Arrays(StimulusSet):
         _require_axes(opened, axes, path)
         images = as_images(opened.images, size, axes, path)
         known, unused = _read_others(opened, len(images), path)
-        if metadata:
-            merge(known, _read_table(find_file(path.parent, metadata), columns, images.shape))
+        table = _read_table(find_file(path.parent, metadata), columns, images.shape) if metadata else None
+        merge(known, table.columns if table else {})
         white, notes = choose_white(images, max_value, str(path))
         super().__init__(
             images,
@@ -75,7 +76,7 @@ class Arrays(StimulusSet):
             columns=known,
             label=label,
             group=group,
-            notes=notes + unused,
+            notes=[*(table.notes if table else ()), *notes, *unused],
         )
 
 
@@ -105,17 +106,18 @@ def _read_others(opened: OpenedArray, n_images: int, path: Path) -> tuple[Column
     return columns, [f"not used from {path.name}: {', '.join(unused)}"] if unused else []
 
 
-def _read_table(path: Path, columns: tuple[str, ...], shape: tuple[int, ...]) -> Columns:
+def _read_table(path: Path, columns: tuple[str, ...], shape: tuple[int, ...]) -> Table:
     """Read a table that has a row per image in the same order."""
     if path.suffix.lower() == ".npy":
-        read: Columns = read_array_columns(read_table_array(path), columns, str(path))
+        table = Table(path, read_array_columns(read_table_array(path), columns, str(path)))
     else:
         require(not columns, f"columns= names the columns of a .npy table, but {path} has a header")
-        read = dict(read_csv(path))
-    n_rows = len(next(iter(read.values())))
+        table = read_csv(path)
+        table = table if table.n_rows == shape[0] else table.without_empty_rows()
+    n_rows = table.n_rows
     hint = f"; if the last axis counts the images, choose {' or '.join(LAST)}" if n_rows == shape[-1] else ""
     require(n_rows == shape[0], f"{path} has {n_rows} rows, but there are {shape[0]} images{hint}")
-    return read
+    return table
 
 
 def find_file(folder: Path, name: str) -> Path:

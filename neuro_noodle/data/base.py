@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from neuro_noodle.choices import Table, require
-from neuro_noodle.data.blocks import frame_blocks
-from neuro_noodle.data.columns import Columns, as_numbers, as_texts, listing, merge
+from neuro_noodle.data.blocks import frame_blocks, natural_order
+from neuro_noodle.data.cells import clean_columns
+from neuro_noodle.data.columns import Columns, as_groups, as_numbers, as_texts, merge, naming_notes
 from neuro_noodle.data.inventory import Inventory, Reading, take_inventory
 from neuro_noodle.data.store import Mapped, Store
 
@@ -47,16 +48,17 @@ class StimulusSet:
         images: (N, C, H, W) numbers, usually uint8.
         max_value: the image value of white, which samples have as 1.0.
         ids: N unique names, which identify the images in every output.
-        columns: metadata by name, N texts or N numbers each; the column `part`, if there is one, is used by
-            --split given.
+        columns: metadata by name, N texts (empty where missing) or N numbers (NaN) each; the column `part`, if there
+            is one, is used by --split given.
         label: the column that holds the class, or None.
         group: the column that holds the person (animal, recording), or None.
         has_blocks: whether the frames were cut into blocks (the column `block`).
         responses: (N, n_neurons) float32, NaN where a neuron was not recorded, or None.
         neurons: the name of each column of responses, region/number.
         repeated: (n,) indices of the images that were presented repeatedly.
-        targets: (N, K) float32, the values of the columns to predict, NaN where missing, or None; see `set_targets`.
         contents: N hashes, which tell images of the same name apart; empty for images that are not hashed.
+        labels: (N,) the index of the class of each image, -1 where its label is missing; None without a label.
+        targets: (N, K) float64, the values of the columns to predict, NaN where missing, or None; see `set_targets`.
         skipped: files that were skipped because they could not be read.
         notes: what the user should know.
         reading: what was left out or changed when the files were read.
@@ -79,6 +81,7 @@ class StimulusSet:
         notes: Sequence[str] = (),
         reading: Reading | None = None,
     ) -> None:
+        columns, missing = clean_columns(columns)
         _require_column(columns, "label", label)
         _require_column(columns, "group", group)
         self._mapped = images if isinstance(images, Mapped) else None
@@ -95,12 +98,12 @@ class StimulusSet:
         self.repeated = torch.tensor(list(repeated), dtype=torch.int64)
         self.targets: Any = None
         self.skipped = list(skipped)
-        self.notes = list(notes)
+        self.notes = [*notes, *missing, *naming_notes(columns, (label, group))]
         self.reading = reading or Reading()
-        names = _class_names(ids, columns, label) if label else []
-        self.classes = sorted(set(names))
+        names = as_texts(columns[label]) if label else []
+        self.classes = sorted(set(names) - {""})
         class_index = {name: index for index, name in enumerate(self.classes)}
-        self.labels: Any = torch.tensor([class_index[name] for name in names]) if label else None
+        self.labels: Any = torch.tensor([class_index.get(name, -1) for name in names]) if label else None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -121,6 +124,10 @@ class StimulusSet:
         classes, groups = (as_texts(self.columns[name]) if name else [] for name in (self.label, self.group))
         return take_inventory(self.images, self.max_value, classes, groups, self.reading)
 
+    def units(self) -> list[str]:
+        """Return the unit (block or else group) of each image; an image without one is a unit of its own."""
+        return as_groups(self.columns[self.split_unit] if self.split_unit else [""] * len(self), self.ids)
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
@@ -136,7 +143,7 @@ class StimulusSet:
 
         Returns:
             image (B, C, H, W) float32, where 1 is white; and label (B,) int64, response (B, n_neurons) and
-            targets (B, K), each only if the dataset has them.
+            targets (B, K) float64, each only if the dataset has them.
         """
         device = torch.device(device)
         indices = indices.to(self.images.device)
@@ -159,19 +166,23 @@ class StimulusSet:
             f"cannot predict {' or '.join(missing)}: no such column; there are {', '.join(self.columns) or 'none'}",
         )
         numbers = np.stack([as_numbers(self.columns[name], name) for name in names], 1)  # (N, K)
-        self.targets = torch.from_numpy(np.where(np.isfinite(numbers), numbers, np.nan).astype(np.float32))
+        n_infinite = int(np.isinf(numbers).sum())
+        self.notes += [f"infinite values of {', '.join(names)} count as missing: {n_infinite}"] if n_infinite else []
+        self.targets = torch.from_numpy(np.where(np.isinf(numbers), np.nan, numbers))
 
     def add_blocks(self, n_blocks: int) -> None:
         """Cut the frames into about n_blocks contiguous blocks and add them as the column `block`.
 
-        No block spans two groups. Splits then keep blocks together.
+        No block spans two groups, and an image without a group is in no block. Splits then keep blocks together.
 
         Raises:
             UserError: if a column `block` exists already.
         """
-        recordings = self.columns[self.group] if self.group else None
+        recordings = as_texts(self.columns[self.group]) if self.group else None
         merge(self.columns, {"block": frame_blocks(self.ids, n_blocks, recordings)})
         self.has_blocks = True
+        first, last = (self.ids[i] for i in natural_order(self.ids)[[0, -1]])
+        self.notes.append(f"the numbers in the names give the order of the frames: from {first} to {last}")
 
     def keep_on(self, device: torch.device) -> None:
         """Move all images, labels, responses and targets to a device."""
@@ -216,15 +227,6 @@ def _require_column(columns: Columns, option: str, name: str | None) -> None:
         f"{option}={name} names no column; there are {', '.join(columns) or 'none'}; to add columns, use fields in "
         "braces in pattern=, or a table, metadata=",
     )
-
-
-def _class_names(ids: list[str], columns: Columns, label: str) -> list[str]:
-    names = as_texts(columns[label])
-    unlabelled = [image for image, name in zip(ids, names, strict=True) if name in ("", "nan")]
-    require(
-        not unlabelled, f"label={label} is empty for {len(unlabelled)} of {len(ids)} images:\n{listing(unlabelled)}"
-    )
-    return names
 
 
 def _as_tensor(images: Tensor | np.ndarray) -> Tensor:

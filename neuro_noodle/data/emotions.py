@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from neuro_noodle.choices import UserError, require
+from neuro_noodle.data.cells import tidy
 from neuro_noodle.data.folder import find_images
 from neuro_noodle.data.splits import split_units
 
@@ -61,7 +62,7 @@ def _choose_folders(
         len(set(emotions.tolist())) == len(EMOTIONS),
         f"--rejig_data needs both {' and '.join(EMOTIONS)} in the file names below {data_dir}",
     )
-    people, person_index = np.unique([path.name.split("_")[0] for path in emotion_of], return_inverse=True)
+    people, person_index = np.unique([tidy(path.name.split("_")[0]) for path in emotion_of], return_inverse=True)
     units = f"{len(people)} different person" if apart else f"{len(emotions)} images"
     unit_index = person_index if apart else np.arange(len(emotions))
     labels = np.unique(emotions, return_inverse=True)[1]

@@ -4,7 +4,7 @@ import contextlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,12 @@ from PIL import Image, UnidentifiedImageError
 from neuro_noodle.choices import Size, UserError, require
 from neuro_noodle.data.arrays import find_file
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet
-from neuro_noodle.data.columns import Columns, add_columns, join_table, listing, read_names
+from neuro_noodle.data.columns import Columns, add_columns, listing, read_names
 from neuro_noodle.data.foreign import describe, describe_first
 from neuro_noodle.data.inventory import ORDINARY, Reading
 from neuro_noodle.data.pictures import BACKGROUNDS, SUFFIXES, Header, read_header, read_image
 from neuro_noodle.data.store import Store, fingerprint
+from neuro_noodle.data.tables import join_table
 from neuro_noodle.data.tree import walk
 from neuro_noodle.data.white import choose_white, require_white
 
@@ -49,6 +50,7 @@ class Folder(StimulusSet):
             anything. '{person}/{}_to_{emotion}_C{step}' reads 09/09F_Ne_to_Sa_C07.JPG; none reads no names.
         metadata: a CSV with a header and a row per image, one column of which names the file; its other columns
             become metadata columns.
+        key: the column of the table that names the files; none finds it.
         label: the column that holds the class; `folder` is the folder that contains the file.
         group: the column that holds the person (animal, recording) whose images --split group keeps in one part.
 
@@ -68,6 +70,7 @@ class Folder(StimulusSet):
         max_pixels: int = 100_000_000,
         pattern: str | None = None,
         metadata: str | None = None,
+        key: str | None = None,
         label: str | None = "folder",
         group: str | None = None,
     ) -> None:
@@ -80,8 +83,8 @@ class Folder(StimulusSet):
         paths = [path for path in paths if path not in decoded.unreadable]
         ids = [path.relative_to(source.folder).as_posix() for path in paths]
         columns: Columns = {"folder": [path.parent.absolute().name for path in paths]}
-        notes = _add_table(columns, source.folder, metadata, ids, (label, group)) if metadata else []
-        notes += _add_fields(columns, ids, pattern, (label, group)) if pattern else []
+        notes = _add_table(columns, source.folder, metadata, ids, key)
+        notes += _add_fields(columns, ids, pattern) if pattern else []
         white, white_notes = choose_white(decoded.images, max_value, str(source.folder))
         super().__init__(
             decoded.images,
@@ -108,23 +111,20 @@ def _require_readable(unreadable: dict[Path, str], paths: list[Path], source: So
     require(len(unreadable) < len(paths), f"none of the {len(unreadable)} images in {source.folder} can be read")
 
 
-def _add_table(
-    columns: Columns, folder: Path, metadata: str, ids: list[str], needed: Iterable[str | None]
-) -> list[str]:
-    """Add the columns of a table; returns notes for the user."""
+def _add_table(columns: Columns, folder: Path, metadata: str | None, ids: list[str], key: str | None) -> list[str]:
+    """Add the columns of a table, if there is one; returns notes for the user."""
+    require(bool(metadata) or not key, "dataset 'folder': key= names a column of a table; add metadata=FILE")
+    if not metadata:
+        return []
     path = find_file(folder, metadata)
-    table = join_table(path, ids)
-    n_unknown = len(table.unknown)
-    unknown = f"{n_unknown} rows of {path} name no image, such as '{table.unknown[0]}'" if n_unknown else ""
-    reason = f"have no row in {path}" + (f" ({unknown})" if unknown else "")
-    notes = add_columns(columns, table.columns, table.missing, reason, needed)
-    return notes + ([unknown] if unknown and not table.missing else [])
+    table = join_table(path, ids, key)
+    return table.notes + add_columns(columns, table.columns, table.missing, f"have no row in {path}")
 
 
-def _add_fields(columns: Columns, ids: list[str], pattern: str, needed: Iterable[str | None]) -> list[str]:
+def _add_fields(columns: Columns, ids: list[str], pattern: str) -> list[str]:
     """Add the columns that a pattern reads from names; returns notes for the user."""
     fields, unmatched = read_names(ids, pattern)
-    return add_columns(columns, fields, unmatched, f"have names that do not match pattern={pattern}", needed)
+    return add_columns(columns, fields, unmatched, f"have names that do not match pattern={pattern}")
 
 
 @dataclass(frozen=True)

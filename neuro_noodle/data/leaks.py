@@ -53,7 +53,7 @@ class SuggestedGroups:
     Attributes:
         name: what the groups are, for messages.
         remedy: the option that would declare these groups, for messages; ends with " and ".
-        groups: the group of each image, N texts.
+        groups: the group of each image, N texts, empty where it is missing.
     """
 
     name: str
@@ -167,8 +167,9 @@ def suggested_groups(dataset: StimulusSet) -> SuggestedGroups | None:
             words = set(re.findall(r"[a-z]+", column[0].lower()))  # subject01
         elif name in (dataset.label, "part"):
             continue
-        if words & GROUPING_WORDS and _repeats(as_texts(column)):
-            return SuggestedGroups(f"'{name}'", f"--dataset NAME group={name} and ", as_texts(column))
+        groups = as_texts(column)
+        if words & GROUPING_WORDS and _repeats(groups):
+            return SuggestedGroups(f"'{name}'", f"--dataset NAME group={name} and ", groups)
     first_words = _first_words(dataset.ids)
     n_different = len(set(first_words))
     if not _repeats(first_words) or n_different == 2:  # two are more likely to be conditions than people
@@ -180,8 +181,8 @@ def suggested_groups(dataset: StimulusSet) -> SuggestedGroups | None:
 
 
 def shared_groups(parts: Parts, groups: Sequence[str]) -> int:
-    """Return how many groups are both in training and in another part."""
-    trained = {groups[i] for i in parts["training"]}
+    """Return how many groups are both in training and in another part; an empty name is no group."""
+    trained = {groups[i] for i in parts["training"]} - {""}
     return len(trained & {groups[i] for part in ("validation", "test") for i in parts[part]})
 
 
@@ -191,7 +192,7 @@ def _mixed_groups(dataset: StimulusSet, parts: Parts) -> tuple[dict | None, list
         found = SuggestedGroups(f"'{dataset.group}'", "", as_texts(dataset.columns[dataset.group]))
     else:
         found = suggested_groups(dataset) or SuggestedGroups("", "", [])
-    n_groups = len(set(found.groups))
+    n_groups = len(set(found.groups) - {""})
     n_shared = shared_groups(parts, found.groups) if n_groups > 1 else 0
     if not n_shared:
         return None, []
@@ -219,8 +220,9 @@ def _first_words(ids: list[str]) -> list[str]:
 
 
 def _repeats(groups: Sequence[str]) -> bool:
-    """Return whether there are at least two groups, with two images or more on average."""
-    return 1 < len(set(groups)) <= len(groups) / 2
+    """Return whether there are at least two groups, with two images or more on average; an empty name is no group."""
+    known = [group for group in groups if group]
+    return 1 < len(set(known)) <= len(known) / 2
 
 
 def _area_weights(length: int) -> Tensor:

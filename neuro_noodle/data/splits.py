@@ -44,7 +44,7 @@ def split(
         seed: of the split only.
 
     Returns:
-        The sorted indices of each part. The part test is empty unless requested; `left_out` exists only with a gap.
+        The sorted indices of each part; `left_out` only with a gap, or if the group of an image is missing.
 
     Raises:
         UserError: if a requested part would be empty, or if options contradict each other.
@@ -83,13 +83,13 @@ def split_units(
     """Split images into parts such that no unit is in two parts and classes are balanced.
 
     Args:
-        unit_index: (N,) the unit (image, group or block) of each image, from 0.
-        labels: (N,) the class of each image, or None.
+        unit_index: (N,) the unit (image, group or block) of each image, from 0; -1 for an image that is in no part.
+        labels: (N,) the class of each image, -1 where it is missing, or None.
         units: the number and kind of units, for the error message.
         val_fraction, test_fraction, fold, seed: as for `split`.
 
     Returns:
-        The sorted indices of training, validation and test.
+        The sorted indices of training, validation and test; and of `left_out` if an image is in no unit.
 
     Raises:
         UserError: if a requested part would be empty.
@@ -106,7 +106,8 @@ def split_units(
     units_of = {"training": order[n_validation:], "validation": order[:n_validation], "test": test}
     parts = {part: np.flatnonzero(np.isin(unit_index, chosen)).tolist() for part, chosen in units_of.items()}
     _require_images(parts, ["training", "validation"] + (["test"] if fold or test_fraction else []), units)
-    return parts
+    left_out = np.flatnonzero(unit_index < 0).tolist()
+    return parts | ({"left_out": left_out} if left_out else {})
 
 
 def _refuse_contradictions(how: str, test_fraction: float, fold: tuple[int, int] | None, gap: int) -> None:
@@ -121,7 +122,7 @@ def _refuse_contradictions(how: str, test_fraction: float, fold: tuple[int, int]
 
 
 def _unit_index(dataset: StimulusSet, how: str) -> tuple[np.ndarray, str]:
-    """Return the (N,) index of the image, group or block that each image belongs to, and their number in words."""
+    """Return the (N,) index of the image, group or block of each image (-1 if missing), and their number in words."""
     if how == "random":
         return np.arange(len(dataset)), f"{len(dataset)} images"
     column = dataset.split_unit
@@ -130,8 +131,11 @@ def _unit_index(dataset: StimulusSet, how: str) -> tuple[np.ndarray, str]:
             "--split group needs to know which images belong together: name a column with --dataset NAME group=COLUMN; "
             f"there are {', '.join(dataset.columns) or 'none'}"
         )
-    names, unit_index = np.unique(np.array(as_texts(dataset.columns[column])), return_inverse=True)
-    return unit_index, f"{len(names)} different {column}"
+    texts = as_texts(dataset.columns[column])
+    names = sorted(set(texts) - {""})
+    require(bool(names), f"--split {how}: {column} is missing for all {len(texts)} images")
+    index = {name: i for i, name in enumerate(names)}
+    return np.array([index.get(text, -1) for text in texts]), f"{len(names)} different {column}"
 
 
 def _require_images(parts: Parts, wanted: Sequence[str], units: str) -> None:
@@ -146,7 +150,7 @@ def _leave_gap(parts: Parts, order: np.ndarray, gap: int) -> Parts:
     n_before = np.cumsum([0, *is_held_out[order]])  # number of held-out frames before each position in time
     position = np.arange(len(order))
     is_near = n_before[np.minimum(position + gap + 1, len(order))] > n_before[np.maximum(position - gap, 0)]
-    left_out = set(order[is_near & ~is_held_out[order]].tolist())
+    left_out = {*order[is_near & ~is_held_out[order]].tolist(), *parts.get("left_out", [])}
     training = [index for index in parts["training"] if index not in left_out]
     return parts | {"training": training, "left_out": sorted(left_out)}
 
@@ -155,20 +159,54 @@ def _balanced_order(unit_index: np.ndarray, labels: np.ndarray | None, seed: int
     """Return the units in random order, such that every stretch of it has the classes in proportion.
 
     Args:
-        unit_index: (N,) the unit of each image, from 0.
-        labels: (N,) the class of each image, or None.
+        unit_index: (N,) the unit of each image, from 0; -1 for none.
+        labels: (N,) the class of each image, -1 where it is missing, or None.
     """
     generator = np.random.default_rng(seed)
-    first_image = np.unique(unit_index, return_index=True)[1]
-    shuffled = generator.permutation(len(first_image))
+    n_units = int(unit_index.max()) + 1
+    shuffled = generator.permutation(n_units)
     if labels is None:
         return shuffled
-    labels = labels[first_image][shuffled]  # a unit with several classes counts as the class of its first image
-    position = np.empty(len(first_image))
+    if len(unit_index) > n_units:
+        return shuffled[_spread_mixed(_class_counts(unit_index, labels)[shuffled], generator)]
+    labels = labels[np.argsort(unit_index)][shuffled]
+    position = np.empty(n_units)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         position[members] = (np.arange(len(members)) + generator.random()) / len(members)
     return shuffled[np.argsort(position, kind="stable")]
+
+
+def _class_counts(unit_index: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return how many images of each class each unit has, (n_units, n_classes); those without a label are a class."""
+    classes, label_index = np.unique(labels, return_inverse=True)
+    counts = np.zeros((unit_index.max() + 1, len(classes)), int)
+    is_in_unit = unit_index >= 0
+    np.add.at(counts, (unit_index[is_in_unit], label_index[is_in_unit]), 1)
+    return counts[:, counts.any(0)]
+
+
+def _spread_mixed(counts: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return an order of units, such that every stretch of it has the classes in proportion.
+
+    After each unit, the images of each class so far are as near as possible to their share of the units so far.
+
+    Args:
+        counts: (n_units, n_classes) images of each class in each unit; units with the same counts keep their order.
+        generator: decides at which unit each class first falls due.
+    """
+    kinds, kind = np.unique(counts, axis=0, return_inverse=True)  # (n_kinds, n_classes), (n_units,)
+    waiting = [list(np.flatnonzero(kind.ravel() == one)[::-1]) for one in range(len(kinds))]
+    total = counts.sum(0)
+    excess = (generator.random(len(total)) - 0.5) * kinds.max(0)  # (n_classes,) images above the share
+    order = []
+    for _ in range(len(counts)):
+        excess -= total / len(counts)
+        distance = (np.square(excess + kinds) / total).sum(1)  # (n_kinds,)
+        chosen = min((one for one, units in enumerate(waiting) if units), key=distance.__getitem__)
+        excess += kinds[chosen]
+        order.append(waiting[chosen].pop())
+    return np.array(order, int)
 
 
 def _given_parts(dataset: StimulusSet, val_fraction: float, seed: int) -> Parts:

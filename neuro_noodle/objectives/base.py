@@ -7,7 +7,7 @@ To add one, write a class under @OBJECTIVES.add("name") in this package; for pic
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol, Self
 
 import numpy as np
@@ -29,12 +29,16 @@ class Dataset(Protocol):
     Attributes:
         classes: names of the classes.
         neurons: names of the neurons.
+        label: name of the column that holds the class; None without one.
+        labels: (N,) index of the class of each image, -1 where it is missing; None without classes.
         targets: (N, K) columns to predict, NaN where a value is missing; None unless columns were chosen.
         responses: (N, n_neurons) responses, NaN where a neuron was not recorded; None unless `provides` names them.
     """
 
     classes: list[str]
     neurons: list[str]
+    label: str | None
+    labels: Tensor
     targets: Tensor
     responses: Tensor
 
@@ -107,9 +111,24 @@ class Objective:
         """Shape of one prediction."""
         raise NotImplementedError
 
-    def has_target(self, targets: Tensor) -> Tensor:
-        """Return (N,) bool: True where enough target columns (N, K) are present to train on the image."""
-        return targets.isfinite().all(1)
+    def has_target(self, dataset: Dataset) -> Tensor | None:
+        """Return (N,) bool: whether enough of what is predicted is known to train on an image; None if it always is."""
+        return None
+
+    def check_parts(self, dataset: Dataset, parts: Mapping[str, list[int]]) -> list[str]:
+        """Check the parts of a new run.
+
+        Args:
+            dataset: the one that the objective is bound to.
+            parts: the indices of the images in training, validation and test.
+
+        Returns:
+            Notes for the user.
+
+        Raises:
+            UserError: if what is predicted cannot be learned from training, or the best epoch not be chosen.
+        """
+        return []
 
     def notes(self, augmentations: list) -> list[str]:
         """Return remarks for the user about the dataset and these augmentations."""
@@ -141,11 +160,12 @@ class Objective:
         self.learned = learned
 
     def learned_tensor(self, name: str, like: Tensor) -> Tensor:
-        """Return an entry of `learned` as a tensor on the device of another, cached because copying is slow."""
+        """Return an entry of `learned` with the device and type of another tensor, cached because copying is slow."""
         cached = self._tensors.get(name)
         if cached is None or cached[0] is not self.learned[name] or cached[1].device != like.device:
-            cached = self._tensors[name] = self.learned[name], torch.tensor(self.learned[name], device=like.device)
-        return cached[1]
+            exact = torch.tensor(self.learned[name], dtype=torch.float64, device=like.device)
+            cached = self._tensors[name] = self.learned[name], exact
+        return cached[1].to(like.dtype)
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss over the batch, a scalar."""

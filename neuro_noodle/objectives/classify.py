@@ -1,5 +1,7 @@
 """Classify: predict the class of an image."""
 
+import re
+from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
@@ -7,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from neuro_noodle.choices import UserError
+from neuro_noodle.choices import UserError, require
 from neuro_noodle.measures.intervals import wilson
 from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Objective, Predictor
 
@@ -23,8 +25,9 @@ class Classify(Objective):
     def on(self, dataset: Dataset) -> Self:
         bound = super().on(dataset)
         if len(bound.classes) < 2:
+            found = f"every label is '{bound.classes[0]}'" if bound.classes else "every label is missing"
             raise UserError(
-                f"objective 'classify' needs at least two classes, but every image is labelled '{bound.classes[0]}'; "
+                f"objective 'classify' needs at least two classes, but {found}; "
                 "choose another column with --dataset folder label=COLUMN, where COLUMN is a field of pattern="
             )
         return bound
@@ -32,6 +35,52 @@ class Classify(Objective):
     @property
     def output_shape(self) -> tuple[int, ...]:
         return (len(self.classes),)
+
+    def has_target(self, dataset: Dataset) -> Tensor:
+        return dataset.labels >= 0
+
+    def check_parts(self, dataset: Dataset, parts: Mapping[str, list[int]]) -> list[str]:
+        """Check that training has every class, and validation more than one; see the base class."""
+        counts = {
+            part: torch.bincount(dataset.labels[parts[part]].cpu(), minlength=len(self.classes)).numpy()  # (K,)
+            for part in ("training", "validation", "test")
+            if parts.get(part)
+        }
+        total = np.sum(list(counts.values()), 0)
+        untrained = (counts["training"] == 0) & (total > 0)
+        require(
+            not untrained.any(),
+            f"training has no image of the class {self._named(untrained, total)}, so it cannot be learned; "
+            "each part needs images (with --split group: groups) of it; try another --split_seed or --val_fraction",
+        )
+        validated = np.flatnonzero(counts["validation"])
+        require(
+            len(validated) > 1,
+            f"every validation image has the class '{self.classes[int(validated[0])]}', so accuracy cannot choose the "
+            "best epoch; try another --split_seed, a larger --val_fraction or, with --split group, more groups",
+        )
+        return [
+            f"{part} has no image of the class {self._named(n == 0, total)}"
+            for part, n in counts.items()
+            if (n == 0).any()
+        ]
+
+    def _named(self, mask: np.ndarray, total: np.ndarray) -> str:
+        """Return the classes of a mask (K,) as text; says which of them have one image or none in all parts."""
+        few = {0: " (in no part)", 1: " (a single image)"}
+        names = [f"'{self.classes[i]}'{few.get(int(total[i]), '')}" for i in np.flatnonzero(mask).tolist()]
+        return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+    def notes(self, augmentations: list) -> list[str]:
+        notes = []
+        for augmentation in augmentations:
+            named = [name for name in self.classes if augmentation.mixes & set(re.findall("[a-z]+", name.lower()))]
+            kind = type(augmentation).__name__.lower()
+            notes += [
+                f"--augment {kind} changes the direction in an image, but not its class ({' and '.join(named[:4])}); "
+                "--augment none avoids this"
+            ] * bool(named)
+        return notes
 
     def pair(self, sample: dict[str, Tensor], generator: Generator) -> tuple[Tensor, Tensor]:
         return sample["image"], sample["label"]

@@ -31,6 +31,9 @@ class Quantities(Objective):
         )
         return super().on(dataset)
 
+    def has_target(self, dataset: Dataset) -> Tensor:
+        return dataset.targets.isfinite().all(1)
+
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         linked = self.link(target)  # (B, K)
         is_known = linked.isfinite()
@@ -106,6 +109,7 @@ class Direction(Quantities):
             vector = torch.stack([angle.cos(), angle.sin()], 1)  # (B, 2)
         else:
             vector = targets[:, 2:] - targets[:, :2] if targets.shape[1] == 4 else targets
+        vector = vector.float()  # only now: differences of large coordinates need all their digits
         if "turn" in sample:
             vector = (sample["turn"] @ vector[:, :, None])[:, :, 0]
         return sample["image"], vector / vector.norm(dim=1, keepdim=True)  # NaN for a vector of length 0
@@ -163,8 +167,8 @@ class Regress(Quantities):
     def output_shape(self) -> tuple[int, ...]:
         return (len(self.columns),)
 
-    def has_target(self, targets: Tensor) -> Tensor:
-        return targets.isfinite().any(1)
+    def has_target(self, dataset: Dataset) -> Tensor:
+        return dataset.targets.isfinite().any(1)
 
     def notes(self, augmentations: list) -> list[str]:
         if not any(augmentation.moves for augmentation in augmentations):
@@ -188,10 +192,12 @@ class Regress(Quantities):
         self.learned = {"mean": mean.tolist(), "sd": sd.tolist()}
 
     def link(self, target: Tensor) -> Tensor:
-        return (target - self.learned_tensor("mean", target)) / self.learned_tensor("sd", target)
+        scaled = (target - self.learned_tensor("mean", target)) / self.learned_tensor("sd", target)
+        return scaled.float()  # only now: time stamps, for example, need all their digits
 
     def output(self, prediction: Tensor) -> Tensor:
-        return prediction * self.learned_tensor("sd", prediction) + self.learned_tensor("mean", prediction)
+        exact = prediction.double()
+        return exact * self.learned_tensor("sd", exact) + self.learned_tensor("mean", exact)
 
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
         return {"predicted": output, "true": target}  # (B, K)

@@ -18,11 +18,10 @@ from neuro_noodle.runs.files import (
     write_bytes,
     writing,
 )
-from neuro_noodle.runs.manifest import RESULT, Manifest, latest_manifest, read_manifest, sha256
+from neuro_noodle.runs.manifest import BEST, RESULT, Manifest, latest_manifest, read_manifest, sha256
 from neuro_noodle.tracking.records import FILE as METRICS
 from neuro_noodle.tracking.records import format_record, parse_records
 
-BEST = "best/model.pth"
 KEPT = ("config.json", "split.json", "encoder.pkl")  # written when the run starts
 RESULTS = (RESULT, "validation.csv", "test.csv")  # of the last epoch; a further one makes them out of date
 

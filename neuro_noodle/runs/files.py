@@ -203,7 +203,8 @@ def find_session(load_dir: Path) -> tuple[Path, Path]:
                 "earlier version of the program"
             )
         return load_dir, complete[-1]
-    if (load_dir / "model.pth").is_file() and (load_dir.parent / "config.json").is_file():
+    is_session = (load_dir / MANIFEST).is_file() or (load_dir.name == "best" and sessions(load_dir.parent))
+    if is_session and (load_dir.parent / "config.json").is_file():
         return load_dir.parent, load_dir
     raise UserError(
         f"{load_dir} is not a session; name a run such as weights/faces_ae, or one of its sessions such as "
@@ -218,12 +219,6 @@ def find_saved(load_dir: Path | None) -> Path | None:
     run, saved = find_session(load_dir)
     require(saved.name != "best", f"{saved} holds only the best weights; resume the run with --load_dir {run}")
     return saved
-
-
-def best_session(load_dir: Path) -> Path:
-    """Return the session that a path names; for a run, the one with the best weights."""
-    run, session = find_session(load_dir)
-    return run / "best" if load_dir == run and (run / "best" / "model.pth").is_file() else session
 
 
 def format_resume(run: Path) -> str:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from neuro_noodle.choices import UserError, require
-from neuro_noodle.runs.files import MANIFEST, read_json, sessions, staged
+from neuro_noodle.runs.files import MANIFEST, find_session, read_json, sessions, staged
 
-RESULT = "result.json"
+RESULT, BEST = "result.json", "best/model.pth"
 N_TRIES = 5  # a run may save a session while another process reads it
 
 
@@ -96,6 +96,12 @@ def _read_matching(path: Path, places: list[Path], wanted: str | None) -> bytes:
         f"{path} is damaged, or was changed by hand: its sha256 is not that in {MANIFEST}; restore it from a copy, or "
         "use another session"
     )
+
+
+def best_session(load_dir: Path) -> Path:
+    """Return the session that a path names; for a run, the one with the best weights."""
+    run, session = find_session(load_dir)
+    return run / "best" if load_dir == run and BEST in latest_manifest(run).run else session
 
 
 def has_result(run: Path) -> bool:

@@ -56,8 +56,7 @@ class Column:
 def read_column(dataset: StimulusSet, name: str) -> Column:
     """Return a column: classes if it is the label, the group or the folder, or if it holds other texts than numbers."""
     if name in ("folder", dataset.label, dataset.group):
-        names = np.array(as_texts(dataset.columns[name]))
-        return Column(np.where(names == "nan", "", names), is_class=True)
+        return Column(np.array(as_texts(dataset.columns[name])), is_class=True)
     try:
         values = as_numbers(dataset.columns[name], name)
     except UserError:

@@ -50,7 +50,7 @@ def judge_part(model: Model, task: Task, part: str, loader: Loader, baselines: M
         name: objective.metrics(join((objective.evidence(baseline(x), y) for x, y in images), len(images)))
         for name, baseline in baselines.items()
     }
-    units = dataset.columns[dataset.split_unit] if dataset.split_unit else []
+    units = dataset.units() if dataset.split_unit else []
     has_groups = len(set(units)) > 1
     groups = np.asarray(units if has_groups else dataset.ids)[indices]
     metrics, trials = objective.metrics(evidence), dataset.trials_of(indices)

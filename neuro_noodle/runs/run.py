@@ -13,9 +13,9 @@ from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.splits import Parts
 from neuro_noodle.networks.base import Model
 from neuro_noodle.objectives.base import Objective
-from neuro_noodle.runs.files import best_session
 from neuro_noodle.runs.latents import FIXED_LATENTS, encode, load_latents, save_latents
 from neuro_noodle.runs.loaders import Batches
+from neuro_noodle.runs.manifest import best_session
 from neuro_noodle.runs.sessions import load_model
 from neuro_noodle.runs.split import load_split
 from neuro_noodle.runs.task import Task, TaskSource, drop_missing_targets, part_of_each

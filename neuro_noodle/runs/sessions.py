@@ -19,12 +19,13 @@ from torch.optim import Optimizer
 
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.networks.base import Encoder, Model, build_model
-from neuro_noodle.runs.commits import BEST, METRICS, commit_session, recover, restore_metrics
+from neuro_noodle.runs.commits import METRICS, commit_session, recover, restore_metrics
 from neuro_noodle.runs.config import FILE as CONFIG
 from neuro_noodle.runs.config import load_config
-from neuro_noodle.runs.files import best_session, json_bytes, sessions, write_json
+from neuro_noodle.runs.files import json_bytes, sessions, write_json
 from neuro_noodle.runs.latents import FIXED_LATENTS, load_fitted_state, save_fitted_state, save_latents, snapshots
-from neuro_noodle.runs.manifest import read_checked
+from neuro_noodle.runs.lock import locked
+from neuro_noodle.runs.manifest import BEST, best_session, has_result, read_checked
 from neuro_noodle.runs.pictures import saved_pictures
 from neuro_noodle.runs.split import FILE as SPLIT
 from neuro_noodle.runs.split import named
@@ -137,6 +138,21 @@ def begin(run: Path, config: dict[str, Any], saved: Path | None, *, keep_all: bo
             copy_history(saved, run)
     if saved:
         restore_metrics(run, saved)
+
+
+def require_no_result(session: Path, *, has_stopped: bool) -> None:
+    """Raise UserError if a session with nothing left to train has its result; what a kill has left is removed first.
+
+    Args:
+        session: the last of its run.
+        has_stopped: whether patience has ended the training.
+    """
+    run = session.parent
+    if has_result(run):
+        with locked(run):
+            recover(run, keep_all=True)
+        more = "raise --patience" if has_stopped else "--n_epochs is the total: raise it"
+        raise UserError(f"{session} has already trained {int(session.name) + 1} epochs; {more}")
 
 
 def copy_history(session: Path, run: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from neuro_noodle.choices import require
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet
+from neuro_noodle.data.columns import as_texts
 from neuro_noodle.data.splits import Parts
 from neuro_noodle.data.store import Store
 from neuro_noodle.objectives.base import OBJECTIVES, Objective
@@ -106,24 +107,39 @@ def drop_missing_targets(dataset: StimulusSet, objective: Objective, parts: Part
     """Drop images whose targets are missing from every part.
 
     Returns:
-        The parts, and notes for the user.
+        The parts; and notes for the user, also on images that the split has left out.
 
     Raises:
         UserError: if a part would have no image left, or a target column is empty in all of a part.
     """
-    if dataset.targets is None:
-        return parts, []
-    is_known = objective.has_target(dataset.targets)  # (N,)
+    left_out = set(parts.get("left_out", []))
+    notes = _note_on_groups(dataset, left_out)
+    is_known = objective.has_target(dataset)  # (N,)
+    if is_known is None:
+        return parts, notes
+    names = objective.columns or (f"{dataset.label} (the label)",)
+    values = is_known[:, None] & (dataset.targets.isfinite() if objective.columns else is_known[:, None])  # (N, K)
     for part in ("training", "validation", "test"):
         indices = parts.get(part, [])
-        enough = bool(is_known[indices].any()) and bool(dataset.targets[indices].isfinite().any(0).all())
-        require(enough or not indices, f"a target column is empty for all {len(indices)} {part} images")
-    missing = set((~is_known).nonzero()[:, 0].tolist()) - set(parts.get("left_out", []))
+        empty = [name for name, is_there in zip(names, values[indices].any(0).tolist(), strict=True) if not is_there]
+        require(not (indices and empty), f"none of the {len(indices)} {part} images has {' and '.join(empty)}")
+    missing = set((~is_known).nonzero()[:, 0].tolist())
     if not missing:
-        return parts, []
+        return parts, notes
     kept = {part: [index for index in indices if index not in missing] for part, indices in parts.items()}
-    kept["left_out"] = sorted([*parts.get("left_out", []), *missing])
-    return kept, [f"{len(missing)} images whose targets are missing are left out"]
+    kept["left_out"] = sorted(left_out | missing)
+    note = f"{len(missing)} of {len(dataset)} images are left out, because they have no {' or '.join(names)}"
+    return kept, [*notes, note]
+
+
+def _note_on_groups(dataset: StimulusSet, left_out: set[int]) -> list[str]:
+    """Return a note on the images that a split has left out because their group is missing."""
+    if not (dataset.group and left_out):
+        return []
+    groups = as_texts(dataset.columns[dataset.group])
+    n_missing = sum(not groups[index] for index in left_out)
+    note = f"{n_missing} of {len(dataset)} images are left out, because the split cannot keep them apart without their "
+    return [f"{note}{dataset.group}"] if n_missing else []
 
 
 def keep_on_gpu(dataset: StimulusSet, device: torch.device) -> None:

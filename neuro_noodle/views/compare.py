@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.blocks import natural_order
-from neuro_noodle.data.columns import as_texts
 from neuro_noodle.measures.linear import N_FOLDS
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.measures.similarity import MEASURES, compact, rsa_ceiling
@@ -94,7 +93,7 @@ def compare(sources: Sequence[Source], names: Sequence[str], held_out: Sequence[
     """
     runs = list({id(source.run): source.run for source in sources if source.run}.values())
     dataset, parts = runs[0].dataset, choose_parts(runs, held_out)
-    groups = np.array(as_texts(dataset.columns[dataset.split_unit])) if dataset.split_unit else None
+    groups = np.array(dataset.units()) if dataset.split_unit else None
     columns = choose_columns(dataset, names, parts)
     time = natural_order(dataset.ids)
     used = time[(parts.is_training | parts.is_held_out)[time]]

@@ -14,8 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patheffects import withStroke
 
+from neuro_noodle.choices import UserError
 from neuro_noodle.data.base import StimulusSet
-from neuro_noodle.data.columns import Columns, require_columns
+from neuro_noodle.data.columns import Columns, as_numbers, as_texts, require_columns
 from neuro_noodle.measures import circular
 from neuro_noodle.views.figures import GREY, displayable, tidy
 
@@ -168,7 +169,7 @@ def preferred_order(dataset: StimulusSet, first: Sequence[str]) -> list[str]:
 
 def _colours(name: str, column: np.ndarray, *, by_value: bool) -> ScalarMappable | dict:
     """Return the colours of a column: a colour scale for many different numbers, else one colour per category."""
-    numbers, categories = _numbers(column) if by_value else None, np.unique(column)
+    numbers, categories = _numbers(column) if by_value else None, as_texts(np.unique(column))
     if numbers is None or len(categories) <= MAX_NUMBERS:
         return {
             category: Look(PALETTE[i % len(PALETTE)], MARKERS[i // len(PALETTE) % len(MARKERS)])
@@ -198,7 +199,7 @@ def _scatter(
     """Add one point per image, grey if its number is unknown; rings mark held-out images."""
     if isinstance(colours, dict):
         order = np.random.default_rng(0).permutation(len(column))  # otherwise the last category hides the others
-        looks = [colours[category] for category in column[order]]
+        looks = [colours[category] for category in np.array(as_texts(column))[order]]
         for marker in dict.fromkeys(look.marker for look in looks):
             shown = np.array([look.marker == marker for look in looks])
             shades = [look.colour for look in looks if look.marker == marker]
@@ -229,8 +230,9 @@ def _add_names(axis: Axes, embedding: np.ndarray, column: np.ndarray, colours: S
     """Write the names of the most frequent categories where their images are, if they are too many for a legend."""
     if not isinstance(colours, dict) or len(colours) <= MAX_CATEGORIES:
         return
-    for name, _ in Counter(column.tolist()).most_common(MAX_NAMES):
-        x, y = np.median(embedding[column == name], 0)
+    names = np.array(as_texts(column))
+    for name, _ in Counter(names.tolist()).most_common(MAX_NAMES):
+        x, y = np.median(embedding[names == name], 0)
         outline = [withStroke(linewidth=1.5, foreground="white")]
         axis.annotate(name, (x, y), fontsize=6, ha="center", va="center", path_effects=outline)
 
@@ -270,6 +272,6 @@ def _add_callouts(
 def _numbers(column: np.ndarray) -> np.ndarray | None:
     """Return a column as numbers, NaN where it is empty; None if it holds other texts."""
     try:
-        return (np.where(column == "", "nan", column) if column.dtype.kind == "U" else column).astype(float)
-    except ValueError:
+        return as_numbers(column.tolist() if column.dtype.kind == "U" else column, "")
+    except UserError:
         return None

@@ -1,133 +1,19 @@
-"""Metadata: every value is assigned to its own image, and ambiguous tables are refused."""
+"""Columns of metadata: exact values, and a note on whatever is missing or doubtful."""
 
 import numpy as np
 import pytest
 from helpers import raises_user_error
 
 from neuro_noodle.data.columns import (
-    JoinedTable,
     add_columns,
+    as_groups,
+    as_numbers,
     as_texts,
-    join_table,
     listing,
     merge,
+    naming_notes,
     read_array_columns,
-    read_csv,
 )
-
-IDS = ["a/one.png", "a/two.png", "b/three.png"]
-
-
-def write_table(path, text, encoding="utf-8"):
-    (path / "table.csv").write_bytes(text.encode(encoding))
-    return path / "table.csv"
-
-
-# -------------------------------------------------------------------------------------------------------- read_csv
-
-
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_separators_and_line_ends_do_not_change_a_table(tmp_path, delimiter, end, encoding):
-    text = end.join(
-        delimiter.join(row) for row in (["file", " age ", "who"], ["1.png", "3.5", "Zoë"], ["2.png", "", "Ann"])
-    )
-    expected = {"file": ["1.png", "2.png"], "age": ["3.5", ""], "who": ["Zoë", "Ann"]}
-    assert (
-        read_csv(write_table(tmp_path, text, encoding))
-        == read_csv(write_table(tmp_path, text + end, encoding))
-        == expected
-    )
-
-
-def test_quoted_fields_may_hold_separators_quotes_and_new_lines(tmp_path):
-    text = 'file,said\n1.png,"a, ""b"";\nc"\n\n2.png,"plain"\n'
-    assert read_csv(write_table(tmp_path, text)) == {"file": ["1.png", "2.png"], "said": ['a, "b";\nc', "plain"]}
-
-
-def test_a_table_may_have_a_single_column(tmp_path):
-    assert read_csv(write_table(tmp_path, "age\n3\n4\n")) == {"age": ["3", "4"]}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "has no rows; it needs a header line and a row per image"),
-        ("a,b\n", "has no rows"),
-        ("\n\n", "has no rows"),
-        ("a,a\n1,2\n", "needs a different name for each column; its first line reads ['a', 'a']"),
-        ("a, a\n1,2\n", "needs a different name for each column"),
-        ("a,\n1,2\n", "needs a different name for each column"),
-        ("a,b\n1,2\n1,2,3\n", "has 2 columns, but 3 fields on line 3"),
-        ("a,b\n\n1,2\n\n1\n", "has 2 columns, but 1 fields on line 5"),
-        ('a,b\n"1\n2",3\n4\n', "has 2 columns, but 1 fields on line 4"),
-        ('a,b\n1,"2\n', "cannot be read: line 2: unexpected end of data"),
-        ('a,b\n1,"2"3\n', "cannot be read: line 2: ',' expected after '\"'"),
-    ],
-)
-def test_an_invalid_table_is_refused_with_reason_and_line(tmp_path, text, message):
-    with raises_user_error(f"the table {tmp_path / 'table.csv'} {message}"):
-        read_csv(write_table(tmp_path, text))
-
-
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
-def test_a_table_that_is_not_utf_8_is_refused(tmp_path, encoding):
-    with raises_user_error("is not UTF-8 text; save it as 'CSV UTF-8'"):
-        read_csv(write_table(tmp_path, "file,who\n1.png,Zoë\n", encoding))
-
-
-def test_a_missing_table_or_a_folder_is_refused_by_name(tmp_path):
-    with raises_user_error(f"the table {tmp_path / 'no.csv'} cannot be read: No such file"):
-        read_csv(tmp_path / "no.csv")
-    with raises_user_error(f"the table {tmp_path} cannot be read: Is a directory"):
-        read_csv(tmp_path)
-
-
-# ------------------------------------------------------------------------------------------------------ join_table
-
-
-@pytest.mark.parametrize("names", [IDS, ["one.png", "two.png", "three.png"], ["one", "two", "three"]])
-def test_rows_name_images_by_path_or_name_or_without_ending(tmp_path, names):
-    text = "age,image\n" + "".join(f"{age},{names[age]}\n" for age in (2, 0, 1))
-    assert join_table(write_table(tmp_path, text), IDS) == JoinedTable({"age": ["0", "1", "2"]}, [], [])
-
-
-def test_the_column_that_matches_most_images_names_them(tmp_path):
-    text = "friend,me\none.png,three.png\none.png,one.png\nx,two.png\n"
-    assert join_table(write_table(tmp_path, text), IDS) == JoinedTable({"friend": ["one.png", "x", "one.png"]}, [], [])
-
-
-def test_images_without_row_and_rows_without_image_are_listed(tmp_path):
-    text = "file,age\nthree.png,3\nfour.png,4\nfive.png,5\n"
-    expected = JoinedTable({"age": ["", "", "3"]}, missing=IDS[:2], unknown=["five.png", "four.png"])
-    assert join_table(write_table(tmp_path, text), IDS) == expected
-
-
-def test_columns_with_reserved_names_are_renamed(tmp_path):
-    text = "file,id,folder,age\none.png,7,x,1\n"
-    expected = JoinedTable({"id_": ["7"], "folder_": ["x"], "age": ["1"]}, [], [])
-    assert join_table(write_table(tmp_path, text), IDS[:1]) == expected
-
-
-@pytest.mark.parametrize(
-    ("ids", "text", "message"),
-    [
-        (IDS, "who,age\nAnn,3\n", "names images such as a/one.png; there are who (Ann), age (3)"),
-        (["a/1.png", "b/1.png", "b/2.png"], "file\n1.png\n2.png\n", "several images are called 1.png, so"),
-        (["a/1.png", "a/1.jpg"], "file\n1\n", "several images are called 1, so"),
-        (IDS, "file,age\none.png,1\none.png,2\n", "has several rows for 'one.png'"),
-    ],
-)
-def test_a_table_with_no_or_ambiguous_names_is_refused(tmp_path, ids, text, message):
-    with raises_user_error(message):
-        join_table(write_table(tmp_path, text), ids)
-
-
-def test_paths_distinguish_images_of_the_same_name(tmp_path):
-    ids = ["a/1.png", "b/1.png"]
-    assert join_table(write_table(tmp_path, "file,age\nb/1.png,2\na/1.png,1\n"), ids).columns == {"age": ["1", "2"]}
-
 
 # ---------------------------------------------------------------------------------------------- read_array_columns
 
@@ -176,19 +62,19 @@ def test_an_array_that_is_not_a_table_is_refused(values, names, message):
         read_array_columns(values, names, "it")
 
 
-# --------------------------------------------------------------------------------------------------- add_columns, merge
+# ------------------------------------------------------------------------------------ adding and reading columns
 
 
 def test_complete_columns_are_added_without_a_note():
     columns = {"folder": ["a", "a", "b"]}
-    assert add_columns(columns, {"age": ["1", "2", "3"]}, [], "do not match", ("age", None)) == []
+    assert add_columns(columns, {"age": ["1", "2", "3"]}, [], "do not match") == []
     assert columns == {"folder": ["a", "a", "b"], "age": ["1", "2", "3"]}
 
 
 def test_incomplete_columns_are_added_with_a_note():
     """The note lists the images without a value."""
     columns = {"folder": ["a", "a", "b"]}
-    assert add_columns(columns, {"age": ["1", "2", ""]}, ["three"], "do not match", (None, "folder")) == [
+    assert add_columns(columns, {"age": ["1", "2", ""]}, ["three"], "do not match") == [
         "1 of 3 images do not match:\n  three"
     ]
     assert columns["age"] == ["1", "2", ""]
@@ -196,17 +82,8 @@ def test_incomplete_columns_are_added_with_a_note():
 
 def test_empty_columns_are_left_out_with_a_note_of_one_line():
     columns = {"folder": ["a", "b"]}
-    assert add_columns(columns, {"age": ["", ""]}, ["one", "two"], "do not match", ()) == ["2 of 2 images do not match"]
+    assert add_columns(columns, {"age": ["", ""]}, ["one", "two"], "do not match") == ["2 of 2 images do not match"]
     assert list(columns) == ["folder"]
-
-
-@pytest.mark.parametrize("missing", [["one"], ["one", "two"]])
-def test_a_needed_column_must_have_a_value_for_every_image(missing):
-    with raises_user_error("do not match:\n  one") as caught:
-        add_columns(
-            {"folder": ["a", "b"]}, {"age": ["", "2"], "who": ["", "x"]}, missing, "do not match", ("age", "who")
-        )
-    assert "but age and who must have a value for every image" in str(caught.value)
 
 
 def test_two_sources_of_one_column_are_refused():
@@ -225,6 +102,68 @@ def test_a_listing_is_indented_and_counts_omitted_lines():
     assert listing([]) == ""
 
 
-def test_numbers_as_texts_keep_all_digits_but_no_zeros():
-    assert as_texts(np.array([3.0, 0.5, 1e9, 1234567890, np.nan])) == ["3", "0.5", "1000000000", "1234567890", "nan"]
-    assert as_texts(["3.0", "x"]) == ["3.0", "x"]
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        (np.array([3.0, 0.5, 1e9, 1234567890, np.nan]), ["3", "0.5", "1000000000", "1234567890", ""]),
+        (np.array([0.1, 0.25], np.float32), ["0.1", "0.25"]),
+        (np.array([982000123456701, 982000123456702]), ["982000123456701", "982000123456702"]),
+        (np.array([982000123456701.0, 982000123456702.0]), ["982000123456701", "982000123456702"]),
+        (np.array([2**64 - 1, 2**64 - 2], np.uint64), ["18446744073709551615", "18446744073709551614"]),
+        (["3.0", "x"], ["3.0", "x"]),
+    ],
+)
+def test_numbers_as_texts_keep_all_digits_but_no_zeros(values, texts):
+    assert as_texts(values) == texts
+
+
+@pytest.mark.parametrize("kind", ["?", "i1", "u2", ">i4", "i8", "u8", "f2", "f4", ">f8"])
+def test_numbers_of_an_array_keep_their_exact_values(kind):
+    values = np.array([0, 1], kind)
+    (column,) = read_array_columns(values, ["x"], "it").values()
+    assert column.dtype.isnative and (column == values).all()
+    assert as_texts(column) == ["0", "1"]
+    assert as_numbers(column, "x").dtype == np.float64
+
+
+def test_large_whole_numbers_of_an_array_stay_different():
+    for values in (np.array([2**63 - 1, 2**63 - 2]), np.array([2**64 - 1, 2**64 - 2], np.uint64)):
+        (column,) = read_array_columns(values, ["x"], "it").values()
+        assert len(set(as_texts(column))) == 2
+
+
+def test_images_without_a_group_are_groups_of_their_own():
+    assert as_groups(["a", "", "a", ""], ["1", "2", "3", "4"]) == ["a", "image 2", "a", "image 4"]
+    assert as_groups(np.array([2, np.nan]), ["1", "2"]) == ["2", "image 2"]
+
+
+def test_names_that_look_alike_are_noted_but_stay_apart():
+    columns = {"mood": ["Happy", "happy", "sad"], "who": ["7", "007", "8"], "x": ["a", "A", ""]}
+    assert naming_notes(columns, ("mood", None)) == [
+        "mood has names that look alike but count as different: 'Happy' and 'happy'"
+    ]
+    assert "'007' and '7'" in naming_notes(columns, ("who",))[0]
+    assert naming_notes({"mood": ["a", "b"]}, ("mood", "mood")) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "is_rounded"),
+    [
+        (np.array([2**22, np.nan], np.float32), False),
+        (np.array([2**24, np.nan], np.float32), True),
+        (np.array([2.0**51]), False),
+        (np.array([2.0**53]), True),
+        (np.array([2**62]), False),
+        (["982000123456701982"], False),
+    ],
+)
+def test_names_that_their_type_may_have_rounded_are_noted(values, is_rounded):
+    assert [note[:30] for note in naming_notes({"chip": values}, ["chip"])] == [
+        "chip may hold rounded numbers,"
+    ] * is_rounded
+
+
+def test_a_text_among_numbers_is_quoted_in_the_error():
+    assert as_numbers(["1", "", "n/a", "-2.5"], "age") == pytest.approx([1, np.nan, np.nan, -2.5], nan_ok=True)
+    with raises_user_error("the column 'age' holds '10_1', which is not a number; numbers are written like -2.5"):
+        as_numbers(["1", "10_1"], "age")

@@ -7,7 +7,6 @@ from PIL import Image
 
 from neuro_noodle.choices import UserError
 from neuro_noodle.data.base import DATASETS, Source
-from neuro_noodle.data.columns import read_names
 from neuro_noodle.data.folder import SUFFIXES
 from neuro_noodle.data.store import Store
 
@@ -163,92 +162,12 @@ def test_a_resized_16_bit_image_stays_within_its_range(tmp_path):
     assert (single_image(tmp_path, "size=48x48") == 12345).all()
 
 
-# ------------------------------------------------------------------------------------- names, classes, groups
-
-
-def save_people(path):
-    for name in ("p1/p1_happy_C03", "p1/p1_sad_C04", "p2/p2_sad_C05"):
-        save_image(path / f"{name}.png")
-
-
-PATTERN = "pattern={person}/{}_{emotion}_C{step}"
-
-
-def test_a_pattern_reads_columns_from_file_names(tmp_path):
-    save_people(tmp_path)
-    dataset = open_folder(tmp_path, f"{PATTERN} label=emotion group=person")
-    assert dataset.columns["person"] == ["p1", "p1", "p2"]
-    assert dataset.columns["emotion"] == ["happy", "sad", "sad"]
-    assert dataset.columns["step"] == ["03", "04", "05"]
-    assert dataset.classes == ["happy", "sad"]
-    assert dataset.sample(torch.tensor([2, 0]))["label"].tolist() == [1, 0]
-    assert (dataset.label, dataset.group, dataset.notes) == ("emotion", "person", [])
-
-
-@pytest.mark.parametrize(
-    ("pattern", "name", "fields"),
-    [
-        ("{a}_{b}", "x/y/one_two.png", {"a": "one", "b": "two"}),
-        ("{a}/{b}", "x/y/z.png", {"a": "y", "b": "z"}),
-        ("{}_{b}", "one_two.png", {"b": "two"}),
-        ("C{step}", "C07.1.JPG", {"step": "07.1"}),
-        ("a.b({n})+", "a.b(3)+.png", {"n": "3"}),
-        ("{a}_{b}", "one_two_three.png", {"a": "one", "b": "two_three"}),
-    ],
-)
-def test_a_name_is_read_as_the_pattern_says(pattern, name, fields):
-    assert read_names([name], pattern) == ({key: [value] for key, value in fields.items()}, [])
-
-
-@pytest.mark.parametrize("pattern", ["plain", "{}_{}", "{a}_{a}"])
-def test_a_pattern_needs_fields_each_once(tmp_path, pattern):
-    save_image(tmp_path / "a_b.png")
-    message = error_message(tmp_path, f"pattern={pattern}")
-    assert f"pattern={pattern} needs fields in braces, each once" in message
-    assert "{person}_{emotion}" in message
-
-
-@pytest.mark.parametrize("pattern", ["{1}", "{1st}_{b}"])
-def test_a_field_that_starts_with_a_digit_is_a_user_error(tmp_path, pattern):
-    save_image(tmp_path / "a_b.png")
-    assert "pattern=" in error_message(tmp_path, f"pattern={pattern}")
-
-
-def test_names_that_do_not_match_the_pattern_are_noted(tmp_path):
-    """They are an error if label or group are read from them."""
-    save_people(tmp_path)
-    save_image(tmp_path / "p3" / "mean.png")
-    dataset = open_folder(tmp_path, PATTERN)
-    assert dataset.columns["emotion"] == ["happy", "sad", "sad", ""]
-    assert "1 of 4 images have names that do not match" in dataset.notes[0]
-    assert "p3/mean.png" in dataset.notes[0]
-    for option in ("label", "group"):
-        message = error_message(tmp_path, f"{PATTERN} {option}=emotion")
-        assert "p3/mean.png" in message
-        assert "but emotion must have a value for every image" in message
-
-
-def test_a_pattern_that_matches_no_name_adds_no_columns(tmp_path):
-    """A note says so."""
-    save_people(tmp_path)
-    dataset = open_folder(tmp_path, "pattern={a}-{b}")
-    assert list(dataset.columns) == ["folder"]
-    assert "3 of 3 images have names that do not match" in dataset.notes[0]
-
-
-@pytest.mark.parametrize("option", ["label", "group"])
-def test_an_unknown_column_is_refused_with_the_existing_ones(tmp_path, option):
-    save_people(tmp_path)
-    message = error_message(tmp_path, f"{PATTERN} {option}=mood")
-    assert f"{option}=mood names no column" in message
-    assert "there are folder, person, emotion, step" in message
-
-
 # ----------------------------------------------------------------------------------------- every dataset
 
 
 def test_a_sample_has_what_the_dataset_provides(tmp_path):
-    save_people(tmp_path)
+    for name in ("p1/a", "p1/b", "p2/c"):
+        save_image(tmp_path / f"{name}.png")
     dataset = open_folder(tmp_path)
     sample = dataset.sample(torch.tensor([1, 1, 0]))
     assert set(sample) == set(dataset.provides)
@@ -276,21 +195,7 @@ def test_dark_16_bit_images_are_noted(tmp_path):
     assert open_folder(tmp_path, "max_value=4095").notes == []
 
 
-def test_images_without_a_label_are_counted_and_listed(tmp_path):
-    save_people(tmp_path)
-    (tmp_path / "t.csv").write_text("file,mood\np1_happy_C03.png,good\np1_sad_C04.png,\np2_sad_C05.png,bad\n")
-    message = error_message(tmp_path, f"metadata={tmp_path}/t.csv label=mood")
-    assert "label=mood is empty for 1 of 3 images" in message and "p1_sad_C04.png" in message
-
-
 @pytest.mark.parametrize("value", ["0", "-3", "nan"])
 def test_a_max_value_that_is_not_positive_is_refused(tmp_path, value):
     save_image(tmp_path / "a.png")
     assert "max_value" in error_message(tmp_path, f"max_value={value}")
-
-
-@pytest.mark.parametrize("name", ["id", "folder"])
-def test_a_field_cannot_take_the_name_of_another_column(tmp_path, name):
-    save_image(tmp_path / "a_b.png", GREY)
-    with pytest.raises(UserError, match=f"cannot be called {name}"):
-        open_folder(tmp_path, f"pattern={{{name}}}_{{}}")

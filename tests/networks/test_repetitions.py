@@ -14,7 +14,7 @@ from neuro_noodle import command
 from neuro_noodle.networks.base import build_model
 from neuro_noodle.networks.repetitions import Repetitions, unstack
 from neuro_noodle.objectives.base import OBJECTIVES
-from neuro_noodle.runs.files import best_session, sessions
+from neuro_noodle.runs.manifest import best_session, sessions
 from neuro_noodle.runs.sessions import load_model, load_pth
 from train import Record
 

@@ -6,12 +6,13 @@ import torch
 from helpers import raises_user_error
 from objective_cases import SHAPE, build
 
+from neuro_noodle.augment import AUGMENTATIONS
 from neuro_noodle.measures.intervals import wilson
 
 
 def test_a_single_class_is_refused():
     """The message names the class, and what to choose instead."""
-    with raises_user_error("at least two classes, but every image is labelled 'stimuli'") as error:
+    with raises_user_error("at least two classes, but every label is 'stimuli'") as error:
         build("classify", classes=["stimuli"])
     assert "label=COLUMN" in str(error.value)
 
@@ -57,3 +58,21 @@ def test_a_row_has_the_class_the_prediction_and_its_probability():
     assert rows["label"] == ["happy", "afraid"]
     assert rows["predicted"] == ["sad", "afraid"]
     assert rows["probability"] == pytest.approx([0.7, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("choice", "classes", "named"),
+    [
+        ("flip", ["turn_Left", "turn RIGHT", "up"], "turn_Left and turn RIGHT"),
+        ("rotate deg=90", ["left", "up"], "left and up"),
+        ("flip", ["happy", "leftover"], None),
+        ("flip p=0", ["left", "right"], None),
+        ("rotate deg=5", ["left", "right"], None),
+        ("shift", ["left", "right"], None),
+    ],
+)
+def test_augmentation_that_turns_classes_into_others_is_noted(choice, classes, named):
+    notes = build("classify", classes=classes).notes([AUGMENTATIONS.build("noise"), AUGMENTATIONS.build(choice)])
+    kind = choice.split()[0]
+    expected = f"--augment {kind} changes the direction in an image, but not its class ({named}); --augment none avoids"
+    assert notes == ([f"{expected} this"] if named else [])

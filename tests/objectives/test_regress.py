@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import raises_user_error
-from objective_cases import SHAPE, score
+from objective_cases import SHAPE, dataset, score
 
 from neuro_noodle.augment import AUGMENTATIONS
 from neuro_noodle.objectives.base import OBJECTIVES
@@ -62,7 +62,19 @@ def test_mean_and_sd_are_fitted_to_the_known_numbers():
     scaled = objective.link(target).double().numpy()
     assert np.nanmean(scaled, 0) == pytest.approx([0, 0], abs=1e-5)
     assert np.nanstd(scaled, 0) == pytest.approx([1, 1], rel=1e-5)
-    assert torch.allclose(objective.output(objective.link(target)), target, rtol=1e-5, equal_nan=True)
+    assert torch.allclose(objective.output(objective.link(target)).float(), target, rtol=1e-5, equal_nan=True)
+
+
+def test_time_stamps_keep_their_seconds():
+    """Numbers that float32 would round to 128 s."""
+    target = 1.7e9 + torch.arange(40.0, dtype=torch.float64)[:, None]
+    objective = regression(target, "time")
+    output = objective.output(objective.link(target))
+    assert (output - target).abs().max() < 1e-4
+    metrics = objective.metrics(objective.evidence(output, target))
+    assert metrics["r2"] == pytest.approx(1) and metrics["mae_time"] < 1e-4
+    mean = objective.baselines(torch.rand(40, *SHAPE), target, 3)["mean"](torch.rand(1, *SHAPE))
+    assert mean.item() == pytest.approx(1.7e9 + 19.5, abs=1e-4)
 
 
 def test_a_missing_number_leaves_the_others_of_its_image():
@@ -84,9 +96,9 @@ def test_a_missing_number_leaves_the_others_of_its_image():
 
 
 def test_one_number_is_enough_to_train_on_an_image():
-    targets = torch.tensor([[1, 2], [1, torch.nan], [torch.nan, torch.nan]])
-    assert OBJECTIVES.build("regress columns=x,y").has_target(targets).tolist() == [True, True, False]
-    assert OBJECTIVES.build("direction columns=x,y").has_target(targets).tolist() == [True, False, False]
+    images = dataset(targets=torch.tensor([[1, 2], [1, torch.nan], [torch.nan, torch.nan]]))
+    assert OBJECTIVES.build("regress columns=x,y").has_target(images).tolist() == [True, True, False]
+    assert OBJECTIVES.build("direction columns=x,y").has_target(images).tolist() == [True, False, False]
 
 
 def test_baselines_need_no_image_with_all_numbers():
@@ -94,7 +106,7 @@ def test_baselines_need_no_image_with_all_numbers():
     target[:15, 0] = target[15:, 1] = torch.nan
     baselines = regression(target).baselines(torch.rand(30, *SHAPE), target, 3)
     mean = baselines["mean"](torch.rand(2, *SHAPE))
-    assert torch.allclose(mean, target.nanmean(0).expand(2, 2), atol=1e-4)
+    assert torch.allclose(mean.float(), target.nanmean(0).expand(2, 2), atol=1e-4)
     assert baselines["linear_pixels"](torch.rand(2, *SHAPE)).isfinite().all()
 
 

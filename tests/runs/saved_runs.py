@@ -23,11 +23,12 @@ def new_saved_run(folder: Path) -> Path:
 
 
 def save(run: Path, epoch: int, weight: float = 0.0, keep_all: bool = False) -> None:
-    """Save a session; all of its weights, and of the best ones, have the same value."""
+    """Save a session all of whose weights have the same value; it is 100 more in the best weights."""
     model = build_model("fc hidden=3", "linear", (1, 2, 2), (2,), 2, "fp32")
     for parameter in model.parameters():
         torch.nn.init.constant_(parameter, weight)
-    learning = SimpleNamespace(optimizer=torch.optim.SGD(model.parameters(), lr=0.1), best_weights=model.state_dict())
+    best = {key: value + 100 for key, value in model.state_dict().items()}
+    learning = SimpleNamespace(optimizer=torch.optim.SGD(model.parameters(), lr=0.1), best_weights=best)
     save_session(run, epoch, model, learning, {"epoch": epoch}, read_json(run / "config.json"), keep_all=keep_all)
 
 

@@ -114,6 +114,13 @@ def test_a_map_is_drawn_without_images_and_without_columns():
     check_saved(maps.plot_maps({"latents": np.zeros((6, 2))}, {}, ~none, random_images(6, 1)))
 
 
+def test_a_class_that_is_missing_has_a_colour_of_its_own():
+    """Classes may be numbers, of which NaN is missing; their names have no decimal point."""
+    placed, labels = np.random.default_rng(0).normal(size=(6, 2)), np.array([2, 10, np.nan] * 2)
+    figure = maps.plot_maps({"latents": placed}, {"cell": labels}, np.zeros(6, bool), categories=("cell",))
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["2", "10", ""]
+
+
 def test_numbers_are_coloured_by_value_unless_categories():
     placed, steps = np.random.default_rng(0).normal(size=(40, 2)), [str(i % 10) for i in range(40)]
     none = np.zeros(40, bool)

@@ -1,0 +1,66 @@
+"""Cells of metadata: how their text is cleaned, which texts mean that a value is missing, and which are numbers."""
+
+import math
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+MISSING = frozenset(("", "n/a", "N/A", "#N/A", "NA", "<NA>", "NaN", "nan", "None", "null", "NULL", "-", "--", "."))
+
+_MANTISSA_WITH_POINT = r"(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_WHOLE_NUMBER = r"\d+(?:[eE][+-]\d+)?"  # without a point, an exponent needs a sign: 12e1 is a name
+_NUMBER = re.compile(f"[+-]?(?:{_MANTISSA_WITH_POINT}|{_WHOLE_NUMBER})", re.ASCII)
+_COMMA_NUMBER = re.compile(r"[+-]?\d+(?:,\d+)?", re.ASCII)
+_MAYBE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})?", re.ASCII)
+
+
+def tidy(text: str) -> str:
+    """Return a text without spaces at its ends, and with each accented letter as one character (NFC)."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def clean_columns(columns: Mapping[str, Sequence]) -> tuple[dict[str, Sequence], list[str]]:
+    """Return columns with tidy texts, empty where a mark such as n/a means that the value is missing.
+
+    Args:
+        columns: by name, N texts or N numbers each; numbers stay as they are.
+
+    Returns:
+        The columns; and notes for the user.
+    """
+    cleaned, found = dict(columns), []
+    for name, column in columns.items():
+        if isinstance(column, list):
+            texts = list(map(tidy, column))
+            marks = MISSING - {"-"} if "+" in texts else MISSING  # + and - are two classes
+            cleaned[name] = ["" if text in marks else text for text in texts]
+            counts = Counter(text for text in texts if text and text in marks)
+            found += [f"{n} '{mark}' in {name}" for mark, n in counts.items()]
+    return cleaned, [f"these cells count as missing: {', '.join(found)}"] if found else []
+
+
+def number(text: str) -> float | None:
+    """Return the number that a text denotes in plain decimal notation, such as -2.5 or 1e-05; None if it is none."""
+    value = float(text) if _NUMBER.fullmatch(text) else math.inf
+    return value if math.isfinite(value) else None
+
+
+def with_decimal_points(column: Sequence[str]) -> list[str] | None:
+    """Return a column of numbers with decimal commas as numbers with points; None if it is not clearly such a column.
+
+    Every cell must be a number or missing, and at least one comma cannot separate thousands, as that of 1,234 could.
+    """
+    texts = [tidy(text) for text in column if tidy(text) not in MISSING]
+    if not all(map(_COMMA_NUMBER.fullmatch, texts)) or all(map(_MAYBE_THOUSANDS.fullmatch, texts)):
+        return None
+    return [text.replace(",", ".") for text in column] if any("," in text for text in texts) else None
+
+
+def similar_names(names: Iterable[str]) -> list[list[str]]:
+    """Return the names that differ only in case or spaces, or in how the same number is written, together."""
+    alike = defaultdict(set)
+    for name in names:
+        value = number(name)
+        alike[" ".join(name.casefold().split()) if value is None else value].add(name)
+    return [sorted(same) for same in alike.values() if len(same) > 1]

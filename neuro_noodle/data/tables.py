@@ -1,0 +1,213 @@
+"""Tables in text files: read into columns, and brought into the order of the images."""
+
+import contextlib
+import csv
+import io
+from collections import Counter
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from neuro_noodle.choices import UserError, require, suggest
+from neuro_noodle.data.cells import MISSING, tidy, with_decimal_points
+from neuro_noodle.data.columns import Columns, unreserved
+
+DELIMITERS = {"\t": "tabs", ";": "semicolons", ",": "commas"}  # texts hold commas most often, and tabs least
+N_LINES = 1000  # that decide which of them a table has
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a row per image.
+
+    Attributes:
+        path: its file.
+        columns: the cells by column; names are tidy, texts are as in the file.
+        notes: what the user should know.
+    """
+
+    path: Path
+    columns: Columns
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_rows(self) -> int:
+        """The number of rows below the header."""
+        return len(next(iter(self.columns.values())))
+
+    def without_empty_rows(self) -> "Table":
+        """Return the table without rows whose cells are all empty, with a note of their number."""
+        kept = [row for row in zip(*self.columns.values(), strict=True) if any(map(str.strip, row))]
+        n_empty = self.n_rows - len(kept)
+        if not n_empty:
+            return self
+        note = f"{n_empty} empty row{'s' * (n_empty > 1)} of {self.path} left out"
+        columns: Columns = {name: [row[i] for row in kept] for i, name in enumerate(self.columns)}
+        return replace(self, columns=columns, notes=(*self.notes, note))
+
+
+@dataclass(frozen=True)
+class JoinedTable:
+    """A table brought into the order of the images.
+
+    Attributes:
+        columns: N texts each, empty if an image has no row.
+        missing: images without a row.
+        notes: what the user should know.
+    """
+
+    columns: Columns
+    missing: list[str]
+    notes: list[str]
+
+
+def read_csv(path: Path) -> Table:
+    """Read a table with a header line, separated by commas, semicolons or tabs.
+
+    Numbers with decimal commas become numbers with points where a whole column shows that they are meant. A line
+    without any text is a row of empty cells.
+
+    Raises:
+        UserError: if the file is missing or not such a table.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        delimiter = find_delimiter(text)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        rows = [(reader.line_num, row) for row in reader]
+    except OSError as error:
+        raise UserError(f"the table {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"the table {path} is not UTF-8 text; save it as 'CSV UTF-8'") from error
+    except csv.Error as error:
+        raise UserError(f"the table {path} cannot be read: line {reader.line_num}: {error}") from error
+    filled = [index for index, (_, row) in enumerate(rows) if any(map(str.strip, row))]
+    require(len(filled) > 1, f"the table {path} has no rows; it needs a header line and a row per image")
+    header, cells = rows[filled[0]][1], rows[filled[0] + 1 :]
+    names = [unreserved(name) for name in header]
+    require(
+        all(names) and len(set(names)) == len(names),
+        f"the table {path} needs a different name for each column; its first line reads {header[:9]}",
+    )
+    for line, row in cells:
+        require(
+            len(row) in (0, len(names)),
+            f"the table {path} has {len(names)} columns, but {len(row)} fields on line {line}",
+        )
+    whole = zip(*(row or [""] * len(names) for _, row in cells), strict=True)
+    note = f"{path} has {len(names)} columns, separated by {DELIMITERS[delimiter]}"
+    table = Table(path, dict(zip(names, map(list, whole), strict=True)), (note,) if len(names) > 1 else ())
+    return table if delimiter == "," else _read_decimal_commas(table)
+
+
+def find_delimiter(text: str) -> str:
+    """Return the first delimiter that cuts the header of a table into several fields, and its rows into equally many.
+
+    If none does, it is the one that fewest rows disagree with.
+    """
+
+    def score(delimiter: str) -> tuple[bool, int]:
+        rows = []
+        with contextlib.suppress(csv.Error):  # reported when the table is read
+            reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+            rows = [row for row in islice(reader, N_LINES) if any(row)]
+        n_fields = len(rows[0]) if rows else 0
+        return n_fields > 1, -sum(len(row) != n_fields for row in rows)
+
+    return max(DELIMITERS, key=score)
+
+
+def _read_decimal_commas(table: Table) -> Table:
+    changed = {name: new for name, cells in table.columns.items() if (new := with_decimal_points(cells)) is not None}
+    note = f"numbers with decimal commas in {table.path}: {', '.join(changed)}"
+    return replace(table, columns=table.columns | changed, notes=(*table.notes, note)) if changed else table
+
+
+def join_table(path: Path, ids: list[str], key: str | None = None) -> JoinedTable:
+    """Read a table and bring its rows into the order of the images.
+
+    Args:
+        path: a CSV file; the columns other than the key become metadata.
+        ids: paths with / between folders.
+        key: the column that names the images, by path, by file name, or by file name without ending; None finds it.
+
+    Raises:
+        UserError: if no column names images, if several do, or if a name is ambiguous.
+    """
+    table = read_csv(path).without_empty_rows()
+    cells = {name: list(map(tidy, column)) for name, column in table.columns.items()}
+    if key is None:
+        key = _find_key(path, cells, ids)
+    require(key in cells, f"key={key} is no column of {path}; {suggest(key, cells)}")
+    names = max(_forms(ids), key=lambda names: len(set(names) & set(cells[key])))
+    require(
+        bool(set(names) & set(cells[key])),
+        f"key={key}: this column of {path} names no image; an image is called {ids[0]}, a cell reads '{cells[key][0]}'",
+    )
+    twice = _first_duplicate(names)
+    require(twice is None, f"several images are called {twice}, so {path} must name images by their path")
+    unnamed = MISSING - set(names)
+    row_of = {name: row for row, name in enumerate(cells[key]) if name not in unnamed}
+    twice = _first_duplicate([name for name in cells[key] if name not in unnamed])
+    require(twice is None, f"{path} has several rows for '{twice}' in its column '{key}'")
+    rows = [row_of.get(name) for name in names]
+    columns: Columns = {
+        name: ["" if row is None else column[row] for row in rows]
+        for name, column in table.columns.items()
+        if name != key
+    }
+    missing = [image for image, row in zip(ids, rows, strict=True) if row is None]
+    return JoinedTable(columns, missing, [*table.notes, *_describe_join(path, key, cells[key], names)])
+
+
+def _describe_join(path: Path, key: str, cells: list[str], names: list[str]) -> list[str]:
+    """Return notes on the column that names the images, and on rows and images that it does not join."""
+    known, found = set(names), set(cells)
+    notes = [f"the column '{key}' of {path} names the images; {len(known & found)} of {len(names)} images have a row"]
+    unnamed = MISSING - known
+    unknown = sorted(found - known - unnamed)
+    if unknown:
+        notes.append(f"{len(unknown)} of {len(cells)} rows of {path} name no image, such as '{unknown[0]}'")
+    n_unnamed = sum(cell in unnamed for cell in cells)
+    note = f"{n_unnamed} of {len(cells)} rows of {path} have no name in '{key}' and are left out"
+    return [*notes, note] if n_unnamed else notes
+
+
+def _forms(ids: list[str]) -> list[list[str]]:
+    """Return the images as a table may name them: by path, by file name, and by file name without ending."""
+    paths = [PurePosixPath(tidy(name)) for name in ids]
+    return [list(map(str, paths)), [path.name for path in paths], [path.stem for path in paths]]
+
+
+def _find_key(path: Path, cells: dict[str, list[str]], ids: list[str]) -> str:
+    """Return the column that names images.
+
+    Columns that name at least half as many images as the best one are candidates. A single candidate is the key; so is
+    a single candidate that holds file names with their ending.
+
+    Raises:
+        UserError: if there is no candidate, or if there are several.
+    """
+    by_path, by_name, by_stem = (set(names) for names in _forms(ids))
+    with_ending = {name: len((by_path | by_name) & set(column)) for name, column in cells.items()}
+    n_named = {name: max(with_ending[name], len(by_stem & set(column))) for name, column in cells.items()}
+    best = max(n_named.values())
+    require(
+        best > 0,
+        f"no column of {path} names images such as {ids[0]}; there are "
+        + ", ".join(f"{name} ({column[0]})" for name, column in cells.items()),
+    )
+    candidates = [name for name, n in n_named.items() if n >= best / 2]
+    full = [name for name in candidates if with_ending[name] >= best / 2]
+    chosen = full if len(full) == 1 else candidates
+    require(
+        len(chosen) == 1,
+        f"several columns of {path} could name the images: "
+        + ", ".join(f"{name} ({n_named[name]} images)" for name in chosen)
+        + f"; choose one, such as --dataset folder metadata={path.name} key={chosen[0]}",
+    )
+    return chosen[0]
+
+
+def _first_duplicate(names: list[str]) -> str | None:
+    return next((name for name, count in Counter(names).items() if count > 1), None)
