@@ -60,9 +60,7 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     loaders = utils.dataloaders(flags, task, latents)
     learning = train.prepare(flags, network, task.objective)  # optimizer, schedule, patience, best weights
     state = utils.load_state(saved, loaders["training"], learning, task.device)
-    finished = learning.has_finished(state["epoch"] + 1)
-    if saved and finished:
-        sessions.require_no_result(saved, has_stopped=learning.patience.has_stopped)
+    finished = sessions.has_finished(saved, state["epoch"] + 1, learning)
     with utils.open_session(flags, words, task, description, saved, state, started) as session:
         session.begin(network, latents, loaders["training"], learning)
         try:

@@ -18,6 +18,7 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from neuro_noodle.choices import UserError, require
+from neuro_noodle.learning.best import Patience
 from neuro_noodle.networks.base import Encoder, Model, build_model
 from neuro_noodle.runs.commits import METRICS, commit_session, recover, restore_metrics
 from neuro_noodle.runs.config import FILE as CONFIG
@@ -36,6 +37,7 @@ class Resumable(Protocol):
     """What a session saves of the learning."""
 
     optimizer: Optimizer
+    patience: Patience
 
     @property
     def best_weights(self) -> dict[str, Tensor] | None:
@@ -48,6 +50,10 @@ class Resumable(Protocol):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore the state of a session, with that of its optimizer."""
+        ...
+
+    def has_finished(self, n_trained: int) -> bool:
+        """Return whether there is nothing left to train after so many epochs."""
         ...
 
 
@@ -140,19 +146,19 @@ def begin(run: Path, config: dict[str, Any], saved: Path | None, *, keep_all: bo
         restore_metrics(run, saved)
 
 
-def require_no_result(session: Path, *, has_stopped: bool) -> None:
-    """Raise UserError if a session with nothing left to train has its result; what a kill has left is removed first.
+def has_finished(saved: Path | None, n_trained: int, learning: Resumable) -> bool:
+    """Return whether nothing is left to train after so many epochs.
 
-    Args:
-        session: the last of its run.
-        has_stopped: whether patience has ended the training.
+    Raises:
+        UserError: if the run of the saved session also has its result; what a kill has left in it is removed first.
     """
-    run = session.parent
-    if has_result(run):
-        with locked(run):
-            recover(run, keep_all=True)
-        more = "raise --patience" if has_stopped else "--n_epochs is the total: raise it"
-        raise UserError(f"{session} has already trained {int(session.name) + 1} epochs; {more}")
+    finished = learning.has_finished(n_trained)
+    if saved and finished and has_result(saved.parent):
+        with locked(saved.parent):
+            recover(saved.parent, keep_all=True)
+        more = "raise --patience" if learning.patience.has_stopped else "--n_epochs is the total: raise it"
+        raise UserError(f"{saved} has already trained {n_trained} epochs; {more}")
+    return finished
 
 
 def copy_history(session: Path, run: Path) -> None:

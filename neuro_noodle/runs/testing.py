@@ -25,8 +25,7 @@ def test_run(run: Run, source: TaskSource, device: torch.device, batch_size: int
     Args:
         run: opened with the images of source.
         source: where the images come from.
-        device: where the model runs.
-        batch_size: images per batch, at most.
+        device, batch_size: where the model runs, and how many images at a time.
 
     Returns:
         The folder with result.json and test.csv: run/test, or run/test-NAME for other images.

@@ -41,7 +41,7 @@ def test_a_pattern_reads_columns_from_file_names(tmp_path):
     assert dataset.columns["step"] == ["03", "04", "05"]
     assert dataset.classes == ["happy", "sad"]
     assert dataset.sample(torch.tensor([2, 0]))["label"].tolist() == [1, 0]
-    assert (dataset.label, dataset.group, dataset.notes) == ("emotion", "person", [])
+    assert (dataset.label, dataset.group) == ("emotion", "person")
 
 
 @pytest.mark.parametrize(

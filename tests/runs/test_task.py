@@ -126,7 +126,12 @@ def test_of_many_absent_classes_five_are_named():
 
 def test_a_part_that_cannot_choose_is_refused_before_training(run_main, tmp_path):
     session = np.arange(20) // 5  # each has one class, and one is for validation
-    np.savez(tmp_path / "film.npz", images=np.zeros((20, 4, 4), np.uint8), seen=session % 2, session=session)
+    np.savez(
+        tmp_path / "film.npz",
+        images=(np.arange(320).reshape(20, 4, 4) % 251).astype(np.uint8),
+        seen=session % 2,
+        session=session,
+    )
     words = f"--data_dir {tmp_path}/film.npz --save_dir {tmp_path}/weights --objective classify --split group --dataset"
     message = error_message(run_main, f"{words} arrays label=seen group=session")
     assert "so accuracy cannot choose the best epoch; try another --split_seed" in message
