@@ -19,7 +19,7 @@ RANKS = [  # the highest first; a file imports from its own package and from low
     {"runs"},
     {"data", "networks", "objectives"},
     {"augment", "flags", "learning", "measures", "simulate", "tracking"},
-    {"choices", "recipes"},
+    {"choices", "plain", "recipes"},
 ]
 RANK = {unit: len(RANKS) - number for number, units in enumerate(RANKS) for unit in units}
 MAX_LINES = {"main.py": 150, "model.py": 170, "utils.py": 230, "train.py": 200}

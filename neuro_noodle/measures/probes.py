@@ -11,6 +11,7 @@ from neuro_noodle.measures.circular import difference_deg
 from neuro_noodle.measures.intervals import jackknife, wilson
 from neuro_noodle.measures.linear import N_FOLDS, grouped_ridge
 from neuro_noodle.measures.permutations import p_value
+from neuro_noodle.measures.scores import varies
 
 INVERSE_STRENGTHS = np.logspace(-4, 2, 7)  # of the logistic regression
 MIN_GROUPS = 5  # for an interval
@@ -157,8 +158,9 @@ def _on_circle(angles: np.ndarray, period: float) -> np.ndarray:
 
 
 def _r2(predicted: np.ndarray, target: np.ndarray) -> float:
-    total = ((target - target.mean(0)) ** 2).sum()
-    return float(1 - ((predicted - target) ** 2).sum() / total) if total else math.nan
+    if not varies(target).any():
+        return math.nan
+    return float(1 - ((predicted - target) ** 2).sum() / ((target - target.mean(0)) ** 2).sum())
 
 
 def _r2_interval(predicted: np.ndarray, true: np.ndarray, units: np.ndarray) -> dict[str, float]:

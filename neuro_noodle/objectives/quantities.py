@@ -1,6 +1,6 @@
 """Quantities: predict directions and other numbers from the metadata."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, Self
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from neuro_noodle.choices import require
 from neuro_noodle.measures import circular
+from neuro_noodle.measures.scores import column_means, r_squared, why_constant
 from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Objective, Predictor
 from neuro_noodle.objectives.pixels import fit_pixel_ridge
 
@@ -110,6 +111,11 @@ class Direction(Quantities):
             vector = (sample["turn"] @ vector[:, :, None])[:, :, 0]
         return sample["image"], vector / vector.norm(dim=1, keepdim=True)  # NaN for a vector of length 0
 
+    def undefined(self, dataset: Dataset, indices: Sequence[int]) -> dict[str, str]:
+        _, vectors = self.pair({"image": torch.empty(0), "targets": dataset.targets[indices]}, Generator())
+        is_known = bool(vectors.isfinite().any())
+        return {} if is_known else {"error_deg": f"none of the {len(indices)} images has a direction"}
+
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
         return {"predicted": _angle_deg(output), "true": _angle_deg(target)}  # (B,)
 
@@ -117,6 +123,8 @@ class Direction(Quantities):
         errors = self._errors_deg(evidence)
         errors = errors[np.isfinite(errors)]
         size = np.abs(errors)
+        if not len(errors):
+            return {"error_deg": np.nan}
         return {
             "error_deg": float(size.mean()),
             "median_deg": float(np.median(size)),
@@ -198,13 +206,20 @@ class Regress(Quantities):
 
     def metrics(self, evidence: Evidence) -> dict[str, float]:
         predicted, true = (evidence[key].double().cpu().numpy() for key in ("predicted", "true"))
-        errors = np.where(np.isfinite(true), predicted - true, np.nan)
-        r2 = 1 - np.nanmean(errors**2, 0) / np.nanvar(true, 0)
+        r2, size = r_squared(predicted, true), column_means(np.abs(predicted - true))
         metrics = {"r2": float(r2.mean())}
         if len(self.columns) > 1:
             metrics |= {f"r2_{name}": float(one) for name, one in zip(self.columns, r2, strict=True)}
-        size = np.nanmean(np.abs(errors), 0)
         return metrics | {f"mae_{name}": float(one) for name, one in zip(self.columns, size, strict=True)}
+
+    def undefined(self, dataset: Dataset, indices: Sequence[int]) -> dict[str, str]:
+        values = dataset.targets[indices].cpu().numpy()  # (n, K)
+        found = {name: why_constant(one, name) for name, one in zip(self.columns, values.T, strict=True)}
+        reasons = {name: reason for name, reason in found.items() if reason}
+        if not reasons:
+            return {}
+        each = {f"r2_{name}": reason for name, reason in reasons.items() if len(self.columns) > 1}
+        return {"r2": "; ".join(reasons.values())} | each
 
     def interval_scale(self) -> tuple[Callable, Callable]:
         return lambda r2: np.log(1 - r2), lambda scaled: 1 - np.exp(scaled)

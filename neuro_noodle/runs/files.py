@@ -6,11 +6,12 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from neuro_noodle.choices import UserError
+from neuro_noodle.plain import cell, format_json, read_json
 
 Columns = Mapping[str, Sequence]
 
@@ -51,17 +52,22 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write a JSON file."""
+    """Write a JSON file, with null for numbers that are not finite."""
     with atomic(path) as scratch:
-        scratch.write_text(json.dumps(content, indent=2) + "\n")
+        scratch.write_text(format_json(content, indent=2) + "\n", encoding="utf-8")
 
 
 def write_csv(path: Path, columns: Columns) -> None:
-    """Write columns of equal length as a CSV file."""
-    with atomic(path) as scratch, scratch.open("w", newline="") as file:
+    """Write columns of equal length as a CSV file, see `plain.cell`."""
+    write_table(path, list(columns), zip(*columns.values(), strict=True))
+
+
+def write_table(path: Path, names: Sequence[str], rows: Iterable[Iterable]) -> None:
+    """Write rows below the names of their columns as a CSV file, see `plain.cell`."""
+    with atomic(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+        writer.writerow(map(cell, names))
+        writer.writerows(map(cell, row) for row in rows)
 
 
 def by_epochs(folder: Path) -> dict[float, Path]:
@@ -122,7 +128,7 @@ def best_session(load_dir: Path) -> Path:
 def load_config(run: Path) -> dict:
     """Read the config.json of a run."""
     try:
-        return json.loads((run / "config.json").read_text())
+        return read_json((run / "config.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise UserError(f"{run / 'config.json'} cannot be read: {error}") from error
 

@@ -1,12 +1,12 @@
 """The spread over repetitions against the epoch, of several experiments in one figure."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from neuro_noodle.choices import require
+from neuro_noodle.plain import read_json
 from neuro_noodle.tracking.console import format_values
 from neuro_noodle.tracking.records import read_records
 from neuro_noodle.views import figures
@@ -44,7 +44,7 @@ def write_bands(runs: Sequence[Path], *, value: str | None = None, out: Path | N
 def read_result(run: Path) -> dict:
     """Return the result of a finished run."""
     require((run / "result.json").is_file(), f"{run} is not a finished run: it has no result.json")
-    return json.loads((run / "result.json").read_text())
+    return read_json((run / "result.json").read_text(encoding="utf-8"))
 
 
 def format_repetitions(result: dict) -> list[str]:
@@ -52,11 +52,12 @@ def format_repetitions(result: dict) -> list[str]:
     metric, by_part = result["metric"], result.get("repetitions", {})
     parts = [part for part in ("validation", "test") if part in by_part]
     n = len(by_part.get("seeds", []))
-    return [f"{part} {metric} {format_values(np.array(by_part[part][metric]))}, n = {n}" for part in parts]
+    return [f"{part} {metric} {format_values(np.array(by_part[part][metric], float))}, n = {n}" for part in parts]
 
 
-def read_series(run: Path, value: str) -> dict[int, list[float]]:
+def read_series(run: Path, value: str) -> dict[int, np.ndarray]:
     """Return a value of every repetition by epoch (from 1); a run without repetitions has one value per epoch."""
     records = [record for record in read_records(run) if value in record]
     require(bool(records), f"{run} has no {value} in metrics.jsonl")
-    return {record["epoch"] + 1: record.get("repetitions", {}).get(value, [record[value]]) for record in records}
+    each = {record["epoch"] + 1: record.get("repetitions", {}).get(value, [record[value]]) for record in records}
+    return {epoch: np.array(values, float) for epoch, values in each.items()}  # NaN where undefined

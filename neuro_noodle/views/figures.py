@@ -11,12 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from neuro_noodle.measures.scores import r_squared
+from neuro_noodle.tracking.base import Spread
+
 GREY = "0.75"
 ARROWS = {"true": ("#E69F00", 0.036), "predicted": ("#56B4E9", 0.018)}  # colour, width as a share of the image width
 
 
 def plot_curves(
-    records: Sequence[Mapping], metric: str, direction: str, baselines: Mapping[str, float], best_epoch: int
+    records: Sequence[Mapping], metric: str, direction: str, baselines: Mapping[str, float | None], best_epoch: int
 ) -> Figure:
     """Plot the losses, and the validation metric with its baselines, against the epoch.
 
@@ -24,7 +27,7 @@ def plot_curves(
         records: one per epoch, as in metrics.jsonl.
         metric: name of the main metric.
         direction: "min" if the lowest value of the metric is best, "max" if the highest.
-        baselines: value of the metric by baseline, shown as dashed lines.
+        baselines: value of the metric by baseline, shown as dashed lines; None if undefined.
         best_epoch: index of the best epoch (from 0), marked by a ring.
     """
     figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -41,10 +44,11 @@ def plot_curves(
     if not low:
         best = [value for epoch, value in zip(epochs, values, strict=True) if epoch == best_epoch + 1]
         metrics.plot([best_epoch + 1] * len(best), best, "o", mfc="none", color="C1", label="best")
-    for i, (name, value) in enumerate(baselines.items()):
+    known = {name: value for name, value in baselines.items() if value is not None}
+    for i, (name, value) in enumerate(known.items()):
         metrics.axhline(value, ls="--", lw=1, color=f"C{i + 2}", label=f"baseline: {name.replace('_', ' ')}")
     metrics.set(xlabel="epoch", ylabel=metric)
-    if direction == "min" and max([*values, *baselines.values()]) > 5 * min(values) > 0:
+    if direction == "min" and values and max([*values, *known.values()]) > 5 * min(values) > 0:
         metrics.set_yscale("log")
     metrics.legend(frameon=False)
     return tidy(figure)
@@ -144,8 +148,8 @@ def plot_predictions(predicted: Mapping[str, np.ndarray], true: Mapping[str, np.
         is_known = np.isfinite(values)
         x, y = np.asarray(values)[is_known], np.asarray(predicted[name])[is_known]
         axis.scatter(x, y, s=10, alpha=0.5, linewidths=0)
-        spread = ((x - x.mean()) ** 2).sum() if len(x) else 0
-        r2 = f"R² = {1 - ((y - x) ** 2).sum() / spread:.3f}" if spread else "R² is not defined"
+        score = r_squared(y[:, None], x[:, None])[0]
+        r2 = f"R² = {score:.3f}" if np.isfinite(score) else "R² is not defined"
         axis.axline((x[0], x[0]) if len(x) else (0, 0), slope=1, color="black", lw=0.8, ls="--")
         axis.set(xlabel="true", ylabel="predicted", aspect="equal", adjustable="datalim")
         axis.set_title(f"{name}: {r2}, n = {len(x)}", fontsize=9)
@@ -174,19 +178,20 @@ def plot_explained_variance(shares: Mapping[str, np.ndarray]) -> Figure:
     return tidy(figure)
 
 
-def plot_bands(series: Mapping[str, Mapping[int, Sequence[float]]], value: str) -> Figure:
+def plot_bands(series: Mapping[str, Mapping[int, np.ndarray]], value: str) -> Figure:
     """Plot the median over repetitions against the epoch, with a band from the 10th to the 90th percentile.
 
     Args:
-        series: by experiment and epoch, the value of each repetition.
+        series: by experiment and epoch, the value of each repetition, (R,).
         value: name of the value, for example validation/loss.
     """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
     for i, (name, by_epoch) in enumerate(series.items()):
-        low, median, high = (np.array([np.quantile(v, q) for v in by_epoch.values()]) for q in (0.1, 0.5, 0.9))
+        spreads = [Spread.of(values) for values in by_epoch.values()]
         n = len(next(iter(by_epoch.values())))
-        axis.plot([*by_epoch], median, color=f"C{i}", label=f"{name}, n = {n}")
+        low, high = [spread.p10 for spread in spreads], [spread.p90 for spread in spreads]
+        axis.plot([*by_epoch], [spread.median for spread in spreads], color=f"C{i}", label=f"{name}, n = {n}")
         axis.fill_between([*by_epoch], low, high, color=f"C{i}", alpha=0.25, lw=0)
     axis.set(xlabel="epoch", ylabel=value.replace("/", " "))
     axis.legend(frameon=False, title="median, 10th to 90th percentile", fontsize=8, title_fontsize=8)
@@ -210,8 +215,8 @@ def plot_neurons(r: np.ndarray, ceiling: np.ndarray | None, images: str) -> Figu
         axis.scatter(ceiling, r, s=14, alpha=0.6, linewidths=0)
         axis.axline((0, 0), slope=1, color="black", lw=0.8, ls="--")
         axis.set(xlabel="noise ceiling", ylabel="r of predicted and mean response", xlim=(-0.02, 1), ylim=(None, 1))
-    mean_ceiling = "" if ceiling is None else f", ceiling {np.nanmean(ceiling):.3f}"
-    axis.set_title(f"{len(r)} neurons, {images}:\nmean r {np.nanmean(r):.3f}{mean_ceiling}", fontsize=9)
+    mean_ceiling = "" if ceiling is None else f", ceiling {_format_mean(ceiling)}"
+    axis.set_title(f"{len(r)} neurons, {images}:\nmean r {_format_mean(r)}{mean_ceiling}", fontsize=9)
     return tidy(figure)
 
 
@@ -268,8 +273,14 @@ def _arrow(axis: Axes, start: np.ndarray, vector: np.ndarray, colour: str, width
 
 def _series(records: Sequence[Mapping], key: str) -> tuple[list[int], list[float]]:
     """Return the epochs (from 1) of the records that have a value, and the values."""
-    found = [(record["epoch"] + 1, record[key]) for record in records if key in record]
+    found = [(record["epoch"] + 1, record[key]) for record in records if record.get(key) is not None]
     return [epoch for epoch, _ in found], [value for _, value in found]
+
+
+def _format_mean(values: np.ndarray) -> str:
+    """Return the mean of values (N,) without NaN as text."""
+    known = values[np.isfinite(values)]
+    return f"{known.mean():.3f}" if len(known) else "undefined"
 
 
 def displayable(image: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Every picture of a run, written to its folder `figures`."""
 
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from neuro_noodle.runs.task import TaskSource
 from neuro_noodle.runs.testing import test_run
 from neuro_noodle.tracking.records import read_records
 from neuro_noodle.views import figures, maps
+from neuro_noodle.views.bands import read_result
 from neuro_noodle.views.decodings import plot_decodings
 from neuro_noodle.views.embeddings import EMBEDDINGS, embed
 from neuro_noodle.views.outcomes import MAX_IMAGES, PICTURES, Pictures, image_titles, plot_outcomes, write_film
@@ -99,7 +99,7 @@ def plot_run(run: Run, columns: Sequence[str], how: str = "umap", n_mapped: int 
 
 def plot_learning_curves(run: Run) -> figures.Figure:
     """Plot the losses and the main metric with its baselines against the epoch."""
-    result = json.loads((run.folder / "result.json").read_text())
+    result = read_result(run.folder)
     return figures.plot_curves(
         read_records(run.folder),
         metric=result["metric"],

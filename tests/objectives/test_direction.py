@@ -1,5 +1,7 @@
 """Directions: what columns mean, angular errors, and augmentation that rotates the target with the image."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -194,3 +196,12 @@ def test_linear_pixels_find_a_linear_direction():
     errors = {name: score(objective, baseline(unseen), expected)["error_deg"] for name, baseline in baselines.items()}
     assert errors["linear_pixels"] < 2
     assert errors["circular_mean"] > 60
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_part_without_any_direction_has_an_undefined_error():
+    data = {"targets": torch.tensor([[0.0, 0.0], [1.0, 0.0]])}
+    objective = build("direction columns=dx,dy", **data)
+    assert objective.undefined(SimpleNamespace(**data), [0]) == {"error_deg": "none of the 1 images has a direction"}
+    assert objective.undefined(SimpleNamespace(**data), [0, 1]) == {}
+    assert np.isnan(metrics_of([np.nan], [3])["error_deg"])

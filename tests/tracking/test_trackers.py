@@ -1,6 +1,7 @@
 """Trackers: the contract of every tracker, the records of a run, and what the console prints."""
 
 import json
+import re
 import sys
 from types import SimpleNamespace
 
@@ -283,3 +284,19 @@ def test_a_resumed_run_keeps_earlier_records_and_drops_later(tracked):
 
 def test_a_run_without_records_has_none(tmp_path):
     assert read_records(tmp_path) == []
+
+
+def test_numbers_that_are_not_finite_are_null_in_the_records(tracked):
+    records = Records(tracked)
+    records.log(0, {"a": np.array([np.nan])})
+    records.log(1, {"a": np.array([1.0, np.inf])})
+    records.close()
+    path = tracked.folder / "metrics.jsonl"
+    assert not {"NaN", "Infinity"} & set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    first, second = read_records(tracked.folder)
+    assert first["a"] is None and second["repetitions"]["a"] == [1.0, None]
+
+
+def test_nan_in_records_of_earlier_versions_is_undefined(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 0, "a": NaN, "b": -Infinity}\n', encoding="utf-8")
+    assert read_records(tmp_path) == [{"epoch": 0, "a": None, "b": None}]

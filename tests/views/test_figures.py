@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pictures import CHANNELS, RNG, check_drawn, check_saved, random_images
+from pictures import CHANNELS, RNG, check_drawn, check_saved, random_images, texts
 
 from neuro_noodle.views import figures, films
 
@@ -163,3 +163,20 @@ def test_curves_have_points_only_at_validated_epochs():
     check_saved(figure)
     training, validation = figure.axes[0].lines
     assert training.get_xdata().tolist() == [1, 2, 3, 4] and validation.get_xdata().tolist() == [4]
+
+
+@pytest.mark.filterwarnings("error")
+def test_curves_and_bands_leave_out_undefined_values():
+    records = [{"epoch": epoch, "train/loss": 1.0, "validation/r2": value} for epoch, value in enumerate([None, 0.5])]
+    drawn = figures.plot_curves(records, "r2", "max", {"mean": None, "linear": 0.1}, best_epoch=1)
+    assert "baseline: linear" in texts(drawn) and "baseline: mean" not in texts(drawn)
+    check_drawn(figures.plot_curves([], "mse", "min", {"mean": None}, best_epoch=0))
+    check_drawn(figures.plot_bands({"run": {1: np.array([np.nan, 1.0]), 2: np.array([1.0, np.inf])}}, "validation/r2"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_unknown_neurons_have_an_undefined_mean():
+    unknown = np.full(3, np.nan)
+    assert any(
+        "mean r undefined, ceiling undefined" in text for text in texts(figures.plot_neurons(unknown, unknown, "x"))
+    )
