@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from neuro_noodle.measures.similarity import MEASURES
 from neuro_noodle.views.figures import tidy
+from neuro_noodle.views.texts import literal
 
 HEADINGS = {  # by kind of column: heading, names of the score and of the number in brackets, unit of the latter
     "number": ("R2 [95 %] (mean error)", "r2", "mae", ""),
@@ -185,7 +186,7 @@ def _align(rows: list[list[str]]) -> list[str]:
 
 def plot_comparison(comparison: Comparison) -> Figure:
     """Plot the scores of all probes with their intervals, and a matrix for each measure of similarity."""
-    n, names = len(comparison.columns), list(comparison.sources)
+    n, names = len(comparison.columns), [*map(literal, comparison.sources)]
     n_columns = max(n, len(MEASURES))
     heights = ((1.3 + 0.25 * len(comparison.probes)) * bool(n), 2.8 + 0.25 * len(names))  # inches
     side = max(3.4, 1.5 + 0.32 * len(names))  # of a panel
@@ -194,8 +195,8 @@ def plot_comparison(comparison: Comparison) -> Figure:
     for i, (name, column) in enumerate(comparison.columns.items()):
         axis = upper.add_subplot(1, n, i + 1)
         _plot_scores(axis, {source: scores[name] for source, scores in comparison.probes.items()}, column.kind)
-        axis.set_title(name)
-        axis.set_yticks(range(len(comparison.probes)), comparison.probes if i == 0 else [])
+        axis.set_title(literal(name))
+        axis.set_yticks(range(len(comparison.probes)), [*map(literal, comparison.probes)] if i == 0 else [])
     for i, (axis, (key, table)) in enumerate(
         zip(lower.subplots(1, len(MEASURES), squeeze=False)[0], comparison.similarity.items(), strict=True)
     ):

@@ -13,6 +13,7 @@ from matplotlib.ticker import PercentFormatter
 
 from neuro_noodle.measures.scores import r_squared
 from neuro_noodle.tracking.base import Spread
+from neuro_noodle.views.texts import literal
 
 GREY = "0.75"
 ARROWS = {"true": ("#E69F00", 0.036), "predicted": ("#56B4E9", 0.018)}  # colour, width as a share of the image width
@@ -72,7 +73,7 @@ def plot_image_rows(rows: Mapping[str, np.ndarray], titles: Sequence[str]) -> Fi
             axis.spines[:].set_visible(False)
         line[0].set_ylabel(name)
     for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title, fontsize=7)
+        axis.set_title(literal(title), fontsize=7)
     return figure
 
 
@@ -90,8 +91,8 @@ def plot_confusion(counts: np.ndarray, classes: Sequence[str], title: str) -> Fi
     axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         axis.text(column, row, count, ha="center", va="center", color="white" if share[row, column] > 0.5 else "black")
-    ticks = range(len(classes))
-    axis.set(xticks=ticks, yticks=ticks, xticklabels=classes, yticklabels=classes, xlabel="predicted", ylabel="true")
+    ticks, names = range(len(classes)), [*map(literal, classes)]
+    axis.set(xticks=ticks, yticks=ticks, xticklabels=names, yticklabels=names, xlabel="predicted", ylabel="true")
     axis.set_title(title, fontsize=9)
     return figure
 
@@ -128,7 +129,7 @@ def plot_arrows(
         if i < n:
             axis.imshow(displayable(images[i]), cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
             axis.set(xlim=(-margin, width + margin), ylim=(height + margin, -margin))
-            axis.set_title(titles[i], fontsize=7)
+            axis.set_title(literal(titles[i]), fontsize=7)
             for vector, (colour, width_share) in zip(vectors[i], ARROWS.values(), strict=True):
                 _arrow(axis, starts[i], vector, colour, width_share)
     handles = [Line2D([], [], color=colour, lw=90 * width_share) for colour, width_share in ARROWS.values()]
@@ -152,7 +153,7 @@ def plot_predictions(predicted: Mapping[str, np.ndarray], true: Mapping[str, np.
         r2 = f"R² = {score:.3f}" if np.isfinite(score) else "R² is not defined"
         axis.axline((x[0], x[0]) if len(x) else (0, 0), slope=1, color="black", lw=0.8, ls="--")
         axis.set(xlabel="true", ylabel="predicted", aspect="equal", adjustable="datalim")
-        axis.set_title(f"{name}: {r2}, n = {len(x)}", fontsize=9)
+        axis.set_title(literal(f"{name}: {r2}, n = {len(x)}"), fontsize=9)
     return tidy(figure)
 
 
@@ -191,9 +192,9 @@ def plot_bands(series: Mapping[str, Mapping[int, np.ndarray]], value: str) -> Fi
         spreads = [Spread.of(values) for values in by_epoch.values()]
         n = len(next(iter(by_epoch.values())))
         low, high = [spread.p10 for spread in spreads], [spread.p90 for spread in spreads]
-        axis.plot([*by_epoch], [spread.median for spread in spreads], color=f"C{i}", label=f"{name}, n = {n}")
+        axis.plot([*by_epoch], [spread.median for spread in spreads], color=f"C{i}", label=literal(f"{name}, n = {n}"))
         axis.fill_between([*by_epoch], low, high, color=f"C{i}", alpha=0.25, lw=0)
-    axis.set(xlabel="epoch", ylabel=value.replace("/", " "))
+    axis.set(xlabel="epoch", ylabel=literal(value.replace("/", " ")))
     axis.legend(frameon=False, title="median, 10th to 90th percentile", fontsize=8, title_fontsize=8)
     return tidy(figure)
 
@@ -234,7 +235,7 @@ def plot_responses(predicted: np.ndarray, recorded: np.ndarray, titles: Sequence
         order = np.argsort(predicted_rates)
         axis.plot(recorded_rates[order], ".", ms=3, color=GREY, label="recorded")
         axis.plot(predicted_rates[order], color="C1", label="predicted")
-        axis.set_title(name, fontsize=8)
+        axis.set_title(literal(name), fontsize=8)
     axes[0].set(xlabel="image, sorted by prediction", ylabel="response")
     axes[0].legend(frameon=False, fontsize=6)
     figure.suptitle(title, fontsize=9)
@@ -259,7 +260,7 @@ def plot_fields(rows: Mapping[str, np.ndarray], titles: Sequence[str], title: st
             axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(name, fontsize=8)
     for axis, name in zip(axes[0], titles, strict=True):
-        axis.set_title(name, fontsize=7)
+        axis.set_title(literal(name), fontsize=7)
     figure.suptitle(title, fontsize=9)
     return figure
 
