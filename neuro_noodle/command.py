@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import io
 import signal
 import sys
 import traceback
@@ -232,6 +233,7 @@ def guarded(main: Callable[[list[str]], int]) -> Callable[..., int]:
     @functools.wraps(main)
     def run(words: list[str] | None = None) -> int:
         words = sys.argv[1:] if words is None else words
+        escape_other_characters()
         has_debugger = "--debug" in words
         try:
             if has_debugger:
@@ -251,6 +253,13 @@ def guarded(main: Callable[[list[str]], int]) -> Callable[..., int]:
             return 2 if isinstance(error, UserError) else 1
 
     return run
+
+
+def escape_other_characters() -> None:
+    """Print characters that the encoding of the terminal lacks as escapes such as \\u0141, not as an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class Interrupt:

@@ -4,6 +4,7 @@ To add a dataset: a class under @DATASETS.add("name") in a file of this folder.
 """
 
 import hashlib
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from neuro_noodle.choices import Table, require
 from neuro_noodle.data.blocks import frame_blocks
 from neuro_noodle.data.columns import Columns, as_numbers, as_texts, listing, merge
 from neuro_noodle.data.store import Mapped, Store
+from neuro_noodle.plain import readable
 
 DATASETS = Table("dataset")
 
@@ -90,7 +92,7 @@ class StimulusSet:
         self.repeated = torch.tensor(list(repeated), dtype=torch.int64)
         self.targets: Any = None
         self.skipped = list(skipped)
-        self.notes = list(notes)
+        self.notes = [*notes, *_undecodable(ids)]
         names = _class_names(ids, columns, label) if label else []
         self.classes = sorted(set(names))
         class_index = {name: index for index, name in enumerate(self.classes)}
@@ -191,6 +193,14 @@ def numbered_ids(n: int) -> list[str]:
     """Return the numbers from 0 to n - 1 as texts of equal length."""
     n_digits = len(str(n - 1))
     return [f"{i:0{n_digits}}" for i in range(n)]
+
+
+def _undecodable(ids: list[str]) -> list[str]:
+    """Return a note if names of images hold bytes that are not text, as in archives with another encoding."""
+    names = [name for name in ids if readable(name) != name]
+    encoding = sys.getfilesystemencoding().upper()
+    shown = f"such as {readable(names[0])}; tables and figures show each such byte as an escape" if names else ""
+    return [f"{len(names)} of {len(ids)} names of images are not valid {encoding}, {shown}"] if names else []
 
 
 def _require_column(columns: Columns, option: str, name: str | None) -> None:

@@ -99,7 +99,7 @@ class Store:
         if not entry.exists():
             self._make_once(entry, shape, dtype, fill)
         try:
-            return Mapped(entry / "array.npy"), json.loads((entry / "about.json").read_text())
+            return Mapped(entry / "array.npy"), json.loads((entry / "about.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{entry} is damaged, or was written by an earlier version: {error}; remove the stored images with "
@@ -110,7 +110,7 @@ class Store:
         """Make a stored array unless another process has just done so."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with entry.with_suffix(".lock").open("w") as lock:
+            with entry.with_suffix(".lock").open("w", encoding="utf-8") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # released when the process that holds it ends
                 if not entry.exists():
                     self._make(entry, shape, dtype, fill)
@@ -126,7 +126,10 @@ class Store:
         shutil.rmtree(scratch, ignore_errors=True)  # left by a run that was killed: we hold the lock
         scratch.mkdir()
         try:
-            with (scratch / "array.npy").open("w+b") as file, (scratch / "about.json").open("w") as about:
+            with (
+                (scratch / "array.npy").open("w+b") as file,
+                (scratch / "about.json").open("w", encoding="utf-8") as about,
+            ):
                 header = {"shape": shape, "fortran_order": False, "descr": np.dtype(dtype).str}
                 np.lib.format.write_array_header_2_0(file, header)
                 file.flush()
@@ -150,7 +153,7 @@ class Store:
         for path in self.folder.glob("*.lock") if self.folder.is_dir() else ():
             if not re.fullmatch(r"[0-9a-f]{32}", path.stem) or not path.is_file():
                 continue
-            with path.open("w") as lock, contextlib.suppress(BlockingIOError):
+            with path.open("w", encoding="utf-8") as lock, contextlib.suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 for entry in (path.with_suffix(""), path.with_suffix(".part")):
                     freed += sum(file.stat().st_blocks * 512 for file in entry.glob("*.npy"))
@@ -202,7 +205,7 @@ def fingerprint(parts: Iterable[str | Path]) -> str:
     whole = blake2b(digest_size=16)
     for part in parts:
         one = blake2b(digest_size=16)
-        for chunk in [part.encode()] if isinstance(part, str) else _chunks(part):
+        for chunk in [part.encode("utf-8", "surrogatepass")] if isinstance(part, str) else _chunks(part):
             one.update(chunk)
         whole.update(one.digest())
     return whole.hexdigest()

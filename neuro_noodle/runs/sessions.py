@@ -129,7 +129,7 @@ def load_split(run: Path, dataset: StimulusSet) -> Parts:
     Raises:
         UserError: if the dataset no longer holds the same images.
     """
-    ids = json.loads((run / "split.json").read_text())
+    ids = json.loads((run / "split.json").read_text(encoding="utf-8"))
     index = {name: i for i, name in enumerate(dataset.ids)}
     missing = [name for names in ids.values() for name in names if name not in index]
     n_new = len(index) + len(missing) - sum(len(names) for names in ids.values())
@@ -225,7 +225,7 @@ def trained_on(load_dir: Path, dataset: StimulusSet) -> set[str]:
         run = find_session(following)[0]
         config = load_config(run)
         if config.get("digest") == dataset.digest:
-            seen |= set(json.loads((run / "split.json").read_text())["training"])
+            seen |= set(json.loads((run / "split.json").read_text(encoding="utf-8"))["training"])
         before = config["flags"].get("load_encoder")
         following = Path(before) if before else None
     return seen
@@ -290,4 +290,4 @@ def truncate_records(run: Path, n_epochs: int) -> None:
     """Keep only the first epochs in metrics.jsonl."""
     kept = [record for record in read_records(run) if record["epoch"] < n_epochs]
     with atomic(run / RECORDS) as scratch:
-        scratch.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        scratch.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
