@@ -57,6 +57,7 @@ class StimulusSet:
         targets: (N, K) float32, the values of the columns to predict, NaN where missing, or None; see `set_targets`.
         digest: a hash of the pixels if the ids are only numbers and cannot identify the images; otherwise None.
         skipped: files that were skipped because they could not be read.
+        n_stretched: number of images with another aspect ratio than their files, which changes angles.
         notes: what the user should know.
     """
 
@@ -74,6 +75,7 @@ class StimulusSet:
         repeated: Sequence[int] = (),
         digest: str | None = None,
         skipped: Sequence[str] = (),
+        n_stretched: int = 0,
         notes: Sequence[str] = (),
     ) -> None:
         _require_column(columns, "label", label)
@@ -92,6 +94,7 @@ class StimulusSet:
         self.repeated = torch.tensor(list(repeated), dtype=torch.int64)
         self.targets: Any = None
         self.skipped = list(skipped)
+        self.n_stretched = n_stretched
         self.notes = [*notes, *_undecodable(ids)]
         names = _class_names(ids, columns, label) if label else []
         self.classes = sorted(set(names))

@@ -21,6 +21,7 @@ from neuro_noodle.data.store import Store, fingerprint
 
 DECODER = 1  # increase when the same files would decode to other pixels
 DRAFT = 1.5  # JPEGs are decoded at reduced size, but to at least this times the size that is wanted
+MAX_ROUNDING = 0.03  # relative change of the aspect ratio, which turns a direction by less than a degree
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm"}
 COLOUR_MODES = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"}
 
@@ -80,6 +81,7 @@ class Folder(StimulusSet):
             label=label,
             group=group,
             skipped=[path.relative_to(source.folder).as_posix() for path in decoded.unreadable],
+            n_stretched=decoded.n_stretched,
             notes=notes + white_notes,
         )
 
@@ -115,10 +117,12 @@ class Decoded:
     Attributes:
         images: (N, C, H, W) uint8 or uint16, the readable images in order.
         unreadable: the reason for each file that cannot be read.
+        n_stretched: number of images whose aspect ratio was changed.
     """
 
     images: np.ndarray
     unreadable: dict[Path, str]
+    n_stretched: int = 0
 
 
 @dataclass(frozen=True)
@@ -191,7 +195,14 @@ def decode(paths: list[Path], folder: Path, size: Size | None, fit: str, colour:
         shape = (len(paths), n_channels, *target)
         images, reasons = store.array(key, shape, np.uint16 if is_16_bit else np.uint8, fill)
     unreadable = {paths[int(index)]: reason for index, reason in reasons.items()}
-    return Decoded(images[: len(paths) - len(unreadable)], unreadable)
+    n_stretched = sum(_is_stretched(header.size, target) for header in found) if fit == "stretch" else 0
+    return Decoded(images[: len(paths) - len(unreadable)], unreadable, n_stretched)
+
+
+def _is_stretched(size: Size, target: Size) -> bool:
+    """Return whether the aspect ratio changes by more than rounding to whole pixels can explain."""
+    ratio = size.width * target.height / (size.height * target.width)
+    return abs(math.log(ratio)) > MAX_ROUNDING
 
 
 def _move_to_front(images: np.ndarray, indices: list[int]) -> None:

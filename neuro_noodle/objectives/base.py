@@ -30,12 +30,14 @@ class Dataset(Protocol):
         neurons: names of the neurons.
         targets: (N, K) columns to predict, NaN where a value is missing; None unless columns were chosen.
         responses: (N, n_neurons) responses, NaN where a neuron was not recorded; None unless `provides` names them.
+        n_stretched: number of images with another aspect ratio than their files.
     """
 
     classes: list[str]
     neurons: list[str]
     targets: Tensor
     responses: Tensor
+    n_stretched: int
 
     @property
     def provides(self) -> list[str]:

@@ -20,9 +20,11 @@ class Quantities(Objective):
 
     Attributes:
         constant_baseline: name of the baseline that predicts the same for all images.
+        n_stretched: number of images with another aspect ratio than their files, set by `on`.
     """
 
     constant_baseline: str
+    n_stretched = 0
 
     def on(self, dataset: Dataset) -> Self:
         require(
@@ -30,7 +32,17 @@ class Quantities(Objective):
             f"this objective predicts the columns {', '.join(self.columns)}, but the dataset has other targets or "
             "none; call dataset.set_targets(objective.columns) first",
         )
-        return super().on(dataset)
+        bound = super().on(dataset)
+        bound.n_stretched = dataset.n_stretched
+        return bound
+
+    def notes(self, augmentations: list) -> list[str]:
+        if not self.n_stretched:
+            return []
+        return [
+            f"fit=stretch changes the angles in {self.n_stretched} images, but the targets {', '.join(self.columns)} "
+            "are those of the files; fit=crop or fit=pad keeps angles"
+        ]
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         linked = self.link(target)  # (B, K)
@@ -62,13 +74,17 @@ class Direction(Quantities):
         columns: metadata columns: one angle; the x and y of a vector; or the x and y of a start point and of an end
             point, for example tail_x,tail_y,neck_x,neck_y.
         unit: unit of a single angle.
+        axis: whether the opposite direction means the same, as for gratings and bars: orientations of 0 and 180 degrees
+            are equal. The network then predicts the vector of the doubled angle.
     """
 
     metric = "error_deg"
     direction = "min"
     constant_baseline = "circular_mean"
 
-    def __init__(self, *, columns: tuple[str, ...] = ("angle",), unit: Literal["rad", "deg"] = "rad") -> None:
+    def __init__(
+        self, *, columns: tuple[str, ...] = ("angle",), unit: Literal["rad", "deg"] = "rad", axis: bool = False
+    ) -> None:
         super().__init__()
         require(
             len(columns) in (1, 2, 4),
@@ -79,7 +95,9 @@ class Direction(Quantities):
             unit == "rad" or len(columns) == 1,
             "objective 'direction': unit=deg is only for a single angle, not for vectors or points",
         )
-        self.columns, self.unit, self.has_doubtful_unit = columns, unit, False
+        self.columns, self.unit, self.is_axis = columns, unit, axis
+        self.period_deg = 180 if axis else 360
+        self.has_doubtful_unit = self.may_be_axis = False
 
     def on(self, dataset: Dataset) -> Self:
         bound = super().on(dataset)
@@ -91,10 +109,21 @@ class Direction(Quantities):
             "--objective direction",
         )
         bound.has_doubtful_unit = self.unit == "deg" and largest <= 2 * np.pi
+        half = 180 if self.unit == "deg" else np.pi
+        is_half = len(self.columns) == 1 and bool((known >= 0).all()) and half / 2 < largest < half
+        bound.may_be_axis = is_half and not self.is_axis
         return bound
 
     def notes(self, augmentations: list) -> list[str]:
-        return [f"{self.columns[0]} spans less than 6.3 degrees; is it in radians?"] if self.has_doubtful_unit else []
+        name, notes = self.columns[0], super().notes(augmentations)
+        if self.has_doubtful_unit:
+            notes.append(f"{name} spans less than 6.3 degrees; is it in radians?")
+        if self.may_be_axis:
+            notes.append(
+                f"all values of {name} are below 180 degrees; if 0 and 180 mean the same, as for gratings and bars, "
+                "add axis=true to --objective direction"
+            )
+        return notes
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -109,7 +138,11 @@ class Direction(Quantities):
             vector = targets[:, 2:] - targets[:, :2] if targets.shape[1] == 4 else targets
         if "turn" in sample:
             vector = (sample["turn"] @ vector[:, :, None])[:, :, 0]
-        return sample["image"], vector / vector.norm(dim=1, keepdim=True)  # NaN for a vector of length 0
+        vector = vector / vector.norm(dim=1, keepdim=True)  # NaN for a vector of length 0
+        if self.is_axis:  # double the angle
+            x, y = vector.T
+            vector = torch.stack([x.square() - y.square(), 2 * x * y], 1)
+        return sample["image"], vector
 
     def undefined(self, dataset: Dataset, indices: Sequence[int]) -> dict[str, str]:
         _, vectors = self.pair({"image": torch.empty(0), "targets": dataset.targets[indices]}, Generator())
@@ -117,7 +150,8 @@ class Direction(Quantities):
         return {} if is_known else {"error_deg": f"none of the {len(indices)} images has a direction"}
 
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
-        return {"predicted": _angle_deg(output), "true": _angle_deg(target)}  # (B,)
+        scale = self.period_deg / 360
+        return {"predicted": scale * _angle_deg(output), "true": scale * _angle_deg(target)}  # (B,)
 
     def metrics(self, evidence: Evidence) -> dict[str, float]:
         errors = self._errors_deg(evidence)
@@ -125,26 +159,27 @@ class Direction(Quantities):
         size = np.abs(errors)
         if not len(errors):
             return {"error_deg": np.nan}
-        return {
+        scale = self.period_deg / 360
+        metrics = {
             "error_deg": float(size.mean()),
             "median_deg": float(np.median(size)),
             "p90_deg": float(np.quantile(size, 0.9)),
-            "bias_deg": circular.mean_deg(errors),
-            "spread_deg": circular.spread_deg(errors),
-            "reversed": float((size > 90).mean()),
+            "bias_deg": scale * circular.mean_deg(errors / scale),
+            "spread_deg": scale * circular.spread_deg(errors / scale),
         }
+        return metrics if self.is_axis else metrics | {"reversed": float((size > 90).mean())}
 
     def interval_scale(self) -> tuple[Callable, Callable]:
-        return lambda error: logit(error / 180), lambda scaled: 180 * expit(scaled)
+        largest = self.period_deg / 2
+        return lambda error: logit(error / largest), lambda scaled: largest * expit(scaled)
 
     def rows(self, evidence: Evidence) -> dict[str, list]:
         angles = {"true_deg": evidence["true"], "predicted_deg": evidence["predicted"]}
-        columns = {name: (values % 360).tolist() for name, values in angles.items()}
+        columns = {name: (values % self.period_deg).tolist() for name, values in angles.items()}
         return columns | {"error_deg": self._errors_deg(evidence).tolist()}
 
-    @staticmethod
-    def _errors_deg(evidence: Evidence) -> np.ndarray:
-        return circular.difference_deg(evidence["predicted"], evidence["true"]).double().cpu().numpy()
+    def _errors_deg(self, evidence: Evidence) -> np.ndarray:
+        return circular.difference_deg(evidence["predicted"], evidence["true"], self.period_deg).double().cpu().numpy()
 
 
 @OBJECTIVES.add("regress")
@@ -175,11 +210,13 @@ class Regress(Quantities):
         return targets.isfinite().any(1)
 
     def notes(self, augmentations: list) -> list[str]:
+        notes = super().notes(augmentations)
         if not any(augmentation.moves for augmentation in augmentations):
-            return []
+            return notes
         return [
+            *notes,
             f"--augment moves the content of images, but the targets {', '.join(self.columns)} are not changed with "
-            "it; --augment none avoids this"
+            "it; --augment none avoids this",
         ]
 
     def pair(self, sample: dict[str, Tensor], generator: Generator) -> tuple[Tensor, Tensor]:

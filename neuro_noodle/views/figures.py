@@ -103,15 +103,17 @@ def plot_arrows(
     predicted_deg: np.ndarray,
     centres: np.ndarray | None,
     titles: Sequence[str],
+    *,
+    are_axes: bool = False,
 ) -> Figure:
     """Plot up to 25 images with an arrow for the true and one for the predicted direction.
 
     Args:
         images: (n, C, H, W) in [0, 1].
-        true_deg: (n,) true directions: 0 is right, positive is clockwise on the screen; NaN where unknown.
-        predicted_deg: (n,) predicted directions.
+        true_deg, predicted_deg: (n,) directions: 0 is right, positive is clockwise on the screen; NaN where unknown.
         centres: (n, 2) start of the arrows, x and y in px from the upper left corner; None for the image centre.
         titles: n titles.
+        are_axes: draw lines in both directions, without heads.
     """
     n, (height, width) = min(len(images), 25), images.shape[2:]
     n_columns = min(5, -(-n // int(n**0.5)))
@@ -131,7 +133,7 @@ def plot_arrows(
             axis.set(xlim=(-margin, width + margin), ylim=(height + margin, -margin))
             axis.set_title(literal(titles[i]), fontsize=7)
             for vector, (colour, width_share) in zip(vectors[i], ARROWS.values(), strict=True):
-                _arrow(axis, starts[i], vector, colour, width_share)
+                _arrow(axis, starts[i], vector, colour, width_share, is_axis=are_axes)
     handles = [Line2D([], [], color=colour, lw=90 * width_share) for colour, width_share in ARROWS.values()]
     figure.legend(handles, ARROWS, loc="outside upper center", ncols=2, frameon=False)
     return figure
@@ -265,11 +267,14 @@ def plot_fields(rows: Mapping[str, np.ndarray], titles: Sequence[str], title: st
     return figure
 
 
-def _arrow(axis: Axes, start: np.ndarray, vector: np.ndarray, colour: str, width_share: float) -> None:
-    """Add an arrow to an axis, unless its vector is unknown."""
+def _arrow(
+    axis: Axes, start: np.ndarray, vector: np.ndarray, colour: str, width_share: float, *, is_axis: bool
+) -> None:
+    """Add an arrow (for an orientation a line through its start) to a panel, unless its vector is unknown."""
     if np.isfinite(vector).all():
         scale = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "width", "width": width_share}
-        axis.quiver(*start, *vector, color=colour, edgecolor="black", linewidth=0.5, headwidth=3.2, **scale)
+        head = {"headwidth": 1, "headlength": 0, "headaxislength": 0, "pivot": "mid"} if is_axis else {"headwidth": 3.2}
+        axis.quiver(*start, *vector, color=colour, edgecolor="black", linewidth=0.5, **head, **scale)
 
 
 def _series(records: Sequence[Mapping], key: str) -> tuple[list[int], list[float]]:

@@ -33,6 +33,12 @@ PALETTE = (
 MARKERS = ("o", "^", "s", "D")  # for more categories than colours
 
 # Each quarter of a turn has its own colour, as in CET-C2 (Kovesi 2015, arXiv:1509.03700); none is close to white.
+TICKS = {  # by period, of quarters of it
+    360: ("0°", "90°", "180°", "270°", "360°"),
+    180: ("0°", "45°", "90°", "135°", "180°"),
+    2 * np.pi: ("0", "π/2", "π", "3π/2", "2π"),
+    np.pi: ("0", "π/4", "π/2", "3π/4", "π"),
+}
 CYCLE = LinearSegmentedColormap.from_list("cycle", ["#E650E6", "#F2B51D", "#35A22F", "#2B2BE0", "#E650E6"])
 
 
@@ -217,8 +223,7 @@ def _add_legend(axis: Axes, colours: ScalarMappable | dict, name: str = "") -> N
         bar, turn = axis.figure.colorbar(colours, ax=axis, shrink=0.8), colours.norm.vmax
         bar.set_label(literal(name))
         if colours.cmap.name == CYCLE.name:
-            labels = ("0°", "90°", "180°", "270°", "360°") if turn == 360 else ("0", "π/2", "π", "3π/2", "2π")
-            bar.set_ticks(np.linspace(0, turn, 5), labels=labels)
+            bar.set_ticks(np.linspace(0, turn, 5), labels=TICKS[turn])
     elif len(colours) <= MAX_CATEGORIES:
         handles = [Line2D([], [], ls="", marker=look.marker, color=look.colour) for look in colours.values()]
         place = {"loc": "upper left", "bbox_to_anchor": (1, 1), "title": literal(name)} if name else {}

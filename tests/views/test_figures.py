@@ -28,6 +28,25 @@ def test_an_arrow_points_from_its_centre_along_its_angle(angle, way):
     assert figure.axes[0].collections[0].angles == "xy" and figure.axes[0].collections[0].scale == 1
 
 
+def test_an_axis_is_a_line_through_its_centre():
+    """It looks the same after half a turn, which an arrow does not."""
+
+    def drawn(are_axes):
+        figure = figures.plot_arrows(
+            np.zeros((1, 1, 31, 31)), np.array([0.0]), np.array([np.nan]), None, ["a"], are_axes=are_axes
+        )
+        return films.figure_to_array(figure).max(2) > 100, figure.axes[0]
+
+    (axis, panel), (arrow, _) = drawn(are_axes=True), drawn(are_axes=False)
+    x, y = panel.transData.transform((15.5, 15.5)).round().astype(int)
+
+    def is_symmetric(picture):
+        around = picture[len(picture) - y - 8 : len(picture) - y + 8, x - 30 : x + 30]
+        return (around != around[:, ::-1]).mean() < 0.05
+
+    assert is_symmetric(axis) and not is_symmetric(arrow)
+
+
 def test_an_arrow_of_90_degrees_points_down_on_the_screen():
     figure = figures.plot_arrows(np.zeros((1, 1, 30, 30)), np.array([90.0]), np.array([np.nan]), None, ["one"])
     picture, axis = films.figure_to_array(figure).astype(int), figure.axes[0]
