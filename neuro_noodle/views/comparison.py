@@ -17,6 +17,7 @@ HEADINGS = {  # by kind of column: heading, names of the score and of the number
     "class": ("accuracy [95 %] (majority)", "accuracy", "majority", ""),
 }
 MAX_P = 0.05  # above it, a score is marked
+MAX_CHANCE = 0.3  # similarity of shuffled images, from 0 to 1, above which there is a warning
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def format_comparison(comparison: Comparison) -> str:
         rows += [
             [source, *(_format_similarity(one, decimals) for one in line.values())] for source, line in table.items()
         ]
-        lines += ["", f"{MEASURES[key].title}; {_format_chance(table, decimals)}", *_align(rows)]
+        chance = _format_chance(table, decimals, MEASURES[key].is_distance)
+        lines += ["", f"{MEASURES[key].title}; {chance}", *_align(rows)]
         if key == "rsa":
             lines += [_format_ceiling(name, r) for name, r in comparison.rsa_ceilings.items()]
     return "\n".join(lines)
@@ -125,14 +127,16 @@ def _format_ceiling(name: str, ceiling: float | None) -> str:
     return f"noise ceiling of RSA with {name}: {ceiling:.3f}"
 
 
-def _format_chance(table: dict[str, dict[str, dict[str, float | None]]], decimals: int) -> str:
-    """Return the range of the values for shuffled images of different sources."""
+def _format_chance(table: dict[str, dict[str, dict[str, float | None]]], decimals: int, is_distance: bool) -> str:
+    """Return the range of the values for shuffled images of different sources, and whether these seem similar."""
     pairs = [one["chance"] for name, line in table.items() for other, one in line.items() if name != other]
     values = [value for value in pairs if value is not None]
     if not values:
         return "shuffled images: undefined"
     low, high = (format_decimal(end(values), decimals) for end in (min, max))
-    return f"shuffled images give {low if low == high else f'{low} to {high}'}"
+    share = max(1 - value / 90 if is_distance else value for value in values)  # 0: unrelated, 1: equal
+    warning = "; with so few images, unrelated representations look similar" if share > MAX_CHANCE else ""
+    return f"shuffled images give {low if low == high else f'{low} to {high}'}{warning}"
 
 
 def format_decimal(value: float | None, decimals: int = 3) -> str:

@@ -200,7 +200,7 @@ def test_errors_and_rows_of_axes_are_in_degrees_of_the_axis():
     assert np.abs(rows["error_deg"]) == pytest.approx([2, 2, 90, 4], abs=1e-3)
 
 
-def test_bias_and_spread_of_axes_are_half_those_of_doubled_angles():
+def test_bias_and_spread_of_axes_are_in_degrees_of_the_axis():
     errors = np.random.default_rng(0).normal(7, 10, 5000)
     metrics = axis_metrics(np.zeros(5000), 2 * errors)
     assert metrics["bias_deg"] == pytest.approx(7, abs=0.5) and metrics["spread_deg"] == pytest.approx(10, rel=0.05)
@@ -220,7 +220,7 @@ def test_the_mean_axis_of_1_and_179_degrees_is_0():
     assert mean.item() == pytest.approx(0, abs=1e-3)
 
 
-def test_the_interval_of_an_error_of_axes_ends_below_90_degrees():
+def test_the_interval_of_an_error_of_axes_ends_below_90():
     objective = OBJECTIVES.build("direction axis=true")
     evidence = {"true": torch.zeros(6), "predicted": torch.tensor([1.0, 85, 2, 80, 88, 70])}
     low, high = objective.interval(evidence, np.arange(6))
@@ -245,7 +245,7 @@ def test_angles_of_half_a_turn_get_a_note_about_axes(choice, values, is_noted):
     assert any("add axis=true" in note for note in notes) is is_noted
 
 
-def test_stretched_images_get_a_note_that_their_angles_are_not():
+def test_stretched_images_get_a_note_about_their_angles():
     for choice in ("direction columns=dx,dy", "regress columns=dx,dy"):
         (note,) = build(choice, n_stretched=3).notes([])
         assert note.startswith(
