@@ -16,8 +16,9 @@ def require_defined(dataset: StimulusSet, objective: Objective, parts: Parts) ->
     """Return a note for each metric that the data of a held-out part leave undefined.
 
     Raises:
-        UserError: if it is the metric that chooses the best epoch.
+        UserError: if it is the metric that chooses the best epoch, or if there is only one training image.
     """
+    require(len(parts["training"]) > 1, "only one image is left for training, from which a network learns nothing")
     notes = []
     for part in ("validation", "test"):
         indices = parts.get(part) or []

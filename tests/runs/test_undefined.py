@@ -9,6 +9,7 @@ from helpers import error_message, result_of, rows_of
 import main
 from neuro_noodle.runs.result import beaten_by, format_repetitions
 from neuro_noodle.runs.undefined import explain
+from neuro_noodle.views.report import write_report
 
 N = 40
 FC = "--encoder fc hidden=8 --latent_dim 2 --augment none --n_epochs 1 --device cpu"
@@ -87,3 +88,18 @@ def test_a_number_that_is_missing_is_an_empty_cell(make_set, capsys, tmp_path):
     assert main.main(f"{words} --val_fraction 0.4".split()) == 0
     rows = rows_of(tmp_path / "w" / "faces_ae" / "validation.csv")
     assert "" in {row["dose"] for row in rows} and "nan" not in {value for row in rows for value in row.values()}
+
+
+def test_a_single_training_image_is_refused_before_training(make_set, run_main):
+    words = make_set([0, 1]).replace("--head linear", "--head fc")
+    assert "only one image is left for training" in error_message(run_main, words)
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("head", ["--head fc", "--objective direction columns=day --head linear"])
+def test_few_images_have_every_picture_but_the_map(make_set, capsys, tmp_path, head):
+    words = make_set([0, 1, 2, 3]).replace("--head linear", f"{head} --val_fraction 0.25 --test_fraction 0.25")
+    assert main.main(words.split()) == 0
+    pictures = {path.stem for path in write_report(tmp_path / "w" / "faces_ae")}
+    assert "note: 2 training images are too few for a map, which needs 4" in capsys.readouterr().err
+    assert "curves" in pictures and pictures & {"reconstructions", "arrows"} and "latent_map" not in pictures
