@@ -1,5 +1,10 @@
 """Train one network on a set of images: open the data, build the model, run the training loop, judge the result."""
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the other imports ends without a traceback
+
 import argparse
 import contextlib
 import sys

@@ -32,6 +32,7 @@ from neuro_noodle.runs.pictures import FOLDER as PICTURES
 from neuro_noodle.runs.pictures import save_pictures
 from neuro_noodle.runs.split import load_split, trained_on
 from neuro_noodle.runs.task import Task, TaskSource, drop_missing_targets, keep_on_gpu
+from neuro_noodle.runs.undefined import require_defined
 from neuro_noodle.tracking.base import TrackedRun, Tracker
 
 # ---------------------------------------------------------------------------------------------------------- data
@@ -49,10 +50,10 @@ def open_task(flags: argparse.Namespace, saved: Path | None) -> Task:
     if flags.load_encoder:
         leaked["encoder"], seen = seen_before(dataset, parts, trained_on(flags.load_encoder, dataset))
         notes += seen
-    notes = [*dataset.notes, *objective.notes(augmentations(flags)), *missing, *notes]
+    notes = [*objective.notes(augmentations(flags)), *missing, *require_defined(dataset, objective, parts), *notes]
     if device.type == "cuda":
         notes.append("on a GPU the same seed gives slightly different numbers, because sums are added in any order")
-    print("".join(f"note: {note}\n" for note in notes), file=sys.stderr, end="")
+    print("".join(f"note: {note}\n" for note in [*dataset.notes, *notes]), file=sys.stderr, end="")
     keep_on_gpu(dataset, device)
     task = Task(dataset, objective, parts, leaked, device)
     if saved:

@@ -24,10 +24,10 @@ def main(n_folds: int, folder: Path, words: list[str]) -> None:
         result = read_result(run)
         accuracies.append(result["test"]["value"])
         seconds += result["seconds"]
-        with (run / "test.csv").open(newline="") as file:
+        with (run / "test.csv").open(newline="", encoding="utf-8") as file:
             rows += csv.DictReader(file)
         print(f"fold {k}/{n_folds}: {accuracies[-1]:.4f} of {result['test']['n']} images", flush=True)
-    config = json.loads((run / "config.json").read_text())
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     group = DATASETS.parse(config["flags"]["dataset"]).options["group"] or "id"
     print(
         f"{format_accuracy(rows, config['classes'], group)}; folds {format_mean(accuracies, digits=4)}; "

@@ -47,7 +47,7 @@ def train_and_watch(path: Path, work: Path, n_epochs: int) -> tuple[float, int]:
     words += ["--test_every", str(n_epochs), "--log_every", str(n_epochs), "--save_every", str(2 * n_epochs)]
     training, peak = Training(words), 0
     while training.process.poll() is None:
-        lines = Path(f"/proc/{training.process.pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{training.process.pid}/status").read_text(encoding="utf-8").splitlines()
         sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon")]
         peak = max([peak, *sizes])
         time.sleep(0.1)

@@ -46,15 +46,16 @@ def train(folder: Path, name: str, words: Sequence[str]) -> Path:
     run, command = folder / name, shlex.join(words)
     trained_by = run / COMMAND_FILE
     if (run / "result.json").exists():
-        if trained_by.exists() and trained_by.read_text() != command:
-            raise SystemExit(f"{run} was trained with other flags ({trained_by.read_text()}); choose another folder")
+        earlier = trained_by.read_text(encoding="utf-8") if trained_by.exists() else command
+        if earlier != command:
+            raise SystemExit(f"{run} was trained with other flags ({earlier}); choose another folder")
         return run
     if run.exists():
         if any(run.iterdir()) and not (run / "config.json").exists():
             raise SystemExit(f"{run} holds files but no run; choose another folder")
         shutil.rmtree(run)
     start("main.py", *words, "--save_dir", str(folder), "--namestr", name, "--log_every", "1000")
-    trained_by.write_text(command)
+    trained_by.write_text(command, encoding="utf-8")
     print(f"  trained {name}", flush=True)
     return run
 
@@ -91,7 +92,7 @@ class Training:
 
 def read_result(folder: Path) -> dict:
     """Return the result of a run, or of one of its tests."""
-    return json.loads((folder / "result.json").read_text())
+    return json.loads((folder / "result.json").read_text(encoding="utf-8"))
 
 
 def format_mean(values: Sequence[float], *, scale: float = 1.0, digits: int = 2) -> str:

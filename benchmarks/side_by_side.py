@@ -174,7 +174,7 @@ def package_version(name: str) -> str:
 
 def processor() -> str:
     """Return the name of the processor."""
-    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     found = re.search(r"model name\s*: (.*)", text)
     return found[1] if found else platform.processor()
 

@@ -47,7 +47,7 @@ def main(folder: str, data_dir: str, n_repetitions: str = "25") -> None:
 
 def read_table(path: Path) -> list[dict[str, str]]:
     """Return the rows of a CSV file."""
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import functools
+import io
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
 from neuro_noodle.choices import UserError
@@ -80,7 +82,11 @@ def handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
             signal.signal(number, one)
 
 
-def _interrupt(number: int, frame: object) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    while frame:
+        if "importlib" in frame.f_code.co_filename:  # a library whose import is interrupted fails in any way
+            os._exit(130)
+        frame = frame.f_back
     raise KeyboardInterrupt
 
 
@@ -118,6 +124,8 @@ class Output:
 
     def __init__(self, stream: TextIO | None) -> None:
         self.stream = stream or _nowhere()
+        if isinstance(stream, io.TextIOWrapper):  # print characters that its encoding lacks as escapes such as \u0141
+            stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
         """Write a text; returns its length."""

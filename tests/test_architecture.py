@@ -19,7 +19,7 @@ RANKS = [  # the highest first; a file imports from its own package and from low
     {"runs"},
     {"data", "networks", "objectives"},
     {"augment", "flags", "learning", "measures", "process", "simulate", "tracking"},
-    {"choices", "recipes"},
+    {"caches", "choices", "plain", "recipes"},
 ]
 RANK = {unit: len(RANKS) - number for number, units in enumerate(RANKS) for unit in units}
 MAX_LINES = {"main.py": 150, "model.py": 170, "utils.py": 230, "train.py": 200}
@@ -35,6 +35,8 @@ LOCAL_IMPORTS = {  # elsewhere imports of our own modules are at the top of the 
     "neuro_noodle/command.py:load_tables",
     "neuro_noodle/__init__.py:__getattr__",
 }
+
+OPENERS = ("Image", "archive", "gzip", "os")  # whose `open` opens no text
 
 FOUR = [HERE / name for name in MAX_LINES]
 PRODUCT = [
@@ -239,6 +241,17 @@ def test_an_error_is_never_an_assertion(path):
 @each_product_or_benchmark_file
 def test_no_function_takes_unnamed_keyword_arguments(path):
     assert [ast.unparse(node.args) for node in nodes(path, ast.FunctionDef | ast.Lambda) if node.args.kwarg] == []
+
+
+@each_product_or_benchmark_file
+def test_a_text_file_is_opened_with_its_encoding(path):
+    """Otherwise it depends on the locale of the machine."""
+    for call in nodes(path, ast.Call):
+        receiver, _, name = ast.unparse(call.func).rpartition(".")
+        modes = {ast.unparse(value) for value in (*call.args[:2], *(word.value for word in call.keywords))}
+        is_binary = receiver in OPENERS or any(re.fullmatch("'[rwax+]*b[rwax+]*'", mode) for mode in modes)
+        is_text = name in ("read_text", "write_text") or (name == "open" and (modes and not is_binary))
+        assert not is_text or "encoding" in {word.arg for word in call.keywords}, ast.unparse(call)
 
 
 @every_file

@@ -3,6 +3,7 @@
 To add a dataset: a class under @DATASETS.add("name") in a file of this folder.
 """
 
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from neuro_noodle.data.cells import clean_columns
 from neuro_noodle.data.columns import Columns, as_groups, as_numbers, as_texts, merge, naming_notes
 from neuro_noodle.data.inventory import Inventory, Reading, take_inventory
 from neuro_noodle.data.store import Mapped, Store
+from neuro_noodle.plain import readable
 
 DATASETS = Table("dataset")
 N_HASHED = 1000  # images of an array too large for memory
@@ -59,7 +61,6 @@ class StimulusSet:
         contents: N hashes, which tell images of the same name apart; empty for images that are not hashed.
         labels: (N,) the index of the class of each image, -1 where its label is missing; None without a label.
         targets: (N, K) float64, the values of the columns to predict, NaN where missing, or None; see `set_targets`.
-        skipped: files that were skipped because they could not be read.
         notes: what the user should know.
         reading: what was left out or changed when the files were read.
     """
@@ -77,7 +78,6 @@ class StimulusSet:
         neurons: Sequence[str] = (),
         repeated: Sequence[int] = (),
         contents: Sequence[str] = (),
-        skipped: Sequence[str] = (),
         notes: Sequence[str] = (),
         reading: Reading | None = None,
     ) -> None:
@@ -97,8 +97,7 @@ class StimulusSet:
         self.neurons = list(neurons)
         self.repeated = torch.tensor(list(repeated), dtype=torch.int64)
         self.targets: Any = None
-        self.skipped = list(skipped)
-        self.notes = [*notes, *missing, *naming_notes(columns, (label, group))]
+        self.notes = [*notes, *missing, *naming_notes(columns, (label, group)), *_undecodable(ids)]
         self.reading = reading or Reading()
         names = as_texts(columns[label]) if label else []
         self.classes = sorted(set(names) - {""})
@@ -117,6 +116,11 @@ class StimulusSet:
     def split_unit(self) -> str | None:
         """The column whose values splits keep together and intervals resample: block if present, else group."""
         return "block" if self.has_blocks else self.group
+
+    @property
+    def n_stretched(self) -> int:
+        """The number of images with another aspect ratio than their files, which changes angles."""
+        return self.reading.n_stretched
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -219,6 +223,14 @@ def numbered_ids(n: int) -> list[str]:
     """Return the numbers from 0 to n - 1 as texts of equal length."""
     n_digits = len(str(n - 1))
     return [f"{i:0{n_digits}}" for i in range(n)]
+
+
+def _undecodable(ids: list[str]) -> list[str]:
+    """Return a note if names of images hold bytes that are not text, as in archives with another encoding."""
+    names = [name for name in ids if readable(name) != name]
+    encoding = sys.getfilesystemencoding().upper()
+    shown = f"such as {readable(names[0])}; tables and figures show each such byte as an escape" if names else ""
+    return [f"{len(names)} of {len(ids)} names of images are not valid {encoding}, {shown}"] if names else []
 
 
 def _require_column(columns: Columns, option: str, name: str | None) -> None:

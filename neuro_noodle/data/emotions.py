@@ -13,6 +13,7 @@ from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.cells import tidy
 from neuro_noodle.data.folder import find_images
 from neuro_noodle.data.splits import split_units
+from neuro_noodle.plain import cell
 
 EMOTIONS = {"_Ha_": "happy", "_Sa_": "sad"}
 LEFT_OUT = "left out"
@@ -40,7 +41,7 @@ def make_classification_dataset(data_dir: Path, out: Path, *, apart: bool, val_f
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}") from error
     rows = _copy_all(paths, folders, data_dir, scratch)
-    with (scratch / "rejig.csv").open("w", newline="") as file:
+    with (scratch / "rejig.csv").open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, ["file", "to", "how"])
         writer.writeheader()
         writer.writerows(rows)
@@ -84,10 +85,10 @@ def _copy_all(paths: list[Path], folders: dict[Path, Path], data_dir: Path, scra
     for path in paths:
         source = path.relative_to(data_dir)
         if path not in folders:
-            rows.append({"file": source.as_posix(), "to": "", "how": LEFT_OUT})
+            rows.append({"file": cell(source.as_posix()), "to": "", "how": LEFT_OUT})
             continue
         to = folders[path] / (path.name if counts[path.name] == 1 else "_".join(source.parts))
-        rows.append({"file": source.as_posix(), "to": to.as_posix(), "how": _link_or_copy(path, scratch / to)})
+        rows.append({"file": cell(source.as_posix()), "to": to.as_posix(), "how": _link_or_copy(path, scratch / to)})
     return rows
 
 
@@ -97,7 +98,7 @@ def _refuse_other_files(out: Path) -> None:
         return
     listed = {"rejig.csv"}
     if (out / "rejig.csv").is_file():
-        with (out / "rejig.csv").open(newline="") as file:
+        with (out / "rejig.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             listed |= {row["to"] for row in csv.DictReader(file)}
     others = [path for path in out.rglob("*") if path.is_file() and path.relative_to(out).as_posix() not in listed]
     if others or not out.is_dir() or out.is_symlink():

@@ -1,6 +1,7 @@
 """Image files: found below a folder and decoded into one integer array of one size."""
 
 import contextlib
+import math
 import os
 import warnings
 from collections import Counter
@@ -32,6 +33,7 @@ ORDINARY_SUFFIXES = {
     *(".doc", ".docx", ".html", ".py", ".m", ".r", ".ipynb", ".sh", ".bat", ".db", ".ini", ".lnk", ".url"),
 }
 ORDINARY_NAMES = {"readme", "license", "md5sums"}
+MAX_ROUNDING = 0.03  # relative change of the aspect ratio, which turns a direction by less than a degree
 
 
 @DATASETS.add("folder")
@@ -79,7 +81,8 @@ class Folder(StimulusSet):
         how = Decoding(size, fit, colour, background, max_pixels)
         paths, decoded = found.images, decode(found.images, source.folder, how, source.store)
         _require_readable(decoded.unreadable, paths, source)
-        reading = Reading(found.passed_over | decoded.skipped, decoded.changed)
+        unreadable = [path.relative_to(source.folder).as_posix() for path in decoded.unreadable]
+        passed_over = found.passed_over | decoded.skipped
         paths = [path for path in paths if path not in decoded.unreadable]
         ids = [path.relative_to(source.folder).as_posix() for path in paths]
         columns: Columns = {"folder": [path.parent.absolute().name for path in paths]}
@@ -93,9 +96,8 @@ class Folder(StimulusSet):
             columns=columns,
             label=label,
             group=group,
-            skipped=[path.relative_to(source.folder).as_posix() for path in decoded.unreadable],
             notes=notes + white_notes,
-            reading=reading,
+            reading=Reading(passed_over, decoded.changed, unreadable, decoded.n_stretched),
             contents=decoded.contents,
         )
 
@@ -194,12 +196,14 @@ class Decoded:
         unreadable: the reason for each file that cannot be read.
         changed: the number of images that differ from their files, by description.
         contents: a hash of the file of each readable image.
+        n_stretched: number of images whose aspect ratio was changed.
     """
 
     images: np.ndarray
     unreadable: dict[Path, str]
     changed: dict[str, int]
     contents: list[str]
+    n_stretched: int = 0
 
     @property
     def skipped(self) -> dict[str, int]:
@@ -223,8 +227,7 @@ def decode(paths: list[Path], folder: Path, how: Decoding, store: Store) -> Deco
         if not found:
             return Decoded(np.empty(0), dict(zip(paths, headers, strict=True)), {}, [])
         shape, kind = _shape_and_type(found, how)
-        with ThreadPoolExecutor() as pool:
-            contents = list(pool.map(_hash_content, paths, headers))
+        contents = _hash_contents(paths, headers)
 
         def decode_one(path: Path, header: Any, row: np.ndarray) -> bool | str:
             if not isinstance(header, Header):
@@ -246,7 +249,8 @@ def decode(paths: list[Path], folder: Path, how: Decoding, store: Store) -> Deco
     unreadable = {paths[int(index)]: reason for index, reason in about["unreadable"].items()}
     changed = _changes(found, Size(*shape[1:]), about["n_transparent"], how.background)
     readable = [content for path, content in zip(paths, contents, strict=True) if path not in unreadable]
-    return Decoded(images[: len(readable)], unreadable, changed, readable)
+    n_stretched = sum(_is_stretched(header.size, Size(*shape[1:])) for header in found) if how.fit == "stretch" else 0
+    return Decoded(images[: len(readable)], unreadable, changed, readable, n_stretched)
 
 
 @contextlib.contextmanager
@@ -294,6 +298,12 @@ def _changes(headers: list[Header], target: Size, n_transparent: int, background
     return dict(changed)
 
 
+def _is_stretched(size: Size, target: Size) -> bool:
+    """Return whether the aspect ratio changes by more than rounding to whole pixels can explain."""
+    ratio = size.width * target.height / (size.height * target.width)
+    return abs(math.log(ratio)) > MAX_ROUNDING
+
+
 def _move_to_front(images: np.ndarray, indices: list[int]) -> None:
     """Move the images at these increasing indices to the front, in order."""
     for to, index in enumerate(indices):
@@ -301,9 +311,14 @@ def _move_to_front(images: np.ndarray, indices: list[int]) -> None:
             images[to] = images[index]
 
 
-def _hash_content(path: Path, header: Any) -> str:
-    """Return a hash of the content of a file; the reason if it is unreadable."""
-    return fingerprint([path])[:16] if isinstance(header, Header) else header
+def _hash_contents(paths: list[Path], headers: list[Any]) -> list[str]:
+    """Return a hash of the content of each file; the reason if it is unreadable."""
+
+    def hash_one(path: Path, header: Any) -> str:
+        return fingerprint([path])[:16] if isinstance(header, Header) else header
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(hash_one, paths, headers))
 
 
 def _common_size(sizes: list[Size]) -> Size:

@@ -24,10 +24,14 @@ class Reading:
     Attributes:
         passed_over: the number of files and folders that were not read, by description.
         changed: the number of images that differ from their files (resized, for example), by description.
+        unreadable: the names of files that cannot be read.
+        n_stretched: the number of images with another aspect ratio than their files, which changes angles.
     """
 
     passed_over: Mapping[str, int] = field(default_factory=dict)
     changed: Mapping[str, int] = field(default_factory=dict)
+    unreadable: Sequence[str] = ()
+    n_stretched: int = 0
 
 
 @dataclass(frozen=True)

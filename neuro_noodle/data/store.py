@@ -103,7 +103,7 @@ class Store:
         if not entry.exists():
             self._make_once(entry, shape, dtype, fill)
         try:
-            return Mapped(entry / "array.npy"), json.loads((entry / "about.json").read_text())
+            return Mapped(entry / "array.npy"), json.loads((entry / "about.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{entry} is damaged, or was written by an earlier version: {error}; remove the stored images with "
@@ -129,7 +129,10 @@ class Store:
         shutil.rmtree(scratch, ignore_errors=True)  # left by a run that was killed: we hold the lock
         scratch.mkdir()
         try:
-            with (scratch / "array.npy").open("w+b") as file, (scratch / "about.json").open("w") as about:
+            with (
+                (scratch / "array.npy").open("w+b") as file,
+                (scratch / "about.json").open("w", encoding="utf-8") as about,
+            ):
                 header = {"shape": shape, "fortran_order": False, "descr": np.dtype(dtype).str}
                 np.lib.format.write_array_header_2_0(file, header)
                 file.flush()

@@ -25,7 +25,8 @@ def jackknife(
         inverse: maps it back.
 
     Returns:
-        The lower and upper end; None if there is only one group.
+        The lower and upper end; None if there is only one group, or if the groups are too few for finite ends (without
+        one of them the metric can be undefined). If every group is predicted perfectly, both ends are the metric.
 
     Source: delete-a-group jackknife with Student's t, Kott 2001, Journal of Official Statistics 17(4).
     """
@@ -36,14 +37,16 @@ def jackknife(
     if n_groups < 2:
         return None
     values = np.array([metric(codes != code) for code in range(n_groups)])
+    if not np.isfinite(values).all():
+        return None
     value = metric(codes >= 0)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         scaled, middle = transform(values), transform(value)
-    if not np.isfinite([*scaled, middle]).all():  # the metric is at the end of its range
-        inverse, scaled, middle = np.array, values, value
-    half = stdtrit(n_groups - 1, 0.975) * np.std(scaled) * np.sqrt(n_groups - 1)
-    low, high = sorted(float(inverse(end)) for end in (middle - half, middle + half))
-    return low, high
+        if not np.isfinite([*scaled, middle]).all():  # the metric is at the end of its range
+            inverse, scaled, middle = np.array, values, value
+        half = stdtrit(n_groups - 1, 0.975) * np.std(scaled) * np.sqrt(n_groups - 1)
+        low, high = sorted(float(inverse(end)) for end in (middle - half, middle + half))
+    return (low, high) if np.isfinite([low, high]).all() else None
 
 
 def wilson(is_correct: np.ndarray, groups: np.ndarray) -> tuple[float, float]:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from neuro_noodle.measures.circular import difference_deg
+from neuro_noodle.measures.circular import difference_deg, period_deg
 from neuro_noodle.measures.intervals import jackknife, wilson
 from neuro_noodle.measures.linear import N_FOLDS, grouped_ridge
 from neuro_noodle.measures.permutations import p_value
+from neuro_noodle.measures.scores import varies
 
 INVERSE_STRENGTHS = np.logspace(-4, 2, 7)  # of the logistic regression
 MIN_GROUPS = 5  # for an interval
@@ -37,7 +38,7 @@ def probe(
         is_training: (N,) bool; at least 5 of these images have a value.
         is_held_out: (N,) bool; at least 1 of these images has a value.
         groups: (N,) group of each image (block of frames, animal), or None for folds of consecutive images.
-        period: a full turn in the unit of the values if they are angles, else None.
+        period: of the values if they are angles or axes, see `circular.period`; else None.
         standardise: scale each dimension by its own standard deviation in training; if False, scale all dimensions by
             the largest.
 
@@ -59,8 +60,9 @@ def probe(
     score["p"] = p_value(lambda i, j: float((a[i] * b[j]).sum()), units)
     if period is None:
         return score | {"mae": float(np.abs(predicted - true).mean())}
-    angles = np.degrees(np.arctan2(predicted[:, 1], predicted[:, 0]))
-    errors = difference_deg(angles, values[is_held_out] * (360 / period))
+    scale = period_deg(period)
+    angles = np.arctan2(predicted[:, 1], predicted[:, 0]) * (scale / (2 * np.pi))
+    errors = difference_deg(angles, values[is_held_out] * (scale / period), scale)
     return score | {"median_deg": float(np.median(np.abs(errors)))}
 
 
@@ -157,8 +159,9 @@ def _on_circle(angles: np.ndarray, period: float) -> np.ndarray:
 
 
 def _r2(predicted: np.ndarray, target: np.ndarray) -> float:
-    total = ((target - target.mean(0)) ** 2).sum()
-    return float(1 - ((predicted - target) ** 2).sum() / total) if total else math.nan
+    if not varies(target).any():
+        return math.nan
+    return float(1 - ((predicted - target) ** 2).sum() / ((target - target.mean(0)) ** 2).sum())
 
 
 def _r2_interval(predicted: np.ndarray, true: np.ndarray, units: np.ndarray) -> dict[str, float]:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.networks.base import ENCODERS, Encoder
+from neuro_noodle.networks.tensors import read_tensors
 
 IMAGENET_FILE = "resnet18-f37072fd.pth"
 
@@ -65,9 +66,10 @@ class ResNet18(Encoder):
         state = load_imagenet_weights() if self.weights == "imagenet" else load_weights_file(Path(self.weights))
         try:
             network.load_state_dict({key: value for key, value in state.items() if not key.startswith("fc.")} | unused)
-        except (RuntimeError, AttributeError) as error:
+        except (RuntimeError, AttributeError, TypeError) as error:
+            reason = str(error).splitlines()[0]
             raise UserError(
-                f"encoder 'resnet18': {self.weights} does not hold the weights of a ResNet18: {error}"
+                f"encoder 'resnet18': {self.weights} does not hold the weights of a ResNet18: {reason}"
             ) from error
         for name, stage in _resnet_stages(network).items():
             self.stages[name].load_state_dict(stage.state_dict())
@@ -80,10 +82,7 @@ def load_weights_file(path: Path) -> dict[str, Tensor]:
         UserError: if the file does not exist or is not a file of tensors.
     """
     require(path.is_file(), f"encoder 'resnet18': weights={path} is neither imagenet, none nor an existing file")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can raise anything
-        raise UserError(f"encoder 'resnet18': {path} does not hold the weights of a ResNet18: {error}") from error
+    return read_tensors(path.read_bytes(), path)
 
 
 def load_imagenet_weights() -> dict[str, Tensor]:
@@ -100,7 +99,7 @@ def load_imagenet_weights() -> dict[str, Tensor]:
     except Exception as error:  # no internet connection, a damaged file, ...
         raise UserError(
             "the ImageNet weights of ResNet18 are missing or damaged on this machine, and cannot be downloaded: "
-            f"{error}\n"
+            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}\n"
             f"  save the file {IMAGENET_FILE} (from download.pytorch.org/models) in {cache.parent},\n"
             f"  or give its path: --encoder resnet18 weights=/path/to/{IMAGENET_FILE},\n"
             "  or train from scratch: --encoder resnet18 weights=none"

@@ -50,6 +50,10 @@ class Dataset(Protocol):
     def image_shape(self) -> tuple[int, int, int]:
         """Shape of an image, (C, H, W)."""
 
+    @property
+    def n_stretched(self) -> int:
+        """Number of images with another aspect ratio than their files."""
+
 
 class Objective:
     """Base class of all objectives.
@@ -187,6 +191,10 @@ class Objective:
         """Return the metrics of a whole split."""
         raise NotImplementedError
 
+    def undefined(self, dataset: Dataset, indices: Sequence[int]) -> dict[str, str]:
+        """Return by metric why the data of these images leave it undefined, whatever is predicted; empty by default."""
+        return {}
+
     def confusion(self, evidence: Evidence) -> Tensor | None:
         """Return the confusion matrix (K, K); None if the objective has no classes."""
         return None
@@ -229,7 +237,7 @@ class Objective:
             groups: (N,) group (person, animal, recording) of each image; image ids if there are no groups.
 
         Returns:
-            The lower and upper end; None if there is only one group.
+            The lower and upper end; None if there are too few groups.
         """
 
         def metric(is_kept: np.ndarray) -> float:

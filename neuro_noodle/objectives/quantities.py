@@ -1,6 +1,6 @@
 """Quantities: predict directions and other numbers from the metadata."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, Self
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from neuro_noodle.choices import require
 from neuro_noodle.measures import circular
+from neuro_noodle.measures.scores import column_means, r_squared, why_constant
 from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Objective, Predictor
 from neuro_noodle.objectives.pixels import fit_pixel_ridge
 
@@ -19,9 +20,11 @@ class Quantities(Objective):
 
     Attributes:
         constant_baseline: name of the baseline that predicts the same for all images.
+        n_stretched: number of images with another aspect ratio than their files, set by `on`.
     """
 
     constant_baseline: str
+    n_stretched = 0
 
     def on(self, dataset: Dataset) -> Self:
         require(
@@ -29,7 +32,17 @@ class Quantities(Objective):
             f"this objective predicts the columns {', '.join(self.columns)}, but the dataset has other targets or "
             "none; call dataset.set_targets(objective.columns) first",
         )
-        return super().on(dataset)
+        bound = super().on(dataset)
+        bound.n_stretched = dataset.n_stretched
+        return bound
+
+    def notes(self, augmentations: list) -> list[str]:
+        if not self.n_stretched:
+            return []
+        return [
+            f"fit=stretch changes the angles in {self.n_stretched} images, but the targets {', '.join(self.columns)} "
+            "are those of the files; fit=crop or fit=pad keeps angles"
+        ]
 
     def has_target(self, dataset: Dataset) -> Tensor:
         return dataset.targets.isfinite().all(1)
@@ -64,13 +77,17 @@ class Direction(Quantities):
         columns: metadata columns: one angle; the x and y of a vector; or the x and y of a start point and of an end
             point, for example tail_x,tail_y,neck_x,neck_y.
         unit: unit of a single angle.
+        axis: whether the opposite direction means the same, as for gratings and bars: orientations of 0 and 180 degrees
+            are equal. The network then predicts the vector of the doubled angle.
     """
 
     metric = "error_deg"
     direction = "min"
     constant_baseline = "circular_mean"
 
-    def __init__(self, *, columns: tuple[str, ...] = ("angle",), unit: Literal["rad", "deg"] = "rad") -> None:
+    def __init__(
+        self, *, columns: tuple[str, ...] = ("angle",), unit: Literal["rad", "deg"] = "rad", axis: bool = False
+    ) -> None:
         super().__init__()
         require(
             len(columns) in (1, 2, 4),
@@ -81,7 +98,9 @@ class Direction(Quantities):
             unit == "rad" or len(columns) == 1,
             "objective 'direction': unit=deg is only for a single angle, not for vectors or points",
         )
-        self.columns, self.unit, self.has_doubtful_unit = columns, unit, False
+        self.columns, self.unit, self.is_axis = columns, unit, axis
+        self.period_deg = 180 if axis else 360
+        self.has_doubtful_unit = self.may_be_axis = False
 
     def on(self, dataset: Dataset) -> Self:
         bound = super().on(dataset)
@@ -93,10 +112,21 @@ class Direction(Quantities):
             "--objective direction",
         )
         bound.has_doubtful_unit = self.unit == "deg" and largest <= 2 * np.pi
+        half = 180 if self.unit == "deg" else np.pi
+        is_half = len(self.columns) == 1 and bool((known >= 0).all()) and half / 2 < largest < half
+        bound.may_be_axis = is_half and not self.is_axis
         return bound
 
     def notes(self, augmentations: list) -> list[str]:
-        return [f"{self.columns[0]} spans less than 6.3 degrees; is it in radians?"] if self.has_doubtful_unit else []
+        name, notes = self.columns[0], super().notes(augmentations)
+        if self.has_doubtful_unit:
+            notes.append(f"{name} spans less than 6.3 degrees; is it in radians?")
+        if self.may_be_axis:
+            notes.append(
+                f"all values of {name} are below 180 degrees; if 0 and 180 mean the same, as for gratings and bars, "
+                "add axis=true to --objective direction"
+            )
+        return notes
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -112,35 +142,48 @@ class Direction(Quantities):
         vector = vector.float()  # only now: differences of large coordinates need all their digits
         if "turn" in sample:
             vector = (sample["turn"] @ vector[:, :, None])[:, :, 0]
-        return sample["image"], vector / vector.norm(dim=1, keepdim=True)  # NaN for a vector of length 0
+        vector = vector / vector.norm(dim=1, keepdim=True)  # NaN for a vector of length 0
+        if self.is_axis:  # double the angle
+            x, y = vector.T
+            vector = torch.stack([x.square() - y.square(), 2 * x * y], 1)
+        return sample["image"], vector
+
+    def undefined(self, dataset: Dataset, indices: Sequence[int]) -> dict[str, str]:
+        _, vectors = self.pair({"image": torch.empty(0), "targets": dataset.targets[indices]}, Generator())
+        is_known = bool(vectors.isfinite().any())
+        return {} if is_known else {"error_deg": f"none of the {len(indices)} images has a direction"}
 
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
-        return {"predicted": _angle_deg(output), "true": _angle_deg(target)}  # (B,)
+        scale = self.period_deg / 360
+        return {"predicted": scale * _angle_deg(output), "true": scale * _angle_deg(target)}  # (B,)
 
     def metrics(self, evidence: Evidence) -> dict[str, float]:
         errors = self._errors_deg(evidence)
         errors = errors[np.isfinite(errors)]
         size = np.abs(errors)
-        return {
+        if not len(errors):
+            return {"error_deg": np.nan}
+        scale = self.period_deg / 360
+        metrics = {
             "error_deg": float(size.mean()),
             "median_deg": float(np.median(size)),
             "p90_deg": float(np.quantile(size, 0.9)),
-            "bias_deg": circular.mean_deg(errors),
-            "spread_deg": circular.spread_deg(errors),
-            "reversed": float((size > 90).mean()),
+            "bias_deg": scale * circular.mean_deg(errors / scale),
+            "spread_deg": scale * circular.spread_deg(errors / scale),
         }
+        return metrics if self.is_axis else metrics | {"reversed": float((size > 90).mean())}
 
     def interval_scale(self) -> tuple[Callable, Callable]:
-        return lambda error: logit(error / 180), lambda scaled: 180 * expit(scaled)
+        largest = self.period_deg / 2
+        return lambda error: logit(error / largest), lambda scaled: largest * expit(scaled)
 
     def rows(self, evidence: Evidence) -> dict[str, list]:
         angles = {"true_deg": evidence["true"], "predicted_deg": evidence["predicted"]}
-        columns = {name: (values % 360).tolist() for name, values in angles.items()}
+        columns = {name: (values % self.period_deg).tolist() for name, values in angles.items()}
         return columns | {"error_deg": self._errors_deg(evidence).tolist()}
 
-    @staticmethod
-    def _errors_deg(evidence: Evidence) -> np.ndarray:
-        return circular.difference_deg(evidence["predicted"], evidence["true"]).double().cpu().numpy()
+    def _errors_deg(self, evidence: Evidence) -> np.ndarray:
+        return circular.difference_deg(evidence["predicted"], evidence["true"], self.period_deg).double().cpu().numpy()
 
 
 @OBJECTIVES.add("regress")
@@ -171,11 +214,13 @@ class Regress(Quantities):
         return dataset.targets.isfinite().any(1)
 
     def notes(self, augmentations: list) -> list[str]:
+        notes = super().notes(augmentations)
         if not any(augmentation.moves for augmentation in augmentations):
-            return []
+            return notes
         return [
+            *notes,
             f"--augment moves the content of images, but the targets {', '.join(self.columns)} are not changed with "
-            "it; --augment none avoids this"
+            "it; --augment none avoids this",
         ]
 
     def pair(self, sample: dict[str, Tensor], generator: Generator) -> tuple[Tensor, Tensor]:
@@ -204,13 +249,20 @@ class Regress(Quantities):
 
     def metrics(self, evidence: Evidence) -> dict[str, float]:
         predicted, true = (evidence[key].double().cpu().numpy() for key in ("predicted", "true"))
-        errors = np.where(np.isfinite(true), predicted - true, np.nan)
-        r2 = 1 - np.nanmean(errors**2, 0) / np.nanvar(true, 0)
+        r2, size = r_squared(predicted, true), column_means(np.abs(predicted - true))
         metrics = {"r2": float(r2.mean())}
         if len(self.columns) > 1:
             metrics |= {f"r2_{name}": float(one) for name, one in zip(self.columns, r2, strict=True)}
-        size = np.nanmean(np.abs(errors), 0)
         return metrics | {f"mae_{name}": float(one) for name, one in zip(self.columns, size, strict=True)}
+
+    def undefined(self, dataset: Dataset, indices: Sequence[int]) -> dict[str, str]:
+        values = dataset.targets[indices].cpu().numpy()  # (n, K)
+        found = {name: why_constant(one, name) for name, one in zip(self.columns, values.T, strict=True)}
+        reasons = {name: reason for name, reason in found.items() if reason}
+        if not reasons:
+            return {}
+        each = {f"r2_{name}": reason for name, reason in reasons.items() if len(self.columns) > 1}
+        return {"r2": "; ".join(reasons.values())} | each
 
     def interval_scale(self) -> tuple[Callable, Callable]:
         return lambda r2: np.log(1 - r2), lambda scaled: 1 - np.exp(scaled)

@@ -3,7 +3,7 @@
 Arrays contain NaN where a neuron was not recorded. In shapes, N is the number of neurons, n of images and T of trials.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from neuro_noodle.choices import require
 from neuro_noodle.measures.ceilings import noise_ceiling, pearson
+from neuro_noodle.measures.scores import varies
 from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Objective, Predictor
 from neuro_noodle.objectives.pixels import fit_pixel_ridge
 
@@ -96,12 +97,19 @@ class Response(Objective):
         return pearson(*(evidence[key].double().cpu().numpy() for key in ("predicted", "recorded")))
 
     def metrics(self, evidence: Evidence) -> dict[str, float]:
-        r = self.per_neuron(evidence)
-        return {"r": float(np.nanmean(r)), "r_median": float(np.nanmedian(r))}
+        is_defined = varies(evidence["recorded"].cpu().numpy()).any()
+        return _mean_and_median(self.per_neuron(evidence) if is_defined else np.empty(0))
+
+    def undefined(self, dataset: Dataset, indices: Sequence[int]) -> dict[str, str]:
+        is_constant = ~varies(dataset.responses[indices].cpu().numpy())  # (N,)
+        n, n_neurons = int(is_constant.sum()), len(is_constant)
+        if n == n_neurons:
+            why = "there is only one image" if len(indices) == 1 else f"the responses of all {n} neurons are constant"
+            return dict.fromkeys(("r", "r_median"), why)
+        return {f"r of {n} of {n_neurons} neurons": "their responses are constant or unknown"} if n else {}
 
     def ceiling(self, trials: np.ndarray) -> dict[str, float]:
-        per_neuron = noise_ceiling(trials)
-        return {"r": float(np.nanmean(per_neuron)), "r_median": float(np.nanmedian(per_neuron))}
+        return _mean_and_median(noise_ceiling(trials))
 
     def baselines(self, x: Tensor, target: Tensor, latent_dim: int) -> dict[str, Predictor]:
         mean, ridge = target.nanmean(0), fit_pixel_ridge(x, target)
@@ -117,6 +125,13 @@ class Response(Objective):
         ):
             columns |= {f"{name}_recorded": recorded.tolist(), f"{name}_predicted": predicted.tolist()}
         return columns
+
+
+def _mean_and_median(values: np.ndarray) -> dict[str, float]:
+    """Return the mean and the median over neurons (N,) without NaN; NaN if nothing is left."""
+    known = values[np.isfinite(values)]
+    known = known if len(known) else np.full(1, np.nan)
+    return {"r": float(known.mean()), "r_median": float(np.median(known))}
 
 
 def _inverse_softplus(rate: Tensor) -> Tensor:

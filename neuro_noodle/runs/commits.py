@@ -2,12 +2,15 @@
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from neuro_noodle.choices import require
 from neuro_noodle.runs.files import (
     MANIFEST,
+    format_resume,
     json_bytes,
     read_json,
     sessions,
@@ -38,7 +41,8 @@ def commit_session(run: Path, epoch: int, session: Contents, files: Contents, *,
         files: contents of files of the run, by path in it.
         keep_all: keep earlier sessions.
     """
-    with writing(run / str(epoch), "earlier sessions are complete"):
+    require(run.is_dir(), f"{run} was removed while it was being trained")
+    with writing(run / str(epoch), format_resume(run)):
         before = latest_manifest(run)
         kept = {name: value for name, value in before.run.items() if name not in RESULTS}
         kept |= {
@@ -46,13 +50,14 @@ def commit_session(run: Path, epoch: int, session: Contents, files: Contents, *,
         }
         metrics = (run / METRICS).read_bytes() if (run / METRICS).is_file() else b""
         scratch = run / ".session.part"
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
-        for name, content in session.items():
-            write_bytes(scratch / name, content)
-        listed = {name: sha256(content) for name, content in session.items()}
-        manifest = Manifest(listed, kept | _stage_changed(run, files, before), sha256(metrics), len(metrics))
-        write_bytes(scratch / MANIFEST, json_bytes(asdict(manifest)))
+        with _discarding(scratch, *(staged(run / name) for name in files)):
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir()
+            for name, content in session.items():
+                write_bytes(scratch / name, content)
+            listed = {name: sha256(content) for name, content in session.items()}
+            manifest = Manifest(listed, kept | _stage_changed(run, files, before), sha256(metrics), len(metrics))
+            write_bytes(scratch / MANIFEST, json_bytes(asdict(manifest)))
         scratch.rename(run / str(epoch))
         sync_folder(run)
         settle(run, keep_all=keep_all)
@@ -60,11 +65,31 @@ def commit_session(run: Path, epoch: int, session: Contents, files: Contents, *,
 
 def commit_files(run: Path, files: Contents) -> None:
     """Replace files of a run that belong together, all of them or none, and list them with the latest session."""
-    with writing(run, "its sessions are complete"):
+    with writing(run, format_resume(run)):
         before, session = latest_manifest(run), sessions(run)[-1]
-        listed = asdict(before) | {"run": before.run | _stage_changed(run, files, before)}
+        with _discarding(*(staged(run / name) for name in files)):
+            listed = asdict(before) | {"run": before.run | _stage_changed(run, files, before)}
         write_bytes(session / MANIFEST, json_bytes(listed))
         settle(run, keep_all=True)
+
+
+@contextmanager
+def _discarding(*paths: Path) -> Iterator[None]:
+    """Remove these paths after an error, since a full disk needs their space."""
+    try:
+        yield
+    except BaseException:
+        for path in paths:
+            _remove(path)
+        raise
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder if it exists."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _stage_changed(run: Path, files: Contents, before: Manifest) -> dict[str, str]:
@@ -103,7 +128,7 @@ def recover(run: Path, *, keep_all: bool) -> None:
     """Settle a run, and remove what a process that was killed has left in it."""
     settle(run, keep_all=keep_all)
     for part in run.rglob(".*.part"):
-        shutil.rmtree(part) if part.is_dir() else part.unlink()
+        _remove(part)
 
 
 def _remove_old_tests(run: Path, manifest: Manifest) -> None:

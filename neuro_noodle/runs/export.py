@@ -1,6 +1,5 @@
 """Export: representations of all images as npz and CSV files, written a few images at a time."""
 
-import csv
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from neuro_noodle.choices import require
-from neuro_noodle.runs.files import atomic
+from neuro_noodle.runs.files import atomic, table_bytes, write_bytes
 from neuro_noodle.runs.latents import described
 from neuro_noodle.runs.representations import MAX_WIDTH, Source, in_chunks, represent
 from neuro_noodle.runs.run import Run
@@ -85,9 +84,9 @@ def write_rows(path: Path, source: Source, width: int, run: Run) -> None:
     own: dict[str, Sequence] = {"id": run.dataset.ids, "part": run.part.tolist()}
     metadata = {f"column_{name}" if name in own else name: values for name, values in run.dataset.columns.items()}
     known = own | metadata
-    with atomic(path) as scratch, scratch.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*known, *(f"latent{i + 1}" for i in range(width))])
-        for chunk in in_chunks(np.arange(len(run.dataset))):
-            for index, row in zip(chunk, source.of(chunk), strict=True):
-                writer.writerow([*(values[index] for values in known.values()), *(f"{value:.7g}" for value in row)])
+    rows = (
+        [*(values[index] for values in known.values()), *(f"{value:.7g}" for value in row)]
+        for chunk in in_chunks(np.arange(len(run.dataset)))
+        for index, row in zip(chunk, source.of(chunk), strict=True)
+    )
+    write_bytes(path, table_bytes([*known, *(f"latent{i + 1}" for i in range(width))], rows))

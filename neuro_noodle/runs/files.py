@@ -5,14 +5,16 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from neuro_noodle.choices import UserError, require
+from neuro_noodle.plain import cell, format_json
 
 MANIFEST = "manifest.json"  # written last, so that a session that has it is complete
 
@@ -33,7 +35,7 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         with writing(path):
             yield scratch
-            with scratch.open("rb") as file:
+            with scratch.open("r+b") as file:  # Windows flushes only what it can write
                 os.fsync(file.fileno())
             scratch.replace(path)
             sync_folder(path.parent)
@@ -58,10 +60,8 @@ def stage(path: Path, content: bytes) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file, completely or not at all."""
-    with writing(path):
-        stage(path, content)
-        staged(path).replace(path)
-        sync_folder(path.parent)
+    with atomic(path) as scratch:
+        scratch.write_bytes(content)
 
 
 def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
@@ -110,15 +110,20 @@ def sync_folder(folder: Path) -> None:
 
 def json_bytes(content: object) -> bytes:
     """Return the content of a JSON file."""
-    return (json.dumps(content, indent=2) + "\n").encode()
+    return (format_json(content, indent=2) + "\n").encode()
 
 
 def csv_bytes(columns: Columns) -> bytes:
-    """Return columns of equal length as the content of a CSV file."""
+    """Return columns of equal length as the content of a CSV file, see `plain.cell`."""
+    return table_bytes(list(columns), zip(*columns.values(), strict=True))
+
+
+def table_bytes(names: Sequence[str], rows: Iterable[Iterable]) -> bytes:
+    """Return rows below the names of their columns as the content of a CSV file, see `plain.cell`."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
+    writer.writerow(map(cell, names))
+    writer.writerows(map(cell, row) for row in rows)
     return text.getvalue().encode()
 
 
@@ -139,7 +144,7 @@ def parse_json(content: bytes, path: Path) -> dict:
         UserError: if it is not an object in JSON, or if it has a key twice.
     """
     with reading(path):
-        value = json.loads(content, object_pairs_hook=_without_duplicates)
+        value = json.loads(content, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
         if not isinstance(value, dict):
             raise ValueError(f"it holds {type(value).__name__}, but must hold an object in braces")
         return value
@@ -150,6 +155,10 @@ def read_json(path: Path) -> dict:
     with reading(path):
         content = path.read_bytes()
     return parse_json(content, path)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict:
@@ -185,7 +194,7 @@ def new_run(save_dir: Path, name: str) -> Path:
 
 def sessions(run: Path) -> list[Path]:
     """Return the complete sessions of a run, the latest last."""
-    found = [path for path in run.glob("*") if path.name.isdecimal() and (path / MANIFEST).is_file()]
+    found = [path.parent for path in run.glob(f"[0-9]*/{MANIFEST}") if re.fullmatch("[0-9]+", path.parent.name)]
     return sorted(found, key=lambda path: int(path.name))
 
 

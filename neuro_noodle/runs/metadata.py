@@ -18,7 +18,7 @@ class Column:
     Attributes:
         values: (N,) numbers, NaN if empty, or (N,) names of classes, empty if unknown.
         is_class: whether it holds classes.
-        period: a full turn in the unit of the values if they are angles, else None.
+        period: of the values if they are angles or axes, see `circular.period`; else None.
     """
 
     values: np.ndarray

@@ -8,17 +8,22 @@ import numpy as np
 import torch
 
 from neuro_noodle.choices import require
+from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.learning.best import Patience
 from neuro_noodle.learning.evaluation import evaluate, join, predict
 from neuro_noodle.networks.base import Model
 from neuro_noodle.networks.repetitions import Repetitions
 from neuro_noodle.objectives.base import Evidence, Predictor
-from neuro_noodle.runs.commits import commit_files
+from neuro_noodle.plain import finite, readable
+from neuro_noodle.runs.commits import RESULTS, commit_files
 from neuro_noodle.runs.files import csv_bytes, json_bytes, parse_json, sessions, short_path
 from neuro_noodle.runs.loaders import HELD_OUT, Loader, training_sample
-from neuro_noodle.runs.manifest import RESULT, has_result, read_checked
+from neuro_noodle.runs.manifest import RESULT, has_result, latest_manifest, read_checked
 from neuro_noodle.runs.task import Task
+from neuro_noodle.runs.undefined import defined, explain, format_score
 from neuro_noodle.tracking.base import Spread, Tracker
+
+KINDS = {"metric": str, "direction": str, "validation": dict, "baselines": dict, "best_epoch": int}  # of what is read
 
 
 @dataclass(frozen=True)
@@ -41,30 +46,54 @@ def judge_part(model: Model, task: Task, part: str, loader: Loader, baselines: M
 
     Returns:
         The evidence; and the value of the main metric with its 95 % interval over groups (over images, if there are
-        no groups), n, all metrics, the noise ceiling where it is known, and the metrics of the baselines.
+        no groups), n, all metrics, the noise ceiling where it is known, and the metrics of the baselines. Numbers that
+        are undefined are None; `undefined` has the reasons.
     """
-    objective, dataset, indices = task.objective, task.dataset, task.parts[part]
+    objective = task.objective
     _, evidence = predict(model, loader, objective)
     images = loader.of_images()
     compared = {
         name: objective.metrics(join((objective.evidence(baseline(x), y) for x, y in images), len(images)))
         for name, baseline in baselines.items()
     }
-    units = dataset.units() if dataset.split_unit else []
-    has_groups = len(set(units)) > 1
-    groups = np.asarray(units if has_groups else dataset.ids)[indices]
+    return Judged(evidence, _make_record(task, task.parts[part], evidence, compared))
+
+
+def _make_record(task: Task, indices: list[int], evidence: Evidence, compared: dict[str, dict[str, float]]) -> dict:
+    """Return the numbers of one part, given the evidence of its images and the metrics of each baseline."""
+    objective, dataset = task.objective, task.dataset
+    groups = _groups_of(dataset, indices)
+    units = np.asarray(dataset.ids)[indices] if groups is None else groups
     metrics, trials = objective.metrics(evidence), dataset.trials_of(indices)
-    record = {
-        "value": metrics[objective.metric],
-        "interval": objective.interval(evidence, groups),
+    ceiling = {} if trials is None else objective.ceiling(trials)
+    reasons = objective.undefined(dataset, indices)
+    undefined = explain({"": metrics, "ceiling": ceiling} | compared, reasons)
+    baseline_metrics = {name: defined(each, reasons) for name, each in compared.items()}
+    interval = None if objective.metric in undefined else objective.interval(evidence, units)
+    if interval is None:
+        unit = "image" if groups is None else "group"
+        undefined["interval"] = undefined.get(objective.metric) or _format_too_few(len(set(units)), unit)
+    return {
+        "value": defined(metrics, reasons)[objective.metric],
+        "interval": interval,
         "n": len(indices),
-        "n_groups": len(set(groups)) if has_groups else None,
-        "metrics": metrics,
-        "ceiling": (trials is not None and objective.ceiling(trials)) or None,
-        "baselines": {name: each[objective.metric] for name, each in compared.items()},
-        "baseline_metrics": compared,
+        "n_groups": None if groups is None else len(set(groups)),
+        "metrics": defined(metrics, reasons),
+        "ceiling": defined(ceiling, reasons) or None,
+        "baselines": {name: each[objective.metric] for name, each in baseline_metrics.items()},
+        "baseline_metrics": baseline_metrics,
+        "undefined": undefined,
     }
-    return Judged(evidence, record)
+
+
+def _groups_of(dataset: StimulusSet, indices: list[int]) -> np.ndarray | None:
+    """Return the group (n,) of each image (person, animal, block of frames); None if the dataset has less than two."""
+    groups = dataset.units() if dataset.split_unit else []
+    return np.asarray(groups)[indices] if len(set(groups)) > 1 else None
+
+
+def _format_too_few(n_units: int, unit: str) -> str:
+    return f"a single {unit}" if n_units == 1 else f"{n_units} {unit}s are too few"
 
 
 def judge_repetitions(
@@ -83,8 +112,9 @@ def judge_repetitions(
     for part in HELD_OUT:
         if part in loaders:
             metrics = evaluate(network, loaders[part], task.objective)
-            record[part] = {name: values.tolist() for name, values in metrics.items()}
-            record[f"{part}_spread"] = {name: asdict(Spread.of(values)) for name, values in metrics.items()}
+            spreads = {name: asdict(Spread.of(values)) for name, values in metrics.items()}
+            record[part] = {name: [*map(finite, values)] for name, values in metrics.items()}
+            record[f"{part}_spread"] = {name: defined(spread, {}) for name, spread in spreads.items()}
     return record
 
 
@@ -163,20 +193,24 @@ def save_result(run: Path, result: Result, task: Task) -> None:
 
 
 def read_result(run: Path) -> dict:
-    """Read the result.json of a run.
+    """Read the result.json of a run, and check its tables.
 
     Raises:
-        UserError: if there is none, or if it is damaged.
+        UserError: if there is none, or if a file is damaged.
     """
     require(has_result(run), f"{run} is not a finished run: it has no {RESULT}")
-    return parse_json(read_checked(run / RESULT), run / RESULT)
+    contents = {name: read_checked(run / name) for name in RESULTS if name in latest_manifest(run).run}
+    record = parse_json(contents[RESULT], run / RESULT)
+    wrong = [name for name, kind in KINDS.items() if not isinstance(record.get(name), kind)]
+    require(not wrong, f"{run / RESULT} is damaged: it has no valid {', '.join(wrong)}")
+    return record
 
 
 def track(result: Result, task: Task, loader: Loader, trackers: Tracker, *, with_images: bool) -> None:
     """Send the confusion matrix of the validation images to the trackers and, if asked for, reconstructions."""
     epoch, counts = result.record["best_epoch"], task.objective.confusion(result.judged["validation"].evidence)
     if counts is not None:
-        trackers.confusion(counts.numpy(), task.dataset.classes, epoch)
+        trackers.confusion(counts.numpy(), [readable(name) for name in task.dataset.classes], epoch)
     if with_images:
         trackers.image("reconstructions", side_by_side(result.model, task, loader), epoch)
 
@@ -224,16 +258,18 @@ def format_result(record: dict, best_index: int = 0) -> str:
 
 def format_part(part: str, metric: str, record: dict) -> str:
     """Return the main metric of a part with its interval, n, baselines and ceiling, and the other metrics below."""
-    ends = record["interval"]
-    interval = f"[95 %: {ends[0]:.4g} to {ends[1]:.4g}]" if ends else "[no interval: a single group]"
+    ends, undefined = record["interval"], record["undefined"]
+    interval = f"[95 %: {ends[0]:.4g} to {ends[1]:.4g}]" if ends else f"[no interval: {undefined['interval']}]"
     has_groups = record["n_groups"] and record["n_groups"] < record["n"]
     groups = f" in {record['n_groups']} groups" if has_groups else ""
-    line = f"{part} {metric} {record['value']:.4g}  {interval}  n = {record['n']} images{groups}"
-    line += "".join(f"  {name} {value:.4g}" for name, value in record["baselines"].items())
+    score = format_score(record["value"], undefined.get(metric, ""))
+    line = f"{part} {metric} {score}  " + (f"{interval}  " if record["value"] is not None else "")
+    line += f"n = {record['n']} images{groups}"
+    line += "".join(f"  {name} {format_score(value)}" for name, value in record["baselines"].items())
     if record["ceiling"]:
         ceiling = record["ceiling"][metric]
-        line += f"  ceiling {ceiling:.4g}" + _format_share(record["value"], ceiling, ", {:.1%} of it")
-    others = [f"{name} {value:.4g}" for name, value in record["metrics"].items() if name != metric]
+        line += f"  ceiling {format_score(ceiling)}" + _format_share(record["value"], ceiling, ", {:.1%} of it")
+    others = [f"{name} {format_score(value)}" for name, value in record["metrics"].items() if name != metric]
     return line + (f"\n{'':{len(part)}} {'  '.join(others)}" if others else "")
 
 
@@ -243,18 +279,20 @@ def format_repetitions(record: dict, best_index: int) -> list[str]:
     for part in HELD_OUT:
         if part in each:
             spread = each[f"{part}_spread"][metric]
-            line = f"{len(each['seeds'])} repetitions, {part} {metric}: median {spread['median']:.4g}, "
-            line += f"10th to 90th percentile {spread['p10']:.4g} to {spread['p90']:.4g}"
-            ceiling = (record[part]["ceiling"] or {}).get(metric, 0)
+            median, low, high = (format_score(spread[key]) for key in ("median", "p10", "p90"))
+            line = f"{len(each['seeds'])} repetitions, {part} {metric}: median {median}, "
+            line += f"10th to 90th percentile {low} to {high}"
+            ceiling = (record[part]["ceiling"] or {}).get(metric)
             lines.append(line + _format_share(spread["median"], ceiling, "; {:.1%} of the ceiling"))
     return [*lines, f"the best of them on validation, seed {each['seeds'][best_index]}:"]
 
 
-def _format_share(value: float, ceiling: float, text: str) -> str:
-    return text.format(value / ceiling) if min(value, ceiling) > 0 else ""
+def _format_share(value: float | None, ceiling: float | None, text: str) -> str:
+    return text.format(value / ceiling) if value and ceiling and min(value, ceiling) > 0 else ""
 
 
 def beaten_by(record: dict) -> list[str]:
     """Return the names of the baselines that are as good as the network on the validation images, or better."""
     sign, value = (1 if record["direction"] == "max" else -1), record["validation"]["value"]
-    return [name for name, baseline in record["baselines"].items() if sign * baseline >= sign * value]
+    known = {name: baseline for name, baseline in record["baselines"].items() if baseline is not None}
+    return [name for name, baseline in known.items() if sign * baseline >= sign * value]

@@ -1,7 +1,6 @@
 """Sessions: what a run saves while it trains, and how it is loaded again."""
 
 import io
-import pickle
 import platform
 import shlex
 import shutil
@@ -20,6 +19,7 @@ from torch.optim import Optimizer
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.learning.best import Patience
 from neuro_noodle.networks.base import Encoder, Model, build_model
+from neuro_noodle.networks.tensors import read_tensors
 from neuro_noodle.runs.commits import METRICS, commit_session, recover, restore_metrics
 from neuro_noodle.runs.config import FILE as CONFIG
 from neuro_noodle.runs.config import load_config
@@ -92,14 +92,7 @@ def load_pth(path: Path) -> dict:
     Raises:
         UserError: if it is missing, damaged, or holds code.
     """
-    content = read_checked(path)
-    try:
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(f"{path} holds more than weights, and is not opened, because it could run code") from error
-    except Exception as error:  # a damaged file fails in any way
-        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
-        raise UserError(f"{path} is damaged ({reason}); try an earlier session") from error
+    return read_tensors(read_checked(path), path)
 
 
 @contextmanager
@@ -266,7 +259,7 @@ def describe_run(flags: dict[str, Any], words: Sequence[str], task: Task, model:
         "learned": task.objective.learned,
         "classes": task.dataset.classes,
         "neurons": task.dataset.neurons,
-        "skipped": task.dataset.skipped,
+        "skipped": task.dataset.reading.unreadable,
         "command": shlex.join(["python", "main.py", *words]),
         "versions": {"python": platform.python_version()} | {package: version(package) for package in packages},
         "commit": commit or None,

@@ -66,7 +66,7 @@ def fit_baselines(run: Run) -> tuple[dict[str, Predictor], dict | None]:
 
     Returns:
         Baselines by name, none (with a note) if the training images are gone; and for result.json how many of other
-        images have the name of a training image, and how many are near-duplicates of one.
+        images have the content or the name of a training image, and how many are near-duplicates of one.
     """
     try:
         dataset, objective = TaskSource.of(run.config["flags"]).open()
@@ -81,17 +81,21 @@ def fit_baselines(run: Run) -> tuple[dict[str, Predictor], dict | None]:
 
 
 def _compare(run: Run, trained: Task) -> dict:
-    """Count tested images that have the name of a training image, or are near-duplicates of one."""
+    """Count tested images that have the content or the name of a training image, or are near-duplicates of one."""
     training, tested = trained.parts["training"], run.parts["test"]
-    n_named = len({trained.dataset.ids[i] for i in training} & {run.dataset.ids[i] for i in tested})
+    contents, names = {trained.dataset.contents[i] for i in training}, {trained.dataset.ids[i] for i in training}
+    n_same = sum(run.dataset.contents[i] in contents - {""} for i in tested)
+    n_named = sum(run.dataset.ids[i] in names for i in tested)
     found = near_duplicates(trained.dataset, training, tested, run.dataset)
-    if n_named or found.is_worth_noting:
+    if n_same or n_named or found.is_worth_noting:
         print(
-            f"note: {n_named} of {len(tested)} images have the name of a training image, and {found.n} of "
-            f"{found.n_checked} are near-duplicates of one; if they show the same, this result measures memory",
+            f"note: of {len(tested)} images, {n_same} are training images, {n_named} have the name of one, and "
+            f"{found.n} of {found.n_checked} are near-duplicates of one; if they show the same, this result measures "
+            "memory",
             file=sys.stderr,
         )
-    return {"same_name": n_named, "near_duplicates": {"n": found.n, "checked": found.n_checked}}
+    duplicates = {"n": found.n, "checked": found.n_checked}
+    return {"same_content": n_same, "same_name": n_named, "near_duplicates": duplicates}
 
 
 def name_of(source: TaskSource) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from neuro_noodle.choices import Table
+from neuro_noodle.plain import finite
 
 TRACKERS = Table("tracker")
 
@@ -46,7 +47,8 @@ class Spread:
     @classmethod
     def of(cls, values: np.ndarray) -> "Spread":
         """Return the spread of (R,) values."""
-        return cls(*(float(np.quantile(values, q)) for q in (0.5, 0.1, 0.9)))
+        with np.errstate(invalid="ignore"):  # values that are not finite have no spread
+            return cls(*(float(np.quantile(values, q)) for q in (0.5, 0.1, 0.9)))
 
 
 class Tracker:
@@ -91,12 +93,12 @@ def as_json(metrics: Mapping[str, np.ndarray]) -> dict:
     """Return the metrics of an epoch as JSON can hold them.
 
     For one network each is a number. For several repetitions each is the median, NAME_p10 and NAME_p90 are the 10th and
-    90th percentile, and `repetitions` holds every value.
+    90th percentile, and `repetitions` holds every value. A number that is not finite is None.
     """
     if all(len(values) == 1 for values in metrics.values()):
-        return {name: float(values[0]) for name, values in metrics.items()}
+        return {name: finite(values[0]) for name, values in metrics.items()}
     spreads = {name: Spread.of(values) for name, values in metrics.items()}
-    values = {name: spread.median for name, spread in spreads.items()}
+    values = {name: finite(spread.median) for name, spread in spreads.items()}
     for name, spread in spreads.items():
-        values |= {f"{name}_p10": spread.p10, f"{name}_p90": spread.p90}
-    return values | {"repetitions": {name: each.tolist() for name, each in metrics.items()}}
+        values |= {f"{name}_p10": finite(spread.p10), f"{name}_p90": finite(spread.p90)}
+    return values | {"repetitions": {name: [*map(finite, each)] for name, each in metrics.items()}}

@@ -50,7 +50,7 @@ class Comet(Tracker):
         start = {
             "workspace": account.get("username") or None,
             "project_name": account.get("project") or None,
-            "experiment_key": key_file.read_text() if key_file.exists() else None,
+            "experiment_key": key_file.read_text(encoding="utf-8") if key_file.exists() else None,
             "experiment_config": config,
         }
         try:
@@ -65,7 +65,7 @@ class Comet(Tracker):
                 f"       upload it later with: comet upload {archive}/*.zip",
                 file=sys.stderr,
             )
-        key_file.write_text(self.experiment.get_key())
+        key_file.write_text(self.experiment.get_key(), encoding="utf-8")
 
     @classmethod
     def require_ready(cls, settings: Path) -> None:
@@ -99,7 +99,7 @@ def read_account(settings: Path) -> dict[str, str]:
         UserError: if there is no key, or the file is not valid JSON.
     """
     try:
-        account = json.loads(settings.read_text()) if settings.exists() else {}
+        account = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
     except json.JSONDecodeError as error:
         raise UserError(f"{settings} is not valid JSON (line {error.lineno}, column {error.colno})") from None
     if not isinstance(account, dict):

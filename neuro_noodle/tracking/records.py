@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from neuro_noodle.plain import format_json
 from neuro_noodle.tracking.base import TRACKERS, TrackedRun, Tracker, as_json
 
 FILE = "metrics.jsonl"
@@ -16,7 +17,7 @@ class Records(Tracker):
 
     def __init__(self, run: TrackedRun) -> None:
         super().__init__(run)
-        self.file = (run.folder / FILE).open("a")
+        self.file = (run.folder / FILE).open("a", encoding="utf-8")
 
     def log(self, epoch: int, metrics: Mapping[str, np.ndarray]) -> None:
         self.file.write(format_record({"epoch": epoch} | as_json(metrics)))
@@ -28,7 +29,7 @@ class Records(Tracker):
 
 def format_record(record: dict) -> str:
     """Return a record as a line of metrics.jsonl."""
-    return json.dumps(record) + "\n"
+    return format_json(record) + "\n"
 
 
 def parse_records(content: bytes) -> tuple[list[dict], int]:
@@ -44,13 +45,14 @@ def parse_records(content: bytes) -> tuple[list[dict], int]:
 def _parse(line: bytes) -> dict | None:
     """Return the record in a line; None if it is damaged."""
     try:
-        record = json.loads(line)
+        record = json.loads(line, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return None
-    is_record = isinstance(record, dict) and type(record.get("epoch")) is int
-    is_number = (
-        [isinstance(value, int | float | None) for name, value in record.items() if name != "repetitions"]
-        if is_record
-        else []
-    )
-    return record if is_record and all(is_number) else None
+    if not isinstance(record, dict) or type(record.get("epoch")) is not int:
+        return None
+    values = [value for name, value in record.items() if name != "repetitions"]
+    return record if all(isinstance(value, int | float | None) for value in values) else None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -47,11 +47,12 @@ def format_repetitions(result: dict) -> list[str]:
     metric, by_part = result["metric"], result.get("repetitions", {})
     parts = [part for part in ("validation", "test") if part in by_part]
     n = len(by_part.get("seeds", []))
-    return [f"{part} {metric} {format_values(np.array(by_part[part][metric]))}, n = {n}" for part in parts]
+    return [f"{part} {metric} {format_values(np.array(by_part[part][metric], float))}, n = {n}" for part in parts]
 
 
-def read_series(run: Path, value: str) -> dict[int, list[float]]:
+def read_series(run: Path, value: str) -> dict[int, np.ndarray]:
     """Return a value of every repetition by epoch (from 1); a run without repetitions has one value per epoch."""
     records = [record for record in read_metrics(run) if value in record]
     require(bool(records), f"{run} has no {value} in metrics.jsonl")
-    return {record["epoch"] + 1: record.get("repetitions", {}).get(value, [record[value]]) for record in records}
+    each = {record["epoch"] + 1: record.get("repetitions", {}).get(value, [record[value]]) for record in records}
+    return {epoch: np.array(values, float) for epoch, values in each.items()}  # NaN where undefined

@@ -15,6 +15,7 @@ from neuro_noodle.measures.linear import N_FOLDS
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.measures.similarity import MEASURES, compact, rsa_ceiling
 from neuro_noodle.measures.similarity import compare as compare_values
+from neuro_noodle.plain import finite
 from neuro_noodle.runs.files import write_json
 from neuro_noodle.runs.metadata import Column
 from neuro_noodle.runs.representations import Representation, Source, represent
@@ -202,4 +203,4 @@ def choose_parts(runs: Sequence[Run], held_out: Sequence[str] = HELD_OUT) -> Par
 
 def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
     """Return numbers by name, None for those that are not finite."""
-    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+    return {name: finite(value) for name, value in numbers.items()}

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from neuro_noodle.measures.similarity import MEASURES
 from neuro_noodle.views.figures import tidy
+from neuro_noodle.views.texts import literal
 
 HEADINGS = {  # by kind of column: heading, names of the score and of the number in brackets, unit of the latter
     "number": ("R2 [95 %] (mean error)", "r2", "mae", ""),
@@ -16,6 +17,7 @@ HEADINGS = {  # by kind of column: heading, names of the score and of the number
     "class": ("accuracy [95 %] (majority)", "accuracy", "majority", ""),
 }
 MAX_P = 0.05  # above it, a score is marked
+MAX_CHANCE = 0.3  # similarity of shuffled images, from 0 to 1, above which there is a warning
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def format_comparison(comparison: Comparison) -> str:
         rows += [
             [source, *(_format_similarity(one, decimals) for one in line.values())] for source, line in table.items()
         ]
-        lines += ["", f"{MEASURES[key].title}; {_format_chance(table, decimals)}", *_align(rows)]
+        chance = _format_chance(table, decimals, MEASURES[key].is_distance)
+        lines += ["", f"{MEASURES[key].title}; {chance}", *_align(rows)]
         if key == "rsa":
             lines += [_format_ceiling(name, r) for name, r in comparison.rsa_ceilings.items()]
     return "\n".join(lines)
@@ -124,14 +127,16 @@ def _format_ceiling(name: str, ceiling: float | None) -> str:
     return f"noise ceiling of RSA with {name}: {ceiling:.3f}"
 
 
-def _format_chance(table: dict[str, dict[str, dict[str, float | None]]], decimals: int) -> str:
-    """Return the range of the values for shuffled images of different sources."""
+def _format_chance(table: dict[str, dict[str, dict[str, float | None]]], decimals: int, is_distance: bool) -> str:
+    """Return the range of the values for shuffled images of different sources, and whether these seem similar."""
     pairs = [one["chance"] for name, line in table.items() for other, one in line.items() if name != other]
     values = [value for value in pairs if value is not None]
     if not values:
         return "shuffled images: undefined"
     low, high = (format_decimal(end(values), decimals) for end in (min, max))
-    return f"shuffled images give {low if low == high else f'{low} to {high}'}"
+    share = max(1 - value / 90 if is_distance else value for value in values)  # 0: unrelated, 1: equal
+    warning = "; with so few images, unrelated representations look similar" if share > MAX_CHANCE else ""
+    return f"shuffled images give {low if low == high else f'{low} to {high}'}{warning}"
 
 
 def format_decimal(value: float | None, decimals: int = 3) -> str:
@@ -185,7 +190,7 @@ def _align(rows: list[list[str]]) -> list[str]:
 
 def plot_comparison(comparison: Comparison) -> Figure:
     """Plot the scores of all probes with their intervals, and a matrix for each measure of similarity."""
-    n, names = len(comparison.columns), list(comparison.sources)
+    n, names = len(comparison.columns), [*map(literal, comparison.sources)]
     n_columns = max(n, len(MEASURES))
     heights = ((1.3 + 0.25 * len(comparison.probes)) * bool(n), 2.8 + 0.25 * len(names))  # inches
     side = max(3.4, 1.5 + 0.32 * len(names))  # of a panel
@@ -194,8 +199,8 @@ def plot_comparison(comparison: Comparison) -> Figure:
     for i, (name, column) in enumerate(comparison.columns.items()):
         axis = upper.add_subplot(1, n, i + 1)
         _plot_scores(axis, {source: scores[name] for source, scores in comparison.probes.items()}, column.kind)
-        axis.set_title(name)
-        axis.set_yticks(range(len(comparison.probes)), comparison.probes if i == 0 else [])
+        axis.set_title(literal(name))
+        axis.set_yticks(range(len(comparison.probes)), [*map(literal, comparison.probes)] if i == 0 else [])
     for i, (axis, (key, table)) in enumerate(
         zip(lower.subplots(1, len(MEASURES), squeeze=False)[0], comparison.similarity.items(), strict=True)
     ):

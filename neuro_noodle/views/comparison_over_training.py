@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from neuro_noodle.measures.similarity import MEASURES
 from neuro_noodle.views.comparison import HEADINGS, MAX_P, Comparison, as_number, short_title
 from neuro_noodle.views.figures import tidy
+from neuro_noodle.views.texts import literal
 
 MIN_EPOCHS = 3  # of a series that is plotted over training
 STYLES = ("-", "--", ":", "-.")  # of the first ten sources, of the next ten, and so on
@@ -44,7 +45,7 @@ def plot_over_training(comparison: Comparison, all_series: Mapping[str, Series])
     others = [name for name in comparison.sources if name not in between]
     for (label, plot_row), line in zip(rows, axes, strict=True):
         plot_row(line, comparison, all_series[label], others)
-        line[0].set_ylabel(f"{label}\n{line[0].get_ylabel()}")
+        line[0].set_ylabel(literal(f"{label}\n{line[0].get_ylabel()}"))
     for axis in axes.flat:
         axis.set_visible(axis.has_data())
     figure.legend(*axes[-1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=n_columns, frameon=False)
@@ -68,7 +69,7 @@ def _plot_probes(axes: Sequence[Axes], comparison: Comparison, series: Series, o
                 axis.axhline(as_number(scores[other][score]), lw=1, **_style(i))
         is_class = column.kind == "class"
         axis.axhline(as_number(next(iter(scores.values()))[error]) if is_class else 0, color="0.6", lw=0.8, ls="--")
-        axis.set(title=name, ylabel="accuracy" if is_class else "R²")
+        axis.set(title=literal(name), ylabel="accuracy" if is_class else "R²")
 
 
 def _plot_similarities(axes: Sequence[Axes], comparison: Comparison, series: Series, others: Sequence[str]) -> None:
@@ -78,7 +79,7 @@ def _plot_similarities(axes: Sequence[Axes], comparison: Comparison, series: Ser
         for i, other in enumerate(others):
             pairs = {epochs: table[at][other] for epochs, at in series.items() if at != other}
             values = [as_number(pair["value"]) for pair in pairs.values()]
-            axis.plot(list(pairs), values, marker="o", ms=3, label=other, **_style(i))
+            axis.plot(list(pairs), values, marker="o", ms=3, label=literal(other), **_style(i))
             chances += [pair["chance"] for pair in pairs.values() if pair["chance"] is not None]
         if chances:
             axis.axhspan(min(chances), max(chances), color="0.85", lw=0, zorder=0, label="shuffled images")

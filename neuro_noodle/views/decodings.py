@@ -72,7 +72,7 @@ def plot_grid(run: Run, low: np.ndarray, high: np.ndarray) -> Figure:
     whole = grid.transpose(2, 0, 3, 1, 4).reshape(channels, N_GRID * height, N_GRID * width)
     figure = Figure(figsize=(7, 7 * height / width), layout="constrained")
     axis = figure.subplots()
-    half = (high - low) / (2 * (N_GRID - 1))  # the grid points are the centres of the images
+    half = np.where(high > low, high - low, 1) / (2 * (N_GRID - 1))  # the grid points are the centres of the images
     ends = np.stack([low - half, high + half], 1)  # (2, 2)
     axis.imshow(displayable(whole), cmap="gray", vmin=0, vmax=1, extent=(*ends[0], *ends[1]), aspect="auto")
     axis.set(xlabel="latent 1", ylabel="latent 2", title="images decoded from points of the latent")

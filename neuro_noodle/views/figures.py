@@ -11,12 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from neuro_noodle.measures.scores import r_squared
+from neuro_noodle.tracking.base import Spread
+from neuro_noodle.views.texts import literal
+
 GREY = "0.75"
 ARROWS = {"true": ("#E69F00", 0.036), "predicted": ("#56B4E9", 0.018)}  # colour, width as a share of the image width
 
 
 def plot_curves(
-    records: Sequence[Mapping], metric: str, direction: str, baselines: Mapping[str, float], best_epoch: int
+    records: Sequence[Mapping], metric: str, direction: str, baselines: Mapping[str, float | None], best_epoch: int
 ) -> Figure:
     """Plot the losses, and the validation metric with its baselines, against the epoch.
 
@@ -24,7 +28,7 @@ def plot_curves(
         records: one per epoch, as in metrics.jsonl.
         metric: name of the main metric.
         direction: "min" if the lowest value of the metric is best, "max" if the highest.
-        baselines: value of the metric by baseline, shown as dashed lines.
+        baselines: value of the metric by baseline, shown as dashed lines; None if undefined.
         best_epoch: index of the best epoch (from 0), marked by a ring.
     """
     figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -41,10 +45,11 @@ def plot_curves(
     if not low:
         best = [value for epoch, value in zip(epochs, values, strict=True) if epoch == best_epoch + 1]
         metrics.plot([best_epoch + 1] * len(best), best, "o", mfc="none", color="C1", label="best")
-    for i, (name, value) in enumerate(baselines.items()):
+    known = {name: value for name, value in baselines.items() if value is not None}
+    for i, (name, value) in enumerate(known.items()):
         metrics.axhline(value, ls="--", lw=1, color=f"C{i + 2}", label=f"baseline: {name.replace('_', ' ')}")
     metrics.set(xlabel="epoch", ylabel=metric)
-    if direction == "min" and max([*values, *baselines.values()]) > 5 * min(values) > 0:
+    if direction == "min" and values and max([*values, *known.values()]) > 5 * min(values) > 0:
         metrics.set_yscale("log")
     metrics.legend(frameon=False)
     return tidy(figure)
@@ -68,7 +73,7 @@ def plot_image_rows(rows: Mapping[str, np.ndarray], titles: Sequence[str]) -> Fi
             axis.spines[:].set_visible(False)
         line[0].set_ylabel(name)
     for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title, fontsize=7)
+        axis.set_title(literal(title), fontsize=7)
     return figure
 
 
@@ -86,8 +91,8 @@ def plot_confusion(counts: np.ndarray, classes: Sequence[str], title: str) -> Fi
     axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         axis.text(column, row, count, ha="center", va="center", color="white" if share[row, column] > 0.5 else "black")
-    ticks = range(len(classes))
-    axis.set(xticks=ticks, yticks=ticks, xticklabels=classes, yticklabels=classes, xlabel="predicted", ylabel="true")
+    ticks, names = range(len(classes)), [*map(literal, classes)]
+    axis.set(xticks=ticks, yticks=ticks, xticklabels=names, yticklabels=names, xlabel="predicted", ylabel="true")
     axis.set_title(title, fontsize=9)
     return figure
 
@@ -98,15 +103,17 @@ def plot_arrows(
     predicted_deg: np.ndarray,
     centres: np.ndarray | None,
     titles: Sequence[str],
+    *,
+    are_axes: bool = False,
 ) -> Figure:
     """Plot up to 25 images with an arrow for the true and one for the predicted direction.
 
     Args:
         images: (n, C, H, W) in [0, 1].
-        true_deg: (n,) true directions: 0 is right, positive is clockwise on the screen; NaN where unknown.
-        predicted_deg: (n,) predicted directions.
+        true_deg, predicted_deg: (n,) directions: 0 is right, positive is clockwise on the screen; NaN where unknown.
         centres: (n, 2) start of the arrows, x and y in px from the upper left corner; None for the image centre.
         titles: n titles.
+        are_axes: draw lines in both directions, without heads.
     """
     n, (height, width) = min(len(images), 25), images.shape[2:]
     n_columns = min(5, -(-n // int(n**0.5)))
@@ -124,9 +131,9 @@ def plot_arrows(
         if i < n:
             axis.imshow(displayable(images[i]), cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
             axis.set(xlim=(-margin, width + margin), ylim=(height + margin, -margin))
-            axis.set_title(titles[i], fontsize=7)
+            axis.set_title(literal(titles[i]), fontsize=7)
             for vector, (colour, width_share) in zip(vectors[i], ARROWS.values(), strict=True):
-                _arrow(axis, starts[i], vector, colour, width_share)
+                _arrow(axis, starts[i], vector, colour, width_share, is_axis=are_axes)
     handles = [Line2D([], [], color=colour, lw=90 * width_share) for colour, width_share in ARROWS.values()]
     figure.legend(handles, ARROWS, loc="outside upper center", ncols=2, frameon=False)
     return figure
@@ -144,11 +151,11 @@ def plot_predictions(predicted: Mapping[str, np.ndarray], true: Mapping[str, np.
         is_known = np.isfinite(values)
         x, y = np.asarray(values)[is_known], np.asarray(predicted[name])[is_known]
         axis.scatter(x, y, s=10, alpha=0.5, linewidths=0)
-        spread = ((x - x.mean()) ** 2).sum() if len(x) else 0
-        r2 = f"R² = {1 - ((y - x) ** 2).sum() / spread:.3f}" if spread else "R² is not defined"
+        score = r_squared(y[:, None], x[:, None])[0]
+        r2 = f"R² = {score:.3f}" if np.isfinite(score) else "R² is not defined"
         axis.axline((x[0], x[0]) if len(x) else (0, 0), slope=1, color="black", lw=0.8, ls="--")
         axis.set(xlabel="true", ylabel="predicted", aspect="equal", adjustable="datalim")
-        axis.set_title(f"{name}: {r2}, n = {len(x)}", fontsize=9)
+        axis.set_title(literal(f"{name}: {r2}, n = {len(x)}"), fontsize=9)
     return tidy(figure)
 
 
@@ -174,21 +181,22 @@ def plot_explained_variance(shares: Mapping[str, np.ndarray]) -> Figure:
     return tidy(figure)
 
 
-def plot_bands(series: Mapping[str, Mapping[int, Sequence[float]]], value: str) -> Figure:
+def plot_bands(series: Mapping[str, Mapping[int, np.ndarray]], value: str) -> Figure:
     """Plot the median over repetitions against the epoch, with a band from the 10th to the 90th percentile.
 
     Args:
-        series: by experiment and epoch, the value of each repetition.
+        series: by experiment and epoch, the value of each repetition, (R,).
         value: name of the value, for example validation/loss.
     """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
     for i, (name, by_epoch) in enumerate(series.items()):
-        low, median, high = (np.array([np.quantile(v, q) for v in by_epoch.values()]) for q in (0.1, 0.5, 0.9))
+        spreads = [Spread.of(values) for values in by_epoch.values()]
         n = len(next(iter(by_epoch.values())))
-        axis.plot([*by_epoch], median, color=f"C{i}", label=f"{name}, n = {n}")
+        low, high = [spread.p10 for spread in spreads], [spread.p90 for spread in spreads]
+        axis.plot([*by_epoch], [spread.median for spread in spreads], color=f"C{i}", label=literal(f"{name}, n = {n}"))
         axis.fill_between([*by_epoch], low, high, color=f"C{i}", alpha=0.25, lw=0)
-    axis.set(xlabel="epoch", ylabel=value.replace("/", " "))
+    axis.set(xlabel="epoch", ylabel=literal(value.replace("/", " ")))
     axis.legend(frameon=False, title="median, 10th to 90th percentile", fontsize=8, title_fontsize=8)
     return tidy(figure)
 
@@ -210,8 +218,8 @@ def plot_neurons(r: np.ndarray, ceiling: np.ndarray | None, images: str) -> Figu
         axis.scatter(ceiling, r, s=14, alpha=0.6, linewidths=0)
         axis.axline((0, 0), slope=1, color="black", lw=0.8, ls="--")
         axis.set(xlabel="noise ceiling", ylabel="r of predicted and mean response", xlim=(-0.02, 1), ylim=(None, 1))
-    mean_ceiling = "" if ceiling is None else f", ceiling {np.nanmean(ceiling):.3f}"
-    axis.set_title(f"{len(r)} neurons, {images}:\nmean r {np.nanmean(r):.3f}{mean_ceiling}", fontsize=9)
+    mean_ceiling = "" if ceiling is None else f", ceiling {_format_mean(ceiling)}"
+    axis.set_title(f"{len(r)} neurons, {images}:\nmean r {_format_mean(r)}{mean_ceiling}", fontsize=9)
     return tidy(figure)
 
 
@@ -229,7 +237,7 @@ def plot_responses(predicted: np.ndarray, recorded: np.ndarray, titles: Sequence
         order = np.argsort(predicted_rates)
         axis.plot(recorded_rates[order], ".", ms=3, color=GREY, label="recorded")
         axis.plot(predicted_rates[order], color="C1", label="predicted")
-        axis.set_title(name, fontsize=8)
+        axis.set_title(literal(name), fontsize=8)
     axes[0].set(xlabel="image, sorted by prediction", ylabel="response")
     axes[0].legend(frameon=False, fontsize=6)
     figure.suptitle(title, fontsize=9)
@@ -254,22 +262,31 @@ def plot_fields(rows: Mapping[str, np.ndarray], titles: Sequence[str], title: st
             axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(name, fontsize=8)
     for axis, name in zip(axes[0], titles, strict=True):
-        axis.set_title(name, fontsize=7)
+        axis.set_title(literal(name), fontsize=7)
     figure.suptitle(title, fontsize=9)
     return figure
 
 
-def _arrow(axis: Axes, start: np.ndarray, vector: np.ndarray, colour: str, width_share: float) -> None:
-    """Add an arrow to an axis, unless its vector is unknown."""
+def _arrow(
+    axis: Axes, start: np.ndarray, vector: np.ndarray, colour: str, width_share: float, *, is_axis: bool
+) -> None:
+    """Add an arrow (for an orientation a line through its start) to a panel, unless its vector is unknown."""
     if np.isfinite(vector).all():
         scale = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "width", "width": width_share}
-        axis.quiver(*start, *vector, color=colour, edgecolor="black", linewidth=0.5, headwidth=3.2, **scale)
+        head = {"headwidth": 1, "headlength": 0, "headaxislength": 0, "pivot": "mid"} if is_axis else {"headwidth": 3.2}
+        axis.quiver(*start, *vector, color=colour, edgecolor="black", linewidth=0.5, **head, **scale)
 
 
 def _series(records: Sequence[Mapping], key: str) -> tuple[list[int], list[float]]:
     """Return the epochs (from 1) of the records that have a value, and the values."""
-    found = [(record["epoch"] + 1, record[key]) for record in records if key in record]
+    found = [(record["epoch"] + 1, record[key]) for record in records if record.get(key) is not None]
     return [epoch for epoch, _ in found], [value for _, value in found]
+
+
+def _format_mean(values: np.ndarray) -> str:
+    """Return the mean of values (N,) without NaN as text."""
+    known = values[np.isfinite(values)]
+    return f"{known.mean():.3f}" if len(known) else "undefined"
 
 
 def displayable(image: np.ndarray) -> np.ndarray:

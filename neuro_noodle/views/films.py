@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
+from neuro_noodle.plain import readable
 from neuro_noodle.runs.files import atomic
 
 MIN_HEIGHT_PX = 200  # of an image in a film
@@ -33,6 +34,7 @@ def film_frames(rows: Mapping[str, np.ndarray], titles: Sequence[str]) -> list[n
     Returns:
         T frames (H', W', 3) uint8; images are enlarged by a whole factor to a height of at least 200 px.
     """
+    titles = [" ".join(readable(title).split()) for title in titles]  # on one line
     height, width = next(iter(rows.values())).shape[2:]
     factor = -(-MIN_HEIGHT_PX // height)
     cell = _cell_width(list(rows), titles, width * factor)

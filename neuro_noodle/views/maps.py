@@ -19,6 +19,7 @@ from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.columns import Columns, as_numbers, as_texts, require_columns
 from neuro_noodle.measures import circular
 from neuro_noodle.views.figures import GREY, displayable, tidy
+from neuro_noodle.views.texts import literal
 
 MAX_CATEGORIES = 20  # in a legend; of more, the most frequent ones have their names on the map
 MAX_NAMES = 40
@@ -33,6 +34,12 @@ PALETTE = (
 MARKERS = ("o", "^", "s", "D")  # for more categories than colours
 
 # Each quarter of a turn has its own colour, as in CET-C2 (Kovesi 2015, arXiv:1509.03700); none is close to white.
+TICKS = {  # by period, of quarters of it
+    360: ("0°", "90°", "180°", "270°", "360°"),
+    180: ("0°", "45°", "90°", "135°", "180°"),
+    2 * np.pi: ("0", "π/2", "π", "3π/2", "2π"),
+    np.pi: ("0", "π/4", "π/2", "3π/4", "π"),
+}
 CYCLE = LinearSegmentedColormap.from_list("cycle", ["#E650E6", "#F2B51D", "#35A22F", "#2B2BE0", "#E650E6"])
 
 
@@ -65,7 +72,7 @@ def plot_maps(
             _scatter(axis, embedding, column, held_out, colours)
             _add_legend(axis, colours)
             _add_names(axis, embedding, column, colours)
-            axis.set_title(f"{title}: {name}")
+            axis.set_title(literal(f"{title}: {name}"))
         if images is not None:
             _add_thumbnails(line[-1], embedding, images)
             line[-1].set_title(f"{title}: images")
@@ -112,7 +119,7 @@ def plot_snapshots(
         _add_legend(line[-1], colours, name)
         line[0].set_ylabel(f"{axis_name} 2")
     for axis, title in zip(axes[0], [*embeddings] * (len(columns) if alone else 1), strict=True):
-        axis.set_title(title, fontsize=10)
+        axis.set_title(literal(title), fontsize=10)
     return tidy(figure)
 
 
@@ -215,15 +222,16 @@ def _add_legend(axis: Axes, colours: ScalarMappable | dict, name: str = "") -> N
     """Add a colour bar or a legend of categories; with a name, the legend is placed outside the panel under it."""
     if not isinstance(colours, dict):
         bar, turn = axis.figure.colorbar(colours, ax=axis, shrink=0.8), colours.norm.vmax
-        bar.set_label(name)
+        bar.set_label(literal(name))
         if colours.cmap.name == CYCLE.name:
-            labels = ("0°", "90°", "180°", "270°", "360°") if turn == 360 else ("0", "π/2", "π", "3π/2", "2π")
-            bar.set_ticks(np.linspace(0, turn, 5), labels=labels)
+            bar.set_ticks(np.linspace(0, turn, 5), labels=TICKS[turn])
     elif len(colours) <= MAX_CATEGORIES:
         handles = [Line2D([], [], ls="", marker=look.marker, color=look.colour) for look in colours.values()]
-        place = {"loc": "upper left", "bbox_to_anchor": (1, 1), "title": name} if name else {}
+        place = {"loc": "upper left", "bbox_to_anchor": (1, 1), "title": literal(name)} if name else {}
         n_columns = 1 + len(colours) // (14 if name else 7)
-        axis.legend(handles, colours, frameon=False, fontsize=7, markerscale=0.7, ncols=n_columns, **place)
+        axis.legend(
+            handles, [*map(literal, colours)], frameon=False, fontsize=7, markerscale=0.7, ncols=n_columns, **place
+        )
 
 
 def _add_names(axis: Axes, embedding: np.ndarray, column: np.ndarray, colours: ScalarMappable | dict) -> None:
@@ -234,7 +242,7 @@ def _add_names(axis: Axes, embedding: np.ndarray, column: np.ndarray, colours: S
     for name, _ in Counter(names.tolist()).most_common(MAX_NAMES):
         x, y = np.median(embedding[names == name], 0)
         outline = [withStroke(linewidth=1.5, foreground="white")]
-        axis.annotate(name, (x, y), fontsize=6, ha="center", va="center", path_effects=outline)
+        axis.annotate(literal(name), (x, y), fontsize=6, ha="center", va="center", path_effects=outline)
 
 
 def _add_thumbnails(axis: Axes, embedding: np.ndarray, images: np.ndarray, n_max: int = 60) -> None:

@@ -144,18 +144,20 @@ def plot_mistakes(run: Run, indices: np.ndarray, probabilities: torch.Tensor, la
 @PICTURES.of(Direction)
 def plot_directions(run: Run) -> Pictures:
     """Plot held-out images with arrows for the true and the predicted direction."""
+    objective: Any = run.objective
     indices = evenly_spaced(run.held_out, MAX_ARROWS)
     _, vectors = run.outputs(indices)
     sample = run.dataset.sample(torch.as_tensor(indices))
-    _, target = run.objective.pair(sample, torch.Generator())
-    angles = run.objective.evidence(vectors, target)
-    has_start = len(run.objective.columns) == 4  # x and y of both ends of the vector
+    _, target = objective.pair(sample, torch.Generator())
+    angles = objective.evidence(vectors, target)
+    has_start = len(objective.columns) == 4  # x and y of both ends of the vector
     arrows = figures.plot_arrows(
         run.images(indices).numpy(),
         true_deg=angles["true"].numpy(),
         predicted_deg=angles["predicted"].numpy(),
         centres=sample["targets"][:, :2].numpy() if has_start else None,
         titles=[run.dataset.ids[i] for i in indices],
+        are_axes=objective.is_axis,
     )
     return {"arrows": arrows}
 

@@ -19,7 +19,7 @@ from neuro_noodle.runs.task import TaskSource
 from neuro_noodle.runs.testing import test_run
 from neuro_noodle.views import figures, maps
 from neuro_noodle.views.decodings import plot_decodings
-from neuro_noodle.views.embeddings import EMBEDDINGS, embed
+from neuro_noodle.views.embeddings import EMBEDDINGS, MIN_IMAGES, embed
 from neuro_noodle.views.outcomes import MAX_IMAGES, PICTURES, Pictures, image_titles, plot_outcomes, write_film
 from neuro_noodle.views.saving import PNG, Format
 
@@ -89,7 +89,11 @@ def plot_run(run: Run, columns: Sequence[str], how: str = "umap", n_mapped: int 
     """Return the pictures of a run by name: those that every run has, and those of its objective."""
     latents = run.latents()
     run.save_latents(latents)
-    pictures: Pictures = {"latent_map": plot_latent_map(run, latents, columns, how, n_mapped)}
+    pictures: Pictures = {}
+    if (n_training := int((run.part == "training").sum())) >= MIN_IMAGES:
+        pictures["latent_map"] = plot_latent_map(run, latents, columns, how, n_mapped)
+    else:
+        print(f"note: {n_training} training images are too few for a map, which needs {MIN_IMAGES}", file=sys.stderr)
     pictures |= plot_decodings(run, latents)
     if run.config["flags"]["augment"]:
         pictures["augmented"] = plot_augmented(run)

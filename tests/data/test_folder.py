@@ -128,6 +128,13 @@ def test_a_circle_stays_a_circle_unless_stretched(tmp_path, fit, stays_round, sh
     assert (abs(int(height) - int(width)) <= 1) is stays_round
 
 
+def test_only_images_of_another_aspect_ratio_count_as_stretched(tmp_path):
+    for name, shape in (("a", (130, 101)), ("b", (65, 51)), ("c", (130, 130))):
+        save_image(tmp_path / f"{name}.png", np.zeros(shape, np.uint8))
+    counts = {fit: open_folder(tmp_path, f"size=65x51 fit={fit}").n_stretched for fit in ("crop", "stretch", "pad")}
+    assert counts == {"crop": 0, "stretch": 1, "pad": 0}
+
+
 @pytest.mark.parametrize("shape", [(40, 80), (80, 40)])
 def test_crop_keeps_the_centre_and_pad_and_stretch_keep_all(tmp_path, shape):
     picture = np.full(shape, 60, np.uint8)

@@ -24,7 +24,7 @@ def test_an_unreadable_file_is_named_or_skipped_on_request(tmp_path, how):
     assert "--skip_unreadable" in message
     dataset = open_folder(tmp_path, skip_unreadable=True)
     assert dataset.ids == ["good.png"]
-    assert dataset.skipped == ["sub/bad.png"]
+    assert dataset.reading.unreadable == ["sub/bad.png"]
     assert dataset.reading.passed_over == {"unreadable images": 1}
     assert dataset.images.shape == (1, 1, 64, 64)
     assert len(dataset) == len(dataset.labels) == len(dataset.columns["folder"]) == 1

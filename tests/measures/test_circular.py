@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from neuro_noodle.measures.circular import difference_deg, mean_deg, period, spread_deg
+from neuro_noodle.measures.circular import difference_deg, mean_deg, period, period_deg, spread_deg
 
 RNG = np.random.default_rng(0)
 EVERY = np.arange(-720.0, 721.0, 7)
@@ -65,7 +65,12 @@ def test_uniform_angles_have_the_largest_spread():
         ("angle", [-np.pi, np.pi], 2 * np.pi),
         ("head_direction", [0.1, 0.2], 2 * np.pi),
         ("Heading (deg)", [0, 3], 360),
-        ("orientation_degrees", [0, 1], 360),
+        ("orientation_degrees", [0, 1], 180),
+        ("ori", [0, 179], 180),
+        ("grating_orientation", [0.1, 3.1], np.pi),
+        ("orientation", [0, 180], 360),
+        ("orientation", [-10, 90], 360),
+        ("direction", [0, 179], 360),
         ("theta", [0, 350], 360),
         ("phase", [-180, 180], 360),
         ("azimuth", [-90, 7], 360),
@@ -94,3 +99,12 @@ def test_an_angle_column_is_known_by_name_and_range(name, values, turn):
 )
 def test_other_names_or_ranges_are_not_angles(name, values):
     assert period(name, np.array(values, float)) is None
+
+
+@pytest.mark.parametrize(("period", "degrees"), [(180, 180), (np.pi, 180), (360, 360), (2 * np.pi, 360)])
+def test_axes_repeat_after_half_a_turn(period, degrees):
+    assert period_deg(period) == degrees
+
+
+def test_the_difference_of_axes_is_at_most_90_degrees():
+    assert difference_deg(np.array([1, 179, 100]), np.array([179, 1, 0]), 180).tolist() == [2, -2, -80]

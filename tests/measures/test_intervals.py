@@ -102,3 +102,18 @@ def test_values_that_vary_with_the_group_widen_the_jackknife():
 
 def test_the_jackknife_of_a_single_group_is_none():
     assert jackknife_of_mean(np.random.default_rng(0).random(20), np.zeros(20)) is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_perfect_scores_have_an_interval_without_width():
+    assert jackknife(lambda is_kept: 1.0, np.arange(5), lambda r2: np.log(1 - r2), lambda y: 1 - np.exp(y)) == (1, 1)
+    assert jackknife(lambda is_kept: 0.0, np.arange(5), np.log, np.exp) == (0, 0)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("without_the_last", [np.nan, -np.inf, 1e300])
+def test_an_interval_without_finite_ends_is_none(without_the_last):
+    def metric(is_kept):
+        return 1e-300 if is_kept[-1] else without_the_last
+
+    assert jackknife(metric, np.arange(4), np.log, np.exp) is None

@@ -196,3 +196,12 @@ def test_few_groups_have_no_interval_but_a_p_value():
 def test_noise_is_rarely_significant():
     p = [probe(normal(N, 3, seed=seed), normal(N, seed=1000 + seed), None)["p"] for seed in range(40)]
     assert 0 <= sum(value <= 0.05 for value in p) <= 6
+
+
+@pytest.mark.parametrize("period", [180, np.pi])
+def test_the_error_of_axes_is_in_degrees_of_the_axis(period):
+    """Latents hold the doubled angle, turned by 10 degrees: an error of 5 degrees."""
+    orientation = np.random.default_rng(0).uniform(0, 180, N)
+    doubled = np.radians(2 * orientation + np.where(HELD_OUT, 10, 0))
+    score = probe(np.stack([np.cos(doubled), np.sin(doubled)], 1), orientation * period / 180, period=period)
+    assert score["median_deg"] == pytest.approx(5, abs=0.1)

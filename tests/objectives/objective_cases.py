@@ -19,7 +19,7 @@ def dataset(columns=(), **changes) -> SimpleNamespace:
     responses[0, 0] = torch.nan
     targets = torch.zeros(N, len(columns)) if columns else None
     fields = {"provides": PROVIDES, "image_shape": SHAPE, "classes": CLASSES, "neurons": NEURONS}
-    return SimpleNamespace(**fields | {"targets": targets, "responses": responses} | changes)
+    return SimpleNamespace(**fields | {"targets": targets, "responses": responses, "n_stretched": 0} | changes)
 
 
 def build(choice: str, **changes) -> Objective:

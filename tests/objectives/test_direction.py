@@ -1,5 +1,7 @@
 """Directions: what columns mean, angular errors, and augmentation that rotates the target with the image."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -167,6 +169,90 @@ def test_training_batches_mirror_images_and_directions():
     assert torch.allclose(target, unit_vectors(180 - degrees), atol=1e-5)
 
 
+# ------------------------------------------------------------------------------------------------------- axes
+
+
+def axis_metrics(true_deg, predicted_deg):
+    return score(OBJECTIVES.build("direction axis=true"), unit_vectors(predicted_deg), unit_vectors(true_deg))
+
+
+@pytest.mark.parametrize("choice", ["columns=ori unit=deg", "columns=dx,dy"])
+def test_opposite_directions_are_the_same_axis(choice):
+    degrees = torch.tensor([0.0, 30, 89, 135, 179])
+    both = (
+        [degrees[:, None], degrees[:, None] + 180]
+        if "deg" in choice
+        else [unit_vectors(degrees), -unit_vectors(degrees)]
+    )
+    targets = [target_of(f"{choice} axis=true", one) for one in both]
+    assert torch.allclose(*targets, atol=1e-5) and torch.allclose(targets[0], unit_vectors(2 * degrees), atol=1e-5)
+
+
+def test_errors_and_rows_of_axes_are_in_degrees_of_the_axis():
+    """1 and 179 degrees differ by 2; predictions and targets are vectors of the doubled angle."""
+    true, predicted = torch.tensor([1.0, 179, 90, 10]), torch.tensor([179.0, 1, 0, 14])
+    metrics = axis_metrics(2 * true, 2 * predicted)
+    assert metrics["error_deg"] == pytest.approx((2 + 2 + 90 + 4) / 4, abs=1e-3) and "reversed" not in metrics
+    objective = OBJECTIVES.build("direction axis=true")
+    rows = objective.rows(objective.evidence(unit_vectors(2 * predicted), unit_vectors(2 * true)))
+    assert rows["true_deg"] == pytest.approx(true.tolist(), abs=1e-3)
+    assert rows["predicted_deg"] == pytest.approx(predicted.tolist(), abs=1e-3)
+    assert np.abs(rows["error_deg"]) == pytest.approx([2, 2, 90, 4], abs=1e-3)
+
+
+def test_bias_and_spread_of_axes_are_in_degrees_of_the_axis():
+    errors = np.random.default_rng(0).normal(7, 10, 5000)
+    metrics = axis_metrics(np.zeros(5000), 2 * errors)
+    assert metrics["bias_deg"] == pytest.approx(7, abs=0.5) and metrics["spread_deg"] == pytest.approx(10, rel=0.05)
+
+
+def test_a_rotated_image_rotates_its_axis():
+    degrees, angle = torch.tensor([10.0, 80, 170]), torch.tensor(np.radians([25.0, 90, 170]), dtype=torch.float32)
+    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(3, 2, 2)
+    target = target_of("unit=deg axis=true", degrees[:, None], turn=turn)
+    assert torch.allclose(target, unit_vectors(2 * (degrees + angle.rad2deg())), atol=1e-4)
+
+
+def test_the_mean_axis_of_1_and_179_degrees_is_0():
+    objective = OBJECTIVES.build("direction axis=true")
+    baseline = objective.baselines(torch.rand(2, *SHAPE), unit_vectors([2.0, 358]), 3)["circular_mean"]
+    mean = objective.evidence(baseline(torch.rand(1, *SHAPE)), unit_vectors([0.0]))["predicted"]
+    assert mean.item() == pytest.approx(0, abs=1e-3)
+
+
+def test_the_interval_of_an_error_of_axes_ends_below_90():
+    objective = OBJECTIVES.build("direction axis=true")
+    evidence = {"true": torch.zeros(6), "predicted": torch.tensor([1.0, 85, 2, 80, 88, 70])}
+    low, high = objective.interval(evidence, np.arange(6))
+    assert 0 < low < objective.metrics(evidence)["error_deg"] < high < 90
+
+
+@pytest.mark.parametrize(
+    ("choice", "values", "is_noted"),
+    [
+        ("unit=deg", [0, 30, 179], True),
+        ("unit=rad", [0, 1, 3.1], True),
+        ("unit=deg axis=true", [0, 30, 179], False),
+        ("unit=deg", [0, 30, 181], False),
+        ("unit=deg", [-10, 30, 179], False),
+        ("unit=deg", [0, 30, 60], False),
+        ("columns=dx,dy", [0, 1, 3], False),
+    ],
+)
+def test_angles_of_half_a_turn_get_a_note_about_axes(choice, values, is_noted):
+    targets = torch.tensor(values, dtype=torch.float32)[:, None].expand(-1, 2 if "dx" in choice else 1)
+    notes = build(f"direction {choice}", targets=targets).notes([])
+    assert any("add axis=true" in note for note in notes) is is_noted
+
+
+def test_stretched_images_get_a_note_about_their_angles():
+    for choice in ("direction columns=dx,dy", "regress columns=dx,dy"):
+        (note,) = build(choice, n_stretched=3).notes([])
+        assert note.startswith(
+            "fit=stretch changes the angles in 3 images, but the targets dx, dy are those of the files"
+        )
+
+
 # -------------------------------------------------------------------------------------------------- baselines
 
 
@@ -194,3 +280,12 @@ def test_linear_pixels_find_a_linear_direction():
     errors = {name: score(objective, baseline(unseen), expected)["error_deg"] for name, baseline in baselines.items()}
     assert errors["linear_pixels"] < 2
     assert errors["circular_mean"] > 60
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_part_without_any_direction_has_an_undefined_error():
+    data = {"targets": torch.tensor([[0.0, 0.0], [1.0, 0.0]])}
+    objective = build("direction columns=dx,dy", **data)
+    assert objective.undefined(SimpleNamespace(**data), [0]) == {"error_deg": "none of the 1 images has a direction"}
+    assert objective.undefined(SimpleNamespace(**data), [0, 1]) == {}
+    assert np.isnan(metrics_of([np.nan], [3])["error_deg"])

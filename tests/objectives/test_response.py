@@ -1,5 +1,8 @@
 """Responses of neurons: the fitted offset, missing responses, and baselines."""
 
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
 from helpers import raises_user_error
@@ -107,3 +110,23 @@ def test_a_row_has_two_columns_per_neuron():
     assert list(rows)[:2] == ["region1/0_recorded", "region1/0_predicted"]
     assert len(rows) == 6
     assert all(len(column) == 30 for column in rows.values())
+
+
+def test_r_of_constant_responses_is_undefined_and_counted():
+    varied, constant = torch.tensor([0.1, 0.9, 0.3]), torch.full((3,), 0.1)
+    one = objective(responses=torch.stack([varied, constant, torch.full((3,), torch.nan)], 1))
+    undefined = one.undefined(SimpleNamespace(responses=torch.stack([varied, constant, varied], 1)), [0, 1, 2])
+    assert undefined == {"r of 1 of 3 neurons": "their responses are constant or unknown"}
+    none = SimpleNamespace(responses=torch.stack([constant] * 3, 1))
+    assert one.undefined(none, [0, 1])["r"] == "the responses of all 3 neurons are constant"
+    assert one.undefined(none, [0])["r_median"] == "there is only one image"
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_responses_decide_whether_r_is_defined():
+    """A constant prediction of responses that vary has r = 0, as in Antolik et al. 2016."""
+    varied = torch.rand(4, 3)
+    metrics = [
+        objective().metrics({"predicted": a, "recorded": b}) for a, b in ((varied * 0, varied), (varied, varied * 0))
+    ]
+    assert metrics[0]["r"] == 0 and math.isnan(metrics[1]["r"])

@@ -9,7 +9,7 @@ from saved_runs import kills, new_saved_run, save
 
 from neuro_noodle.choices import UserError
 from neuro_noodle.runs import manifest
-from neuro_noodle.runs.commits import commit_files, read_metrics, recover, restore_metrics
+from neuro_noodle.runs.commits import commit_files, commit_session, read_metrics, recover, restore_metrics
 from neuro_noodle.runs.files import sessions
 from neuro_noodle.runs.manifest import has_result, latest_manifest, read_checked
 from neuro_noodle.runs.sessions import load_model
@@ -124,9 +124,9 @@ def test_a_disk_that_cannot_be_written_is_named(run, monkeypatch, number, messag
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(UserError, match=f"cannot write .*: {message}; earlier sessions are complete"):
+    with pytest.raises(UserError, match=f"cannot write .*: {message}; resume with: python main.py --load_dir"):
         save(run, 7)
-    with pytest.raises(UserError, match=f"cannot write .*: {message}; its sessions are complete"):
+    with pytest.raises(UserError, match=f"cannot write .*: {message}; resume with: python main.py --load_dir"):
         commit_files(run, {"result.json": b"{}"})
     assert bias(run) == 101
 
@@ -147,6 +147,23 @@ def test_a_file_is_read_while_another_session_is_saved(run, monkeypatch):
     monkeypatch.setattr(manifest, "latest_manifest", lambda _: manifest.Manifest(run={"config.json": "0f"}))
     with pytest.raises(UserError, match="keeps changing, because .* is being trained"):
         read_checked(run / "config.json")
+
+
+def test_a_full_disk_gets_its_space_back(run, monkeypatch):
+    save(run, 3)
+    before = contents(run)
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    for write in (lambda: save(run, 7, weight=1.0), lambda: commit_files(run, {"result.json": b"{}"})):
+        with pytest.raises(UserError, match="full"):
+            write()
+        assert contents(run) == before
+
+
+def test_a_run_that_was_removed_is_named(run):
+    (run / "config.json").rename(run.parent / "config.json")
+    run.rmdir()
+    with pytest.raises(UserError, match="was removed while it was being trained"):
+        commit_session(run, 1, {}, {}, keep_all=False)
 
 
 def test_metrics_of_later_epochs_are_dropped(run):

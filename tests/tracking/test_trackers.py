@@ -1,6 +1,7 @@
 """Trackers: the contract of every tracker, the records of a run, and what the console prints."""
 
 import json
+import re
 import sys
 from threading import Event
 from types import SimpleNamespace
@@ -332,3 +333,14 @@ def test_the_cut_last_line_of_a_killed_run_is_not_a_record(tracked):
 
 def test_a_run_without_records_has_none(tmp_path):
     assert read_metrics(tmp_path) == []
+
+
+def test_numbers_that_are_not_finite_are_null_in_the_records(tracked):
+    records = Records(tracked)
+    records.log(0, {"a": np.array([np.nan])})
+    records.log(1, {"a": np.array([1.0, np.inf])})
+    records.close()
+    path = tracked.folder / "metrics.jsonl"
+    assert not {"NaN", "Infinity"} & set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    first, second = read_metrics(tracked.folder)
+    assert first["a"] is None and second["repetitions"]["a"] == [1.0, None]

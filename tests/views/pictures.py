@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from neuro_noodle.views import films
@@ -31,6 +32,14 @@ def check_saved(figure):
     assert file.getvalue().startswith(PNG)
     pixels = np.asarray(Image.open(file).convert("L"))
     assert pixels.min() < pixels.max()
+
+
+def texts(figure):
+    """Return every text of a figure as it is shown: without mathematical formulas."""
+    figure.draw_without_rendering()
+    shown = [text._preprocess_math(text.get_text()) for text in figure.findobj(Text) if text.get_text()]
+    assert not [text for text, is_formula in shown if is_formula]
+    return [text for text, _ in shown]
 
 
 def random_images(n, channels):

@@ -98,6 +98,15 @@ def test_numbers_are_shown_with_three_digits():
     assert comparison.format_decimal(None) == "-"
 
 
+@pytest.mark.parametrize(
+    ("chance", "is_distance", "warns"), [(0.1, False, False), (0.5, False, True), (85, True, False), (20, True, True)]
+)
+def test_chance_that_looks_similar_gets_a_warning(chance, is_distance, warns):
+    line = comparison._format_chance({"a": {"b": {"chance": chance}}}, 1, is_distance)
+    assert line.startswith(f"shuffled images give {chance}")
+    assert ("with so few images, unrelated representations look similar" in line) is warns
+
+
 # -------------------------------------------------------------------------------------------------- command line
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pictures import CHANNELS, RNG, check_drawn, check_saved, random_images
+from pictures import CHANNELS, RNG, check_drawn, check_saved, random_images, texts
 
 from neuro_noodle.views import figures, films
 
@@ -26,6 +26,25 @@ def test_an_arrow_points_from_its_centre_along_its_angle(angle, way):
     low, high = figure.axes[0].get_ylim()
     assert low > high  # y grows downwards, so that these angles turn clockwise
     assert figure.axes[0].collections[0].angles == "xy" and figure.axes[0].collections[0].scale == 1
+
+
+def test_an_axis_is_a_line_through_its_centre():
+    """It looks the same after half a turn, which an arrow does not."""
+
+    def drawn(are_axes):
+        figure = figures.plot_arrows(
+            np.zeros((1, 1, 31, 31)), np.array([0.0]), np.array([np.nan]), None, ["a"], are_axes=are_axes
+        )
+        return films.figure_to_array(figure).max(2) > 100, figure.axes[0]
+
+    (axis, panel), (arrow, _) = drawn(are_axes=True), drawn(are_axes=False)
+    x, y = panel.transData.transform((15.5, 15.5)).round().astype(int)
+
+    def is_symmetric(picture):
+        around = picture[len(picture) - y - 8 : len(picture) - y + 8, x - 30 : x + 30]
+        return (around != around[:, ::-1]).mean() < 0.05
+
+    assert is_symmetric(axis) and not is_symmetric(arrow)
 
 
 def test_an_arrow_of_90_degrees_points_down_on_the_screen():
@@ -163,3 +182,20 @@ def test_curves_have_points_only_at_validated_epochs():
     check_saved(figure)
     training, validation = figure.axes[0].lines
     assert training.get_xdata().tolist() == [1, 2, 3, 4] and validation.get_xdata().tolist() == [4]
+
+
+@pytest.mark.filterwarnings("error")
+def test_curves_and_bands_leave_out_undefined_values():
+    records = [{"epoch": epoch, "train/loss": 1.0, "validation/r2": value} for epoch, value in enumerate([None, 0.5])]
+    drawn = figures.plot_curves(records, "r2", "max", {"mean": None, "linear": 0.1}, best_epoch=1)
+    assert "baseline: linear" in texts(drawn) and "baseline: mean" not in texts(drawn)
+    check_drawn(figures.plot_curves([], "mse", "min", {"mean": None}, best_epoch=0))
+    check_drawn(figures.plot_bands({"run": {1: np.array([np.nan, 1.0]), 2: np.array([1.0, np.inf])}}, "validation/r2"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_unknown_neurons_have_an_undefined_mean():
+    unknown = np.full(3, np.nan)
+    assert any(
+        "mean r undefined, ceiling undefined" in text for text in texts(figures.plot_neurons(unknown, unknown, "x"))
+    )

@@ -180,6 +180,13 @@ def test_angles_have_cyclic_colours(name, turn, labels):
     assert apart.min() > 0.4
 
 
+@pytest.mark.parametrize(("turn", "label"), [(180, "45°"), (np.pi, "π/4")])
+def test_axes_have_the_colours_of_half_a_turn(turn, label):
+    rgba, colour_map, bar = colours_of("orientation", np.linspace(0, 0.999 * turn, 41))
+    assert colour_map == "cycle" and bar[1] == label
+    assert rgba[0] == pytest.approx(rgba[-1], abs=0.05)
+
+
 def test_negative_angles_have_the_colour_of_their_direction():
     below, _, _ = colours_of("angle_deg", np.linspace(-180, 170, 36))
     above, _, _ = colours_of("angle_deg", np.linspace(-180, 170, 36) % 360)

@@ -1,0 +1,32 @@
+"""Folders in which other libraries cache what they compile and find."""
+
+import atexit
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+VARIABLES = ("NUMBA_CACHE_DIR", "MPLCONFIGDIR")  # without a folder, UMAP cannot be imported and figures print warnings
+
+
+def name_writable_caches() -> None:
+    """Let the variables above name a temporary folder if the user's cache cannot be written, as in some containers."""
+    unset = [name for name in VARIABLES if not os.environ.get(name)]
+    if not unset or _is_writable(_user_cache()):
+        return
+    with contextlib.suppress(OSError):  # nothing can be written; then the libraries explain it
+        folder = tempfile.mkdtemp(prefix="neuro_noodle-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ.update(dict.fromkeys(unset, folder))
+
+
+def _user_cache() -> Path:
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111, since Path.home() is an error for a user without a home
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+
+
+def _is_writable(folder: Path) -> bool:
+    """Return whether a folder can be written, or made."""
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return os.access(existing, os.W_OK)
