@@ -101,6 +101,27 @@ def test_nohup_keeps_a_closed_terminal_from_stopping():
         signal.signal(signal.SIGHUP, before)
 
 
+def test_signals_that_a_system_lacks_are_left_out(monkeypatch):
+    """As on Windows, which has no SIGHUP, SIGUSR1, SIGUSR2 and SIGXCPU."""
+    for name in STOPPING[2:]:
+        monkeypatch.delattr(signal, name, raising=False)
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupt.requested
+
+
+def test_an_interrupted_import_ends_at_once(tmp_path):
+    """Else the library fails in its own ways, since parts of it are missing."""
+    (tmp_path / "slow.py").write_text("import time; print('importing', flush=True); time.sleep(60)", encoding="utf-8")
+    code = "from neuro_noodle.process import guarded\n\n@guarded\ndef main(words):\n    import slow\n\nmain([])"
+    paths = os.pathsep.join([str(HERE), str(tmp_path)])
+    command = [sys.executable, "-c", code]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": paths}, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+
+
 def test_output_without_a_stream_is_silent():
     output = Output(None)
     assert output.write("text") == 4 and not output.isatty()

@@ -24,5 +24,5 @@ def read_tensors(content: bytes, path: Path) -> dict:
     except pickle.UnpicklingError as error:  # its own message advises to run the code
         raise UserError(f"{path} holds more than weights, and is not opened, because it could run code") from error
     except Exception as error:  # a damaged file fails in any way
-        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
         raise UserError(f"{path} is damaged ({reason})") from error
