@@ -25,7 +25,9 @@ def main(folder: Path) -> None:
     for n_images in (10_000, 100_000, 1_000_000):
         with tempfile.TemporaryDirectory(dir=folder) as work:
             path = Path(work) / "images.npy"
-            np.lib.format.open_memmap(path, "w+", np.uint8, (n_images, *SHAPE))
+            images = np.lib.format.open_memmap(path, "w+", np.uint8, (n_images, *SHAPE))
+            images[::100, 0, 0] = np.arange(1, n_images // 100 + 1) % 256  # else nothing could be learned
+            images.flush()
             read_once(path)
             seconds, peak = train_and_watch(path, Path(work), N_SEEN // n_images)
         rate = N_SEEN * (1 - VAL_FRACTION) / seconds
