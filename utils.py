@@ -177,7 +177,7 @@ class Session:
     def send_assets(self, trackers: Tracker) -> None:
         """Send the files that online trackers keep: the last session, the best weights, the result."""
         paths = [path for session in files.sessions(self.folder)[-1:] for path in sorted(session.glob("*.pth"))]
-        paths += [self.folder / "best" / "model.pth", self.folder / "result.json"]
+        paths += [self.folder / files.BEST, self.folder / files.RESULT]
         for path in filter(Path.exists, paths):
             trackers.asset(path)
 

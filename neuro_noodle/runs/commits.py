@@ -9,7 +9,12 @@ from pathlib import Path
 
 from neuro_noodle.choices import require
 from neuro_noodle.runs.files import (
+    BEST,
+    CONFIG,
+    FITTED_STATE,
     MANIFEST,
+    RESULT,
+    SPLIT,
     format_resume,
     json_bytes,
     read_json,
@@ -21,11 +26,11 @@ from neuro_noodle.runs.files import (
     write_bytes,
     writing,
 )
-from neuro_noodle.runs.manifest import BEST, RESULT, Manifest, latest_manifest, read_manifest, sha256
+from neuro_noodle.runs.manifest import Manifest, latest_manifest, read_manifest, sha256
 from neuro_noodle.tracking.records import FILE as METRICS
 from neuro_noodle.tracking.records import format_record, parse_records
 
-KEPT = ("config.json", "split.json", "encoder.pkl")  # written when the run starts
+KEPT = (CONFIG, SPLIT, FITTED_STATE)
 RESULTS = (RESULT, "validation.csv", "test.csv")  # of the last epoch; a further one makes them out of date
 
 Contents = Mapping[str, bytes]
@@ -135,7 +140,7 @@ def _remove_old_tests(run: Path, manifest: Manifest) -> None:
     """Remove the results of --test for weights that the run no longer holds."""
     known = {manifest.run.get(BEST), *(read_manifest(one).session.get("model.pth") for one in sessions(run))}
     for tested in (run / "test", *run.glob("test-*")):
-        if (tested / "result.json").is_file() and read_json(tested / "result.json").get("weights") not in known:
+        if (tested / RESULT).is_file() and read_json(tested / RESULT).get("weights") not in known:
             shutil.rmtree(tested)
             print(f"note: removed {short_path(tested)}, a test of earlier weights", file=sys.stderr)
 

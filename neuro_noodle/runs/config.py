@@ -7,10 +7,9 @@ from typing import Any
 
 from neuro_noodle.choices import require
 from neuro_noodle.flags import EVERY_FLAG
-from neuro_noodle.runs.files import parse_json
+from neuro_noodle.runs.files import CONFIG, parse_json
 from neuro_noodle.runs.manifest import read_checked
 
-FILE = "config.json"
 RECORDED = {name: flag for name, flag in EVERY_FLAG.items() if flag.recorded}
 MAX_SIDE = 10**6  # px, or any other length of a shape
 
@@ -24,7 +23,7 @@ def load_config(run: Path) -> dict[str, Any]:
     Raises:
         UserError: if it is damaged, or if a value is missing or not allowed; names the key.
     """
-    path = run / FILE
+    path = run / CONFIG
     config = parse_json(read_checked(path), path)
     for key, is_allowed in SECTIONS.items():
         _require_allowed(path, config, key, is_allowed)

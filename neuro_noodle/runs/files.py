@@ -16,7 +16,9 @@ from pathlib import Path
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.plain import cell, format_json
 
-MANIFEST = "manifest.json"  # written last, so that a session that has it is complete
+MANIFEST = "manifest.json"  # of a session, written last: a session that has it is complete
+CONFIG, SPLIT, FITTED_STATE = "config.json", "split.json", "encoder.pkl"  # written when a run starts
+BEST, RESULT = "best/model.pth", "result.json"
 
 Columns = Mapping[str, Sequence]
 
@@ -204,7 +206,7 @@ def find_session(load_dir: Path) -> tuple[Path, Path]:
     Raises:
         UserError: if there is no session.
     """
-    if (load_dir / "config.json").is_file():
+    if (load_dir / CONFIG).is_file():
         complete = sessions(load_dir)
         if not complete:
             raise UserError(
@@ -213,7 +215,7 @@ def find_session(load_dir: Path) -> tuple[Path, Path]:
             )
         return load_dir, complete[-1]
     is_session = (load_dir / MANIFEST).is_file() or (load_dir.name == "best" and sessions(load_dir.parent))
-    if is_session and (load_dir.parent / "config.json").is_file():
+    if is_session and (load_dir.parent / CONFIG).is_file():
         return load_dir.parent, load_dir
     raise UserError(
         f"{load_dir} is not a session; name a run such as weights/faces_ae, or one of its sessions such as "

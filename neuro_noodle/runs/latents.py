@@ -13,7 +13,8 @@ from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.networks.base import Encoder, Model
 from neuro_noodle.networks.repetitions import Repetitions
-from neuro_noodle.runs.files import atomic, by_epochs, reading
+from neuro_noodle.runs.files import FITTED_STATE, atomic, by_epochs, reading
+from neuro_noodle.runs.manifest import read_checked
 
 FIXED_LATENTS = Path("latents", "encoder.npz")  # of an encoder that encodes each image only once
 BATCH = 256  # images encoded at a time
@@ -82,16 +83,16 @@ def save_fitted_state(run: Path, encoder: Encoder) -> None:
     """Pickle the encoder's fitted state to run/encoder.pkl, if it has any that tensors cannot hold."""
     if encoder.fitted_state is None:
         return
-    with atomic(run / "encoder.pkl") as scratch, scratch.open("wb") as file:
+    with atomic(run / FITTED_STATE) as scratch, scratch.open("wb") as file:
         pickle.dump(encoder.fitted_state, file)
 
 
 def load_fitted_state(run: Path) -> object | None:
     """Return the fitted state that a run keeps in a pickle. Opening it can run any code, so ask the user first."""
-    try:
-        with (run / "encoder.pkl").open("rb") as file:
-            return pickle.load(file)
-    except FileNotFoundError:
+    if not (run / FITTED_STATE).is_file():
         return None
-    except Exception as error:  # a damaged pickle, or one of other versions, fails in any way
-        raise UserError(f"{run / 'encoder.pkl'} cannot be opened: {type(error).__name__}: {error}") from error
+    content = read_checked(run / FITTED_STATE)
+    try:
+        return pickle.loads(content)
+    except Exception as error:  # a pickle of other versions fails in any way
+        raise UserError(f"{run / FITTED_STATE} cannot be opened: {type(error).__name__}: {error}") from error

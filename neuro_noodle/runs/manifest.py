@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from neuro_noodle.choices import UserError, require
-from neuro_noodle.runs.files import MANIFEST, find_session, read_json, sessions, staged
+from neuro_noodle.runs.files import BEST, MANIFEST, RESULT, find_session, read_json, sessions, staged
 
-RESULT, BEST = "result.json", "best/model.pth"
 N_TRIES = 5  # a run may save a session while another process reads it
 
 

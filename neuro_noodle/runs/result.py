@@ -16,9 +16,9 @@ from neuro_noodle.networks.repetitions import Repetitions
 from neuro_noodle.objectives.base import Evidence, Predictor
 from neuro_noodle.plain import finite, readable
 from neuro_noodle.runs.commits import RESULTS, commit_files
-from neuro_noodle.runs.files import csv_bytes, json_bytes, parse_json, sessions, short_path
+from neuro_noodle.runs.files import RESULT, csv_bytes, json_bytes, parse_json, sessions, short_path
 from neuro_noodle.runs.loaders import HELD_OUT, Loader, training_sample
-from neuro_noodle.runs.manifest import RESULT, has_result, latest_manifest, read_checked
+from neuro_noodle.runs.manifest import has_result, latest_manifest, read_checked
 from neuro_noodle.runs.task import Task
 from neuro_noodle.runs.undefined import defined, explain, format_score
 from neuro_noodle.tracking.base import Spread, Tracker

@@ -21,14 +21,12 @@ from neuro_noodle.learning.best import Patience
 from neuro_noodle.networks.base import Encoder, Model, build_model
 from neuro_noodle.networks.tensors import read_tensors
 from neuro_noodle.runs.commits import METRICS, commit_session, recover, restore_metrics
-from neuro_noodle.runs.config import FILE as CONFIG
 from neuro_noodle.runs.config import load_config
-from neuro_noodle.runs.files import json_bytes, sessions, write_json
+from neuro_noodle.runs.files import BEST, CONFIG, FITTED_STATE, SPLIT, json_bytes, sessions, write_json
 from neuro_noodle.runs.latents import FIXED_LATENTS, load_fitted_state, save_fitted_state, save_latents, snapshots
 from neuro_noodle.runs.lock import locked
-from neuro_noodle.runs.manifest import BEST, best_session, has_result, read_checked
+from neuro_noodle.runs.manifest import best_session, has_result, read_checked
 from neuro_noodle.runs.pictures import saved_pictures
-from neuro_noodle.runs.split import FILE as SPLIT
 from neuro_noodle.runs.split import named
 from neuro_noodle.runs.task import Task
 
@@ -156,7 +154,7 @@ def has_finished(saved: Path | None, n_trained: int, learning: Resumable) -> boo
 
 def copy_history(session: Path, run: Path) -> None:
     """Copy what the epochs up to a session have left into a new run that resumes from it."""
-    for name in (METRICS, "encoder.pkl"):
+    for name in (METRICS, FITTED_STATE):
         if (session.parent / name).exists():
             shutil.copy2(session.parent / name, run / name)
     for found in (snapshots(session.parent), saved_pictures(session.parent)):

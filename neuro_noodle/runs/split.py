@@ -6,10 +6,9 @@ from neuro_noodle.choices import require
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.splits import Parts
 from neuro_noodle.runs.config import load_config
-from neuro_noodle.runs.files import find_session, parse_json
+from neuro_noodle.runs.files import SPLIT, find_session, parse_json
 from neuro_noodle.runs.manifest import read_checked
 
-FILE = "split.json"
 PARTS = {"training", "validation", "test", "left_out"}
 
 Named = dict[str, dict[str, str]]  # the content of each image, by part and id
@@ -26,7 +25,7 @@ def read_split(run: Path) -> Named:
     Raises:
         UserError: if it is damaged, or if an image is in two parts.
     """
-    path = run / FILE
+    path = run / SPLIT
     split = parse_json(read_checked(path), path)
     require(
         PARTS - {"left_out"} <= split.keys() <= PARTS and all(map(_has_contents, split.values())),
