@@ -65,7 +65,7 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     loaders = utils.dataloaders(flags, task, latents)
     learning = train.prepare(flags, network, task.objective)  # optimizer, schedule, patience, best weights
     state = utils.load_state(saved, loaders["training"], learning, task.device)
-    finished = sessions.has_finished(saved, state["epoch"] + 1, learning)
+    finished = sessions.settle_finished(saved, state["epoch"] + 1, learning)
     with utils.open_session(flags, words, task, description, saved, state, started) as session:
         session.begin(network, latents, loaders["training"], learning)
         try:
@@ -125,7 +125,7 @@ def test(flags: argparse.Namespace) -> None:
 
 def clear_cache(flags: argparse.Namespace) -> None:
     """Remove the decoded images that earlier runs have cached."""
-    from neuro_noodle.data.store import format_bytes
+    from neuro_noodle.plain import format_bytes
     from neuro_noodle.runs.task import TaskSource
 
     store = TaskSource.of(vars(flags)).store

@@ -20,7 +20,7 @@ from neuro_noodle.networks.repetitions import Repetitions, unstack
 from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.latents import FIXED_LATENTS, encode, load_latents
 from neuro_noodle.runs.loaders import training_sample
-from neuro_noodle.runs.sessions import load_encoder, load_pth
+from neuro_noodle.runs.sessions import load_encoder, load_pth, opening
 from neuro_noodle.runs.task import Task
 
 
@@ -34,6 +34,10 @@ def describe(flags: argparse.Namespace, task: Task, session: Path | None) -> dic
         )
     choices = {"encoder": flags.encoder, "head": flags.head, "latent_dim": flags.latent_dim} | shapes
     require_memory(choices, flags.repetitions, task.device)
+    if session:
+        saved = load_config(session.parent)["model"]
+        differing = [key for key, value in choices.items() if saved[key] != value]
+        require(not differing, f"{session.parent}/config.json: 'model' and 'flags' disagree on {', '.join(differing)}")
     if flags.precision != "auto":
         precision = flags.precision
     elif session:
@@ -95,8 +99,9 @@ def start_encoder(model: Model, flags: argparse.Namespace, images: Tensor) -> No
 def load(models: list[Model], session: Path) -> None:
     """Load the weights of a session."""
     state = load_pth(session / "model.pth")
-    for index, model in enumerate(models):
-        model.load_state_dict(unstack(state, index) if len(models) > 1 else state)
+    with opening(session):
+        for index, model in enumerate(models):
+            model.load_state_dict(unstack(state, index) if len(models) > 1 else state)
 
 
 def precompute(model: Model, flags: argparse.Namespace, task: Task, session: Path | None) -> Tensor | None:

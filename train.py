@@ -72,6 +72,9 @@ class Learning:
     def restore(self, state: dict) -> None:
         """Restore from the state of a session and of its optimizer; the learning rate follows the present n_epochs."""
         epoch = state["epoch"]
+        names = [group.keys() for group in self.optimizer.param_groups]
+        if [group.keys() for group in state["optimizer"]["param_groups"]] != names:
+            raise ValueError("the optimizer is another one")
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.patience.restore(state["patience"], epoch)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neuro_noodle import command
 from neuro_noodle.augment import AUGMENTATIONS, Augmentation
-from neuro_noodle.choices import require
+from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import DATASETS, StimulusSet
 from neuro_noodle.data.emotions import make_classification_dataset
 from neuro_noodle.data.leaks import leaks, seen_before
@@ -23,6 +23,7 @@ from neuro_noodle.learning.devices import choose_device
 from neuro_noodle.learning.record import falls_due
 from neuro_noodle.networks.base import Model
 from neuro_noodle.networks.repetitions import Repetitions
+from neuro_noodle.process import format_error
 from neuro_noodle.runs import files, sessions
 from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.latents import encode, save_latents
@@ -161,8 +162,9 @@ class Session:
         """Save EPOCH/{model,optim,state}.pth with all that resuming needs, and the best weights."""
         state = {"epoch": epoch, "seconds": self.seconds, "generators": loader.generator_states()}
         state |= learning.state() | sessions.random_state(next(network.parameters()).device)
+        files_of_run = sessions.run_files(self.folder, self.config, loader.batches.task)
         keep_all = self.flags.keep == "all"
-        sessions.save_session(self.folder, epoch, network, learning, state, self.config, keep_all=keep_all)
+        sessions.save_session(self.folder, epoch, network, learning, state, files_of_run, keep_all=keep_all)
 
     def save_snapshots(self, epochs: float, network: Model | Repetitions, loader: Loader) -> None:
         """Write latents of all images and pictures of a few to {latents,pictures}/EPOCHS.npz, if they are due."""
@@ -221,4 +223,7 @@ def open_session(
         )
         config = sessions.describe_run(command.plain(flags), words, task, model)
         sessions.begin(folder, config, saved, keep_all=flags.keep == "all")
-        yield Session(folder, config, flags, state["epoch"] + 1, state["seconds"], started, not is_resumed)
+        try:
+            yield Session(folder, config, flags, state["epoch"] + 1, state["seconds"], started, not is_resumed)
+        except OSError as error:  # the disk is full, for example
+            raise UserError(f"{format_error(error)}; {files.format_resume(folder)}") from error

@@ -23,8 +23,9 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from neuro_noodle.choices import UserError
-from neuro_noodle.runs.commits import commit_files, read_metrics
+from neuro_noodle.runs.commits import commit_files
 from neuro_noodle.runs.manifest import best_session
+from neuro_noodle.runs.metrics import read_metrics
 from neuro_noodle.runs.result import read_result
 from neuro_noodle.runs.run import open_run
 from neuro_noodle.runs.sessions import load_pth

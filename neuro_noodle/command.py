@@ -127,10 +127,6 @@ def refuse_contradictions(flags: argparse.Namespace) -> None:
         not schedule.startswith("plateau") or flags.patience,
         f"--schedule {schedule} reduces the learning rate when --patience runs out; add --patience EPOCHS",
     )
-    require(
-        Path(flags.namestr).name == flags.namestr,
-        f"--namestr {flags.namestr} is a path, but it must be a plain name; use --save_dir for the folder",
-    )
 
 
 def resolve(flags: argparse.Namespace) -> argparse.Namespace:

@@ -60,6 +60,12 @@ class Flag:
                 option, type=reader, default=default, choices=self.choices, metavar=self.metavar, help=self.help
             )
 
+    @property
+    def as_json(self) -> Any:
+        """The default as config.json keeps it."""
+        empty: dict[str, Any] = {"switch": False, "toggle": False, "choices": []}
+        return empty.get(self.kind, str(self.default) if isinstance(self.default, Path) else self.default)
+
     def allows(self, value: object) -> bool:
         """Return whether a value from a JSON file is one that this flag can have."""
         if self.kind in ("switch", "toggle"):
@@ -97,7 +103,8 @@ def number(low: float, high: float, *, with_low: bool = False) -> Callable[[str]
 
     def read(text: str) -> float:
         with contextlib.suppress(ValueError):
-            if low < float(text) < high or (with_low and float(text) == low):
+            is_plain = text.isascii() and "_" not in text and text.strip() == text
+            if is_plain and (low < float(text) < high or (with_low and float(text) == low)):
                 return float(text)
         raise argparse.ArgumentTypeError(
             f"'{text}' is not a number {'from' if with_low else 'above'} {low} to below {high}"
@@ -114,6 +121,13 @@ def fold(text: str) -> str:
     return text
 
 
+def plain_name(text: str) -> str:
+    """Read the name of a folder, without the path to it."""
+    if not text or Path(text).name != text or text == ".." or "\0" in text:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a plain name; use --save_dir for the folder")
+    return text
+
+
 def comma_separated(text: str) -> list[str]:
     """Read values separated by commas."""
     return text.split(",") if text else []
@@ -125,7 +139,7 @@ SPLITS = ("auto", "random", "group", "block", "given")
 FLAGS: dict[str, tuple[Flag, ...]] = {
     "what to run": (
         Flag("recipe", f"named values for the flags: {', '.join(RECIPES)}", "faces_ae", metavar="NAME"),
-        Flag("namestr", "name of the run; default: the recipe", resume=True),
+        Flag("namestr", "name of the run; default: the recipe", type=plain_name, resume=True),
         Flag("list", "print every choice and every recipe, then exit", kind="switch", resume=True, recorded=False),
         Flag("test", "judge the run in --load_dir on its test part, or on all images of another --data_dir or "
              "--dataset", kind="switch", resume=True, recorded=False),
@@ -175,7 +189,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("objective", "what is predicted", "reconstruct", kind="choice"),
         Flag("optimizer", "how weights are updated", "adam", kind="choice"),
         Flag("schedule", "how the learning rate changes", "constant", kind="choice"),
-        Flag("lr", "learning rate", 1e-3, number(0, float("inf"))),
+        Flag("lr", "learning rate", 1e-3, number(1e-20, float("inf"))),
         Flag("batch_size", "images per step, at most", 64, positive, test=True),
         Flag("n_epochs", "total number of epochs, also when resuming", 40, positive, resume=True),
         Flag("patience", "stop after this many epochs without a better validation metric", type=positive, resume=True),

@@ -3,7 +3,18 @@
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
+
+
+def first_line(error: Exception) -> str:
+    """Return an error in one line: its reason if the system gives one, else its first line, else its kind."""
+    return (getattr(error, "strerror", None) or str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def format_bytes(n_bytes: float) -> str:
+    """Return a number of bytes as text, such as 1.5 GiB."""
+    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
 
 
 def finite(value: float) -> float | None:
@@ -11,10 +22,31 @@ def finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
+def finite_each(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    """Return numbers by name, None for those that are not finite."""
+    return {name: finite(value) for name, value in numbers.items()}
+
+
 def format_json(content: object, indent: int | None = None) -> str:
     """Return JSON, with null for numbers that are not finite, which JSON lacks."""
     finite_content = json.loads(json.dumps(content), parse_constant=lambda _: None)
     return json.dumps(finite_content, indent=indent, allow_nan=False)
+
+
+def parse_json(content: bytes) -> Any:
+    """Return what JSON describes; raises ValueError for NaN, infinity, and objects that have a key twice."""
+    return json.loads(content, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+
+
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("it has a key twice")
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def readable(text: str) -> str:

@@ -107,9 +107,10 @@ class Interrupt(contextlib.ExitStack):
     def _request(self, number: int, frame: object) -> None:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
-        if not self.requested:
-            print("\nfinishing this epoch, then saving; press Ctrl-C again to stop at once", file=sys.stderr)
-        self.requested = True
+        is_first, self.requested = not self.requested, True
+        if is_first:
+            with contextlib.suppress(RuntimeError):  # the signal came while standard error was being written
+                print("\nfinishing this epoch, then saving; press Ctrl-C again to stop at once", file=sys.stderr)
 
 
 # -------------------------------------------------------------------------------------------------------- output
@@ -142,6 +143,8 @@ class Output:
     def _attempt(self, operate: Callable, *arguments: str) -> None:
         try:
             operate(*arguments)
+        except BlockingIOError:
+            pass  # a terminal that is busy: only this text is lost
         except (OSError, ValueError) as error:
             before, self.stream = self.stream, _nowhere()
             with contextlib.suppress(OSError, ValueError):

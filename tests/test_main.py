@@ -15,7 +15,8 @@ import torch
 from helpers import HERE, SMALL, same, weights_of
 
 from neuro_noodle.runs import result
-from neuro_noodle.runs.commits import commit_files, read_metrics
+from neuro_noodle.runs.commits import commit_files
+from neuro_noodle.runs.metrics import read_metrics
 
 BOTH = pytest.mark.parametrize("recipe", ["faces_ae", "faces_emotion"])
 

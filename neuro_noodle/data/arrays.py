@@ -12,9 +12,10 @@ from neuro_noodle.data.columns import Columns, listing, merge, read_array_column
 from neuro_noodle.data.foreign import describe, describe_first
 from neuro_noodle.data.layouts import Axes, as_images
 from neuro_noodle.data.npz import OpenedArray, open_npz
-from neuro_noodle.data.store import IN_MEMORY, Mapped, Store, format_bytes, format_shape
+from neuro_noodle.data.store import IN_MEMORY, Mapped, Store, format_shape
 from neuro_noodle.data.tables import Table, read_csv
 from neuro_noodle.data.white import choose_white, require_white
+from neuro_noodle.plain import first_line, format_bytes
 
 SUFFIXES = (".npy", ".npz")
 LAST = ("axes=HWN", "axes=HWCN")  # the layouts that count images on the last axis
@@ -191,4 +192,4 @@ def format_reason(error: Exception) -> str:
     """Return in one line why a file cannot be read."""
     if isinstance(error, zipfile.BadZipFile) and "not a zip" in str(error):
         return "it is not an npz file, or is truncated"
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0][:200]
+    return first_line(error)

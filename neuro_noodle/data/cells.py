@@ -34,6 +34,7 @@ def clean_columns(columns: Mapping[str, Sequence]) -> tuple[dict[str, Sequence],
         if isinstance(column, list):
             texts = list(map(tidy, column))
             marks = MISSING - {"-"} if "+" in texts else MISSING  # + and - are two classes
+            marks = frozenset() if name == "folder" else marks  # the name of a folder is never missing
             cleaned[name] = ["" if text in marks else text for text in texts]
             counts = Counter(text for text in texts if text and text in marks)
             found += [f"{n} '{mark}' in {name}" for mark, n in counts.items()]

@@ -247,10 +247,11 @@ def decode(paths: list[Path], folder: Path, how: Decoding, store: Store) -> Deco
 
         images, about = store.array(key, (len(paths), *shape), kind, fill)
     unreadable = {paths[int(index)]: reason for index, reason in about["unreadable"].items()}
-    changed = _changes(found, Size(*shape[1:]), about["n_transparent"], how.background)
-    readable = [content for path, content in zip(paths, contents, strict=True) if path not in unreadable]
-    n_stretched = sum(_is_stretched(header.size, Size(*shape[1:])) for header in found) if how.fit == "stretch" else 0
-    return Decoded(images[: len(readable)], unreadable, changed, readable, n_stretched)
+    readable = [index for index, path in enumerate(paths) if path not in unreadable]
+    found, target = [headers[index] for index in readable], Size(*shape[1:])
+    changed = _changes(found, target, about["n_transparent"], how.background)
+    n_stretched = sum(_is_stretched(header.size, target) for header in found) if how.fit == "stretch" else 0
+    return Decoded(images[: len(readable)], unreadable, changed, [contents[i] for i in readable], n_stretched)
 
 
 @contextlib.contextmanager

@@ -61,7 +61,7 @@ class Inventory:
     Attributes:
         n_images, shape: of the set; shape is (C, H, W).
         white: the image value of white.
-        pixels: range, mean and repetitions of the values.
+        pixels: range and mean of the values, constant and copied images.
         classes: the number of images of each class, empty if there is no label.
         groups: the number of images of each group, empty if there are none.
         reading: what was left out or changed.
@@ -97,7 +97,7 @@ class Inventory:
                 *(["; ".join(counts)] if counts else []),
                 *([f"passed over: {_format_numbers(passed_over)}"] if passed_over else []),
                 *([f"changed: {_format_numbers(self.reading.changed)}"] if self.reading.changed else []),
-                *self._format_repetitions(),
+                *self._format_copies(),
             ]
         )
 
@@ -109,7 +109,7 @@ class Inventory:
             f"{self.white:g}, mean {pixels.mean / self.white:.2g} of white"
         )
 
-    def _format_repetitions(self) -> list[str]:
+    def _format_copies(self) -> list[str]:
         pixels = self.pixels
         found = {
             "have the same value everywhere": pixels.n_constant,

@@ -12,6 +12,7 @@ from neuro_noodle.data.arrays import format_reason
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet, numbered_ids
 from neuro_noodle.data.npz import MAX_DEFLATE_RATIO
 from neuro_noodle.data.tree import walk
+from neuro_noodle.plain import first_line
 
 CLASSES = {
     "mnist": list("0123456789"),
@@ -160,6 +161,5 @@ def download_idx(name: str, folder: Path) -> Path:
     try:
         kind(str(folder), download=True)
     except Exception as error:  # a network can fail in any way
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{name} cannot be downloaded to {folder}: {reason}") from error
+        raise UserError(f"{name} cannot be downloaded to {folder}: {first_line(error)}") from error
     return folder / kind.__name__ / "raw"

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import DTypeLike
 
 from neuro_noodle.choices import UserError
+from neuro_noodle.plain import format_bytes
 
 IN_MEMORY = 2 * 2**30  # bytes; larger arrays are stored in files
 CHUNK = 2**24  # bytes read at a time
@@ -229,11 +230,6 @@ def fingerprint(parts: Iterable[str | Path]) -> str:
             one.update(chunk)
         whole.update(one.digest())
     return whole.hexdigest()
-
-
-def format_bytes(n_bytes: float) -> str:
-    """Return a number of bytes as text, such as 1.5 GiB."""
-    return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
 
 
 def format_shape(shape: tuple[int, ...]) -> str:

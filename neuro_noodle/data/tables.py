@@ -41,7 +41,7 @@ class Table:
         n_empty = self.n_rows - len(kept)
         if not n_empty:
             return self
-        note = f"{n_empty} empty row{'s' * (n_empty > 1)} of {self.path} left out"
+        note = f"left out {n_empty} empty row{'s' * (n_empty > 1)} of {self.path}"
         columns: Columns = {name: [row[i] for row in kept] for i, name in enumerate(self.columns)}
         return replace(self, columns=columns, notes=(*self.notes, note))
 
@@ -74,14 +74,14 @@ def read_csv(path: Path) -> Table:
         text = path.read_bytes().decode("utf-8-sig")
         delimiter = find_delimiter(text)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        rows = [(reader.line_num, row) for row in reader]
+        rows = [(reader.line_num, row if any(map(str.strip, row)) else []) for row in reader]
     except OSError as error:
         raise UserError(f"the table {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"the table {path} is not UTF-8 text; save it as 'CSV UTF-8'") from error
     except csv.Error as error:
         raise UserError(f"the table {path} cannot be read: line {reader.line_num}: {error}") from error
-    filled = [index for index, (_, row) in enumerate(rows) if any(map(str.strip, row))]
+    filled = [index for index, (_, row) in enumerate(rows) if row]
     require(len(filled) > 1, f"the table {path} has no rows; it needs a header line and a row per image")
     header, cells = rows[filled[0]][1], rows[filled[0] + 1 :]
     names = [unreserved(name) for name in header]

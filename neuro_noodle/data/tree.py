@@ -88,10 +88,10 @@ class _Walk:
                 yield _Folder(path, folder.real / entry.name)
             elif not entry.is_symlink() and not entry.is_file():
                 self.skipped["entries that are not files (pipes, sockets, ...)"].append(path)
-            elif entry.is_symlink() and path.is_dir():
+            elif entry.is_symlink() and os.path.isdir(path):  # noqa: PTH112, since Path.is_dir can be an error
                 self._link(path)
-            elif entry.is_symlink() and not path.suffix and not path.exists():
-                self.skipped["links to nowhere"].append(path)
+            elif entry.is_symlink() and not path.suffix and not os.path.exists(path):  # noqa: PTH110
+                self.skipped["broken links"].append(path)
             else:
                 self.files.append(path)
 

@@ -73,7 +73,9 @@ def bounds(values: np.ndarray) -> tuple[float, float]:
 def _range(images: np.ndarray, max_value: float | None) -> tuple[float, float]:
     """Return the range of the values; of a mapped set that no value can make invalid, that of some images."""
     if isinstance(images, Mapped) and images.dtype == np.uint8 and max_value in (None, 255):
-        return bounds(np.asarray(images)[:: math.ceil(len(images) / N_CHECKED)])
+        low, high = bounds(np.asarray(images)[:: math.ceil(len(images) / N_CHECKED)])
+        if high >= BLACK * 255:  # else a brighter image decides what white is
+            return low, high
     return bounds(images)
 
 

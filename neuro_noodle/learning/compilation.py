@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from neuro_noodle.choices import UserError
+from neuro_noodle.plain import first_line
 
 
 def compiled(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -20,9 +21,9 @@ def compiled(step: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return fast(*arguments)
         except TorchDynamoException as error:
-            reason = str(error).strip().splitlines()[0][:200]
             raise UserError(
-                f"this network cannot be compiled here ({reason}); leave out --compile. It needs a C++ compiler (g++)"
+                f"this network cannot be compiled here ({first_line(error)}); leave out --compile. It needs a C++ "
+                "compiler (g++)"
             ) from error
 
     return call

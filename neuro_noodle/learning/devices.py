@@ -3,6 +3,7 @@
 import torch
 
 from neuro_noodle.choices import UserError
+from neuro_noodle.plain import first_line
 
 
 def choose_device(name: str) -> torch.device:
@@ -18,7 +19,7 @@ def choose_device(name: str) -> torch.device:
             raise RuntimeError("only cpu and cuda are supported")
         return torch.empty(1, device=torch.device(name)).device  # with its index, as tensors on it have
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name} cannot be used: {str(error).splitlines()[0]}; try --device cpu") from error
+        raise UserError(f"--device {name} cannot be used: {first_line(error)}; try --device cpu") from error
 
 
 def has_fast_bf16(device: torch.device) -> bool:

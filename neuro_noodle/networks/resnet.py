@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.networks.base import ENCODERS, Encoder
 from neuro_noodle.networks.tensors import read_tensors
+from neuro_noodle.plain import first_line
 
 IMAGENET_FILE = "resnet18-f37072fd.pth"
 
@@ -67,9 +68,8 @@ class ResNet18(Encoder):
         try:
             network.load_state_dict({key: value for key, value in state.items() if not key.startswith("fc.")} | unused)
         except (RuntimeError, AttributeError, TypeError) as error:
-            reason = str(error).splitlines()[0]
             raise UserError(
-                f"encoder 'resnet18': {self.weights} does not hold the weights of a ResNet18: {reason}"
+                f"encoder 'resnet18': {self.weights} does not hold the weights of a ResNet18: {first_line(error)}"
             ) from error
         for name, stage in _resnet_stages(network).items():
             self.stages[name].load_state_dict(stage.state_dict())
@@ -99,7 +99,7 @@ def load_imagenet_weights() -> dict[str, Tensor]:
     except Exception as error:  # no internet connection, a damaged file, ...
         raise UserError(
             "the ImageNet weights of ResNet18 are missing or damaged on this machine, and cannot be downloaded: "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}\n"
+            f"{first_line(error)}\n"
             f"  save the file {IMAGENET_FILE} (from download.pytorch.org/models) in {cache.parent},\n"
             f"  or give its path: --encoder resnet18 weights=/path/to/{IMAGENET_FILE},\n"
             "  or train from scratch: --encoder resnet18 weights=none"

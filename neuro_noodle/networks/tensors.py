@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from neuro_noodle.choices import UserError
+from neuro_noodle.choices import UserError, require
+from neuro_noodle.plain import first_line
 
 
 def read_tensors(content: bytes, path: Path) -> dict:
@@ -20,9 +21,12 @@ def read_tensors(content: bytes, path: Path) -> dict:
         UserError: if it is damaged, or holds code.
     """
     try:
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # its own message advises to run the code
         raise UserError(f"{path} holds more than weights, and is not opened, because it could run code") from error
+    except MemoryError:  # not the fault of the file
+        raise
     except Exception as error:  # a damaged file fails in any way
-        reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
-        raise UserError(f"{path} is damaged ({reason})") from error
+        raise UserError(f"{path} is damaged ({first_line(error).partition('. ')[0]})") from error
+    require(isinstance(tensors, dict), f"{path} does not hold weights by name")
+    return tensors

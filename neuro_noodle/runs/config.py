@@ -11,6 +11,7 @@ from neuro_noodle.runs.files import CONFIG, parse_json
 from neuro_noodle.runs.manifest import read_checked
 
 RECORDED = {name: flag for name, flag in EVERY_FLAG.items() if flag.recorded}
+DEFAULTS = {name: flag.as_json for name, flag in RECORDED.items()}  # of flags that a run of an earlier version lacks
 MAX_SIDE = 10**6  # px, or any other length of a shape
 
 
@@ -30,19 +31,14 @@ def load_config(run: Path) -> dict[str, Any]:
     for key, is_allowed in MODEL.items():
         _require_allowed(path, config["model"], key, is_allowed)
     require(config["model"].keys() == MODEL.keys(), f"{path}: 'model' may only have the keys {', '.join(MODEL)}")
-    for name, value in config["flags"].items():
+    for name in config["flags"]:
         require(name in RECORDED, f"{path}: this version of the program has no flag '{name}'")
         _require_allowed(path, config["flags"], name, RECORDED[name].allows)
-        require(
-            name != "namestr" or Path(str(value)).name == value != "..",
-            f"{path}: 'namestr' is not a plain name: {value}",
-        )
-    missing = [name for name in RECORDED if name not in config["flags"]]
-    require(not missing, f"{path} lacks the flag {', '.join(missing)}")
-    cache_dir = config["flags"]["cache_dir"]
+    flags = DEFAULTS | config["flags"]
+    cache_dir = flags["cache_dir"]
     is_cache = bool(cache_dir) and any(Path(cache_dir).glob("*/about.json"))
     here = {"save_dir": str(run.resolve().parent), "cache_dir": cache_dir if is_cache else None}
-    return config | {"flags": config["flags"] | here}
+    return config | {"flags": flags | here}
 
 
 def _require_allowed(path: Path, values: dict[str, Any], key: str, is_allowed: Callable[[Any], bool]) -> None:

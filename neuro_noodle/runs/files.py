@@ -3,9 +3,7 @@
 import contextlib
 import csv
 import io
-import json
 import os
-import re
 import shutil
 import zipfile
 import zlib
@@ -13,12 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from neuro_noodle import plain
 from neuro_noodle.choices import UserError, require
-from neuro_noodle.plain import cell, format_json
 
 MANIFEST = "manifest.json"  # of a session, written last: a session that has it is complete
 CONFIG, SPLIT, FITTED_STATE = "config.json", "split.json", "encoder.pkl"  # written when a run starts
 BEST, RESULT = "best/model.pth", "result.json"
+BEFORE = ".before."  # starts the name of a folder that is being replaced
 
 Columns = Mapping[str, Sequence]
 
@@ -33,7 +32,7 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises:
         UserError: if the disk is full, or the file cannot be written for another reason.
     """
-    scratch = staged(path)
+    scratch = staged(path, os.getpid())
     try:
         with writing(path):
             yield scratch
@@ -47,9 +46,28 @@ def atomic(path: Path) -> Iterator[Path]:
         raise
 
 
-def staged(path: Path) -> Path:
-    """Return where the new content of a file is written before it replaces the file."""
-    return path.with_name(f".{path.name}.part")
+def staged(path: Path, process: int | None = None) -> Path:
+    """Return where the new content of a file is written before it replaces the file; by one process, if it is given."""
+    return path.with_name(f".{path.name}.{f'{process}.' if process else ''}part")
+
+
+def is_left(part: Path) -> bool:
+    """Return whether no other process of this system still writes such a file."""
+    process = part.name.removesuffix(".part").rpartition(".")[2]
+    return not process.isdecimal() or int(process) == os.getpid() or not is_running(int(process))
+
+
+def is_running(process: int) -> bool:
+    """Return whether a process runs; on Windows, where asking could end it, assume that it does."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # it runs as another user
+    return True
 
 
 def stage(path: Path, content: bytes) -> None:
@@ -68,18 +86,32 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
     """Write a folder of files, completely or not at all; it replaces an earlier one."""
-    scratch, before = staged(path), staged(path.with_name(f"{path.name}.before"))
+    scratch, before = staged(path, os.getpid()), path.with_name(f"{BEFORE}{path.name}.part")
     with writing(path):
-        for left in (scratch, before):
-            shutil.rmtree(left, ignore_errors=True)
-        scratch.mkdir()
-        for name, content in contents.items():
-            write_bytes(scratch / name, content)
+        put_back(path.parent)
+        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            scratch.mkdir()
+            for name, content in contents.items():
+                write_bytes(scratch / name, content)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
         if path.exists():
             path.rename(before)
         scratch.rename(path)
         sync_folder(path.parent)
         shutil.rmtree(before, ignore_errors=True)
+
+
+def put_back(parent: Path) -> None:
+    """Put back the folders that a kill has left renamed while others were to replace them."""
+    for before in parent.glob(f"{BEFORE}*.part"):
+        path = parent / before.name.removeprefix(BEFORE).removesuffix(".part")
+        if path.exists():
+            shutil.rmtree(before)
+        else:
+            before.rename(path)
 
 
 @contextmanager
@@ -112,7 +144,7 @@ def sync_folder(folder: Path) -> None:
 
 def json_bytes(content: object) -> bytes:
     """Return the content of a JSON file."""
-    return (format_json(content, indent=2) + "\n").encode()
+    return (plain.format_json(content, indent=2) + "\n").encode()
 
 
 def csv_bytes(columns: Columns) -> bytes:
@@ -124,8 +156,8 @@ def table_bytes(names: Sequence[str], rows: Iterable[Iterable]) -> bytes:
     """Return rows below the names of their columns as the content of a CSV file, see `plain.cell`."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(map(cell, names))
-    writer.writerows(map(cell, row) for row in rows)
+    writer.writerow(map(plain.cell, names))
+    writer.writerows(map(plain.cell, row) for row in rows)
     return text.getvalue().encode()
 
 
@@ -146,7 +178,7 @@ def parse_json(content: bytes, path: Path) -> dict:
         UserError: if it is not an object in JSON, or if it has a key twice.
     """
     with reading(path):
-        value = json.loads(content, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+        value = plain.parse_json(content)
         if not isinstance(value, dict):
             raise ValueError(f"it holds {type(value).__name__}, but must hold an object in braces")
         return value
@@ -157,17 +189,6 @@ def read_json(path: Path) -> dict:
     with reading(path):
         content = path.read_bytes()
     return parse_json(content, path)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _without_duplicates(pairs: list[tuple[str, object]]) -> dict:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        raise ValueError("it has a key twice")
-    return content
 
 
 def by_epochs(folder: Path) -> dict[float, Path]:
@@ -196,7 +217,7 @@ def new_run(save_dir: Path, name: str) -> Path:
 
 def sessions(run: Path) -> list[Path]:
     """Return the complete sessions of a run, the latest last."""
-    found = [path.parent for path in run.glob(f"[0-9]*/{MANIFEST}") if re.fullmatch("[0-9]+", path.parent.name)]
+    found = [path.parent for path in run.glob(f"[0-9]*/{MANIFEST}") if path.parent.name.isdecimal() and path.is_file()]
     return sorted(found, key=lambda path: int(path.name))
 
 
@@ -206,6 +227,7 @@ def find_session(load_dir: Path) -> tuple[Path, Path]:
     Raises:
         UserError: if there is no session.
     """
+    _refuse_links(load_dir if (load_dir / CONFIG).is_file() else load_dir.parent)
     if (load_dir / CONFIG).is_file():
         complete = sessions(load_dir)
         if not complete:
@@ -221,6 +243,12 @@ def find_session(load_dir: Path) -> tuple[Path, Path]:
         f"{load_dir} is not a session; name a run such as weights/faces_ae, or one of its sessions such as "
         "weights/faces_ae/39"
     )
+
+
+def _refuse_links(run: Path) -> None:
+    """Raise UserError if a run holds links, which could lead writing out of it."""
+    links = [path.name for path in run.glob("*") if path.is_symlink()] if (run / CONFIG).is_file() else []
+    require(not links, f"{run} holds links ({', '.join(links)}); a run must hold its own files: replace them by copies")
 
 
 def find_saved(load_dir: Path | None) -> Path | None:

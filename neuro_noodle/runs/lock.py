@@ -1,5 +1,6 @@
 """A run is trained by one process at a time."""
 
+import errno
 import os
 import platform
 import sys
@@ -11,9 +12,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from neuro_noodle.choices import UserError
-from neuro_noodle.runs.files import read_json, short_path, write_json
+from neuro_noodle.runs.files import is_running, read_json, short_path, write_json
 
 LOCK = ".lock"  # held while a process trains the run; the system releases it when that process ends
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # errors of file systems without locks
 OWNER = ".owner.json"  # describes that process; a killed one leaves it behind
 
 
@@ -44,9 +46,9 @@ def _acquire(lock: FileLock, run: Path) -> bool:
         lock.acquire(timeout=0)
     except Timeout:
         raise UserError(f"{_describe(run)} is training {short_path(run)}; wait until it has finished") from None
-    except NotImplementedError:
-        return False
-    except OSError as error:
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, NotImplementedError) or error.errno in NO_LOCKS:
+            return False
         raise UserError(f"cannot write to {run}: {error.strerror}") from error
     return True
 
@@ -58,10 +60,10 @@ def _require_no_owner(run: Path, *, is_locked: bool) -> None:
     owner = read_json(run / OWNER)
     if owner.get("host") != platform.node():
         raise UserError(
-            f"{_describe(run)} was training {short_path(run)}, and has not ended as usual; if it no longer runs there, "
+            f"{_describe(run)} was training {short_path(run)}, and did not exit cleanly; if it no longer runs there, "
             f"remove {short_path(run / OWNER)} and try again"
         )
-    if not is_locked and _is_running(owner.get("pid")):
+    if not is_locked and not (type(owner.get("pid")) is int and not is_running(owner["pid"])):
         raise UserError(f"{_describe(run)} is training {short_path(run)}; wait until it has finished")
     print(f"note: {_describe(run)} was killed while it was training {short_path(run)}", file=sys.stderr)
 
@@ -73,16 +75,3 @@ def _describe(run: Path) -> str:
     except UserError:
         return "another process"
     return f"process {owner.get('pid')} on {owner.get('host')} (since {owner.get('started')})"
-
-
-def _is_running(pid: object) -> bool:
-    """Return whether a process of this host runs; on Windows, where asking could end it, assume that it does."""
-    if os.name == "nt" or type(pid) is not int:
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # it runs as another user
-    return True

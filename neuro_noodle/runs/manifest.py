@@ -6,12 +6,14 @@ manifest before or the one after; `commits.settle` completes what the manifest s
 """
 
 import hashlib
-from dataclasses import dataclass, field
+import re
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from neuro_noodle.choices import UserError, require
-from neuro_noodle.runs.files import BEST, MANIFEST, RESULT, find_session, read_json, sessions, staged
+from neuro_noodle.runs.files import BEST, MANIFEST, RESULT, find_session, json_bytes, read_json, sessions, staged
 
+SEAL = "sha256"  # of the rest of a manifest
 N_TRIES = 5  # a run may save a session while another process reads it
 
 
@@ -20,24 +22,23 @@ class Manifest:
     """What a manifest.json holds.
 
     Attributes:
+        epoch: of the session, from 0; -1 before the first.
         session: sha256 of each file of the session, by name.
         run: sha256 of each file of the run, by path in it.
         metrics: sha256 of the first n_metrics bytes of metrics.jsonl, those of the epochs up to the session.
         n_metrics: number of these bytes.
     """
 
+    epoch: int = -1
     session: dict[str, str] = field(default_factory=dict)
     run: dict[str, str] = field(default_factory=dict)
     metrics: str = hashlib.sha256().hexdigest()
     n_metrics: int = 0
 
-    def __post_init__(self) -> None:
-        names = [*self.session, *self.run]
-        values = [*self.session.values(), *self.run.values(), self.metrics]
-        if not all(map(str.isalnum, values)) or any(Path(name).is_absolute() or ".." in name for name in names):
-            raise ValueError("a name leads out of the folder, or a value is not a sha256")
-        if self.n_metrics < 0:
-            raise ValueError("n_metrics is negative")
+    def seal(self) -> bytes:
+        """Return the content of manifest.json, which ends with its own sha256."""
+        content = asdict(self)
+        return json_bytes(content | {SEAL: sha256(json_bytes(content))})
 
 
 def sha256(data: bytes) -> str:
@@ -45,22 +46,45 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def is_sha256(value: object) -> bool:
+    """Return whether a value is the sha256 of something, as hexadecimal digits."""
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
 def read_manifest(session: Path) -> Manifest:
     """Read the manifest of a session.
 
     Raises:
-        UserError: if it is damaged.
+        UserError: if it is damaged, or if the folder of the session was renamed.
     """
-    try:
-        return Manifest(**read_json(session / MANIFEST))
-    except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{session / MANIFEST} is damaged: {error}") from error
+    content = read_json(session / MANIFEST)
+    seal = content.pop(SEAL, None)
+    is_whole = seal == sha256(json_bytes(content)) and content.keys() == asdict(Manifest()).keys()
+    require(is_whole, f"{session / MANIFEST} is damaged, or was changed by hand; use another session")
+    paths = [Path(name) for name in (*content["session"], *content["run"])]
+    require(
+        not any(path.is_absolute() or ".." in path.parts for path in paths),
+        f"{session / MANIFEST} lists files of other folders",
+    )
+    require(
+        content["epoch"] == int(session.name),
+        f"{session} holds epoch {content['epoch']}; rename the folder to that",
+    )
+    return Manifest(**content)
 
 
 def latest_manifest(run: Path) -> Manifest:
-    """Return the manifest of a run's latest session; an empty one before the first."""
-    complete = sessions(run)
-    return read_manifest(complete[-1]) if complete else Manifest()
+    """Return the manifest of a run's latest session, even if another one is being saved; without any, an empty one."""
+    for _ in range(N_TRIES):
+        complete = sessions(run)
+        if not complete:
+            return Manifest()
+        try:
+            return read_manifest(complete[-1])
+        except UserError:
+            if complete == sessions(run):
+                raise
+    raise UserError(f"{run} keeps changing, because it is being trained; try again")
 
 
 def read_checked(path: Path) -> bytes:

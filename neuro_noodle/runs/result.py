@@ -18,7 +18,7 @@ from neuro_noodle.plain import finite, readable
 from neuro_noodle.runs.commits import RESULTS, commit_files
 from neuro_noodle.runs.files import RESULT, csv_bytes, json_bytes, parse_json, sessions, short_path
 from neuro_noodle.runs.loaders import HELD_OUT, Loader, training_sample
-from neuro_noodle.runs.manifest import has_result, latest_manifest, read_checked
+from neuro_noodle.runs.manifest import latest_manifest, read_checked
 from neuro_noodle.runs.task import Task
 from neuro_noodle.runs.undefined import defined, explain, format_score
 from neuro_noodle.tracking.base import Spread, Tracker
@@ -72,7 +72,7 @@ def _make_record(task: Task, indices: list[int], evidence: Evidence, compared: d
     interval = None if objective.metric in undefined else objective.interval(evidence, units)
     if interval is None:
         unit = "image" if groups is None else "group"
-        undefined["interval"] = undefined.get(objective.metric) or _format_too_few(len(set(units)), unit)
+        undefined["interval"] = undefined.get(objective.metric) or _explain_interval(len(set(units)), unit)
     return {
         "value": defined(metrics, reasons)[objective.metric],
         "interval": interval,
@@ -92,8 +92,8 @@ def _groups_of(dataset: StimulusSet, indices: list[int]) -> np.ndarray | None:
     return np.asarray(groups)[indices] if len(set(groups)) > 1 else None
 
 
-def _format_too_few(n_units: int, unit: str) -> str:
-    return f"a single {unit}" if n_units == 1 else f"{n_units} {unit}s are too few"
+def _explain_interval(n_units: int, unit: str) -> str:
+    return f"a single {unit}" if n_units == 1 else f"undefined without one of the {n_units} {unit}s"
 
 
 def judge_repetitions(
@@ -198,8 +198,9 @@ def read_result(run: Path) -> dict:
     Raises:
         UserError: if there is none, or if a file is damaged.
     """
-    require(has_result(run), f"{run} is not a finished run: it has no {RESULT}")
-    contents = {name: read_checked(run / name) for name in RESULTS if name in latest_manifest(run).run}
+    listed = latest_manifest(run).run
+    require(RESULT in listed, f"{run} is not a finished run: it has no {RESULT}")
+    contents = {name: read_checked(run / name) for name in RESULTS if name in listed}
     record = parse_json(contents[RESULT], run / RESULT)
     wrong = [name for name, kind in KINDS.items() if not isinstance(record.get(name), kind)]
     require(not wrong, f"{run / RESULT} is damaged: it has no valid {', '.join(wrong)}")
@@ -294,5 +295,7 @@ def _format_share(value: float | None, ceiling: float | None, text: str) -> str:
 def beaten_by(record: dict) -> list[str]:
     """Return the names of the baselines that are as good as the network on the validation images, or better."""
     sign, value = (1 if record["direction"] == "max" else -1), record["validation"]["value"]
+    if value is None:
+        return []
     known = {name: baseline for name, baseline in record["baselines"].items() if baseline is not None}
     return [name for name, baseline in known.items() if sign * baseline >= sign * value]

@@ -118,7 +118,7 @@ def open_run(
     model, config = load_model(session, trust_pickle=trust_pickle)
     source = images or TaskSource.of(config["flags"], Path(data_dir) if data_dir else None)
     dataset, objective = source.open()
-    _require_same_kind(dataset, config, session)
+    _require_same_kind(dataset, objective, config, session)
     objective.restore(config["learned"])
     try:
         parts = load_split(session.parent, dataset)
@@ -140,12 +140,17 @@ def has_own_images(source: TaskSource, config: dict) -> bool:
     return source.dataset == flags["dataset"] and str(source.data_dir.resolve()) == flags["data_dir"]
 
 
-def _require_same_kind(dataset: StimulusSet, config: dict, session: Path) -> None:
+def _require_same_kind(dataset: StimulusSet, objective: Objective, config: dict, session: Path) -> None:
     expected = config["model"]["image_shape"]
     require(
         list(dataset.image_shape) == expected and dataset.classes == config["classes"],
         f"these images have shape {dataset.image_shape} and classes {dataset.classes or 'none'}, but those of "
         f"{session} have shape {tuple(expected)} and classes {config['classes'] or 'none'}",
+    )
+    require(
+        list(objective.output_shape) == config["model"]["output_shape"],
+        f"the objective predicts {list(objective.output_shape)}, but the network of {session} "
+        f"{config['model']['output_shape']}",
     )
     neurons = config["neurons"]
     require(

@@ -20,12 +20,13 @@ from neuro_noodle.choices import UserError, require
 from neuro_noodle.learning.best import Patience
 from neuro_noodle.networks.base import Encoder, Model, build_model
 from neuro_noodle.networks.tensors import read_tensors
-from neuro_noodle.runs.commits import METRICS, commit_session, recover, restore_metrics
+from neuro_noodle.runs.commits import METRICS, Contents, commit_session, recover
 from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.files import BEST, CONFIG, FITTED_STATE, SPLIT, json_bytes, sessions, write_json
 from neuro_noodle.runs.latents import FIXED_LATENTS, load_fitted_state, save_fitted_state, save_latents, snapshots
 from neuro_noodle.runs.lock import locked
 from neuro_noodle.runs.manifest import best_session, has_result, read_checked
+from neuro_noodle.runs.metrics import restore_metrics
 from neuro_noodle.runs.pictures import saved_pictures
 from neuro_noodle.runs.split import named
 from neuro_noodle.runs.task import Task
@@ -56,9 +57,9 @@ class Resumable(Protocol):
 
 
 def save_session(
-    run: Path, epoch: int, model: Module, learning: Resumable, state: dict[str, Any], config: dict, *, keep_all: bool
+    run: Path, epoch: int, model: Module, learning: Resumable, state: dict[str, Any], files: Contents, *, keep_all: bool
 ) -> None:
-    """Write run/EPOCH/{model,optim,state}.pth, the best weights and config.json, all of them or none.
+    """Write run/EPOCH/{model,optim,state}.pth, the best weights and other files, all of them or none.
 
     Args:
         run: the folder of the run.
@@ -66,15 +67,13 @@ def save_session(
         model: saved with all its weights.
         learning: its optimizer and its best weights are saved.
         state: everything else that resuming needs.
-        config: what config.json holds.
+        files: contents of other files of the run that belong to the session, by path in it.
         keep_all: keep earlier sessions; otherwise they are removed once this one is complete.
     """
     contents = {"model": model.state_dict(), "optim": learning.optimizer.state_dict(), "state": state}
-    files = {CONFIG: json_bytes(config)}
-    if learning.best_weights:
-        files[BEST] = pth_bytes(learning.best_weights)
+    best = {BEST: pth_bytes(learning.best_weights)} if learning.best_weights else {}
     session = {f"{name}.pth": pth_bytes(content) for name, content in contents.items()}
-    commit_session(run, epoch, session, files, keep_all=keep_all)
+    commit_session(run, epoch, session, {**files, **best}, keep_all=keep_all)
 
 
 def pth_bytes(content: object) -> bytes:
@@ -101,7 +100,7 @@ def opening(session: Path) -> Iterator[None]:
     except UserError:
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise UserError(f"{session} does not fit its config.json, or is of another version: {reason}") from error
 
 
@@ -137,11 +136,11 @@ def begin(run: Path, config: dict[str, Any], saved: Path | None, *, keep_all: bo
         restore_metrics(run, saved)
 
 
-def has_finished(saved: Path | None, n_trained: int, learning: Resumable) -> bool:
-    """Return whether nothing is left to train after so many epochs.
+def settle_finished(saved: Path | None, n_trained: int, learning: Resumable) -> bool:
+    """Return whether nothing is left to train after so many epochs; a saved run that also has its result is settled.
 
     Raises:
-        UserError: if the run of the saved session also has its result; what a kill has left in it is removed first.
+        UserError: if there is such a run.
     """
     finished = learning.has_finished(n_trained)
     if saved and finished and has_result(saved.parent):
@@ -153,7 +152,7 @@ def has_finished(saved: Path | None, n_trained: int, learning: Resumable) -> boo
 
 
 def copy_history(session: Path, run: Path) -> None:
-    """Copy what the epochs up to a session have left into a new run that resumes from it."""
+    """Copy the metrics, latents and pictures of the epochs up to a session into a new run that resumes from it."""
     for name in (METRICS, FITTED_STATE):
         if (session.parent / name).exists():
             shutil.copy2(session.parent / name, run / name)
@@ -263,6 +262,12 @@ def describe_run(flags: dict[str, Any], words: Sequence[str], task: Task, model:
         "commit": commit or None,
         "device": torch.cuda.get_device_name(task.device) if is_cuda else platform.processor() or "cpu",
     }
+
+
+def run_files(run: Path, config: dict[str, Any], task: Task) -> dict[str, bytes]:
+    """Return the contents of config.json and, if someone has removed it, of split.json."""
+    files = {CONFIG: json_bytes(config)}
+    return files if (run / SPLIT).is_file() else files | {SPLIT: json_bytes(named(task.parts, task.dataset))}
 
 
 def save_task(run: Path, task: Task, encoder: Encoder, latents: Tensor | None) -> None:

@@ -126,8 +126,8 @@ def require_same_images(first: Source, other: Source) -> None:
     n_changed = sum(a != b for a, b in zip(one.contents, two.contents, strict=True))
     require(
         not n_changed,
-        f"the images of {other.name} differ from those of {first.name}: {n_changed} of {len(one)} have the same name, "
-        "but another content",
+        f"the images of {other.name} differ from those of {first.name}: {n_changed} of {len(one)} have the same name "
+        "but different content",
     )
 
 

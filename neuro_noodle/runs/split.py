@@ -1,5 +1,6 @@
 """split.json: which image is in which part, by name and content."""
 
+import sys
 from pathlib import Path
 
 from neuro_noodle.choices import require
@@ -53,7 +54,7 @@ def load_split(run: Path, dataset: StimulusSet) -> Parts:
     differing = {
         "are missing": [name for name in trained if name not in index],
         "are new": [name for name in index if name not in trained],
-        "have the same name, but another content": [
+        "have the same name but different content": [
             name for name, i in index.items() if trained.get(name, dataset.contents[i]) != dataset.contents[i]
         ],
     }
@@ -71,12 +72,31 @@ def trained_on(load_dir: Path, dataset: StimulusSet) -> set[str]:
     seen: set[str] = set()
     runs: list[Path] = []
     following: Path | None = load_dir
-    while following and following.exists():
+    while following:
+        if not following.exists():
+            print(f"note: {following}, where the encoder comes from, is gone; its images do not count", file=sys.stderr)
+            break
         run = find_session(following)[0].resolve()
         if run in runs:
             break
         runs.append(run)
-        seen |= {content or name for name, content in read_split(run)["training"].items()}
+        seen |= _seen_in(read_split(run), dataset)
         before = load_config(run)["flags"]["load_encoder"]
         following = Path(before) if before else None
-    return {name for name, content in zip(dataset.ids, dataset.contents, strict=True) if (content or name) in seen}
+    return seen
+
+
+def _seen_in(split: Named, dataset: StimulusSet) -> set[str]:
+    """Return the ids of the dataset's images that are in the training part of a split.
+
+    Images are known by content. Those of a large array that are not hashed are known by name, if the hashes of others
+    say that it is the same array.
+    """
+    trained, whole = split["training"], {content for part in split.values() for content in part.values()} - {""}
+    is_same_array = whole >= set(dataset.contents) - {""}
+    contents = set(trained.values()) - {""}
+    return {
+        name
+        for name, content in zip(dataset.ids, dataset.contents, strict=True)
+        if content in contents or (not content and is_same_array and name in trained)
+    }

@@ -10,7 +10,7 @@ from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import DATASETS
 from neuro_noodle.data.leaks import near_duplicates
 from neuro_noodle.objectives.base import Predictor
-from neuro_noodle.runs.files import short_path, write_folder
+from neuro_noodle.runs.files import RESULT, read_json, short_path, write_folder
 from neuro_noodle.runs.loaders import make_loaders, training_sample
 from neuro_noodle.runs.manifest import read_checked, sha256
 from neuro_noodle.runs.result import format_part, judge_part, result_files
@@ -52,7 +52,7 @@ def test_run(run: Run, source: TaskSource, device: torch.device, batch_size: int
         "data_dir": str(source.data_dir.resolve()),
         "dataset": source.dataset,
     }
-    folder = run.folder / ("test" if has_own_images(source, run.config) else f"test-{name_of(source)}")
+    folder = _find_folder(run, source, record)
     write_folder(folder, result_files(record, {"test": judged}, task))
     print(format_part("test", run.objective.metric, judged.record))
     n = run.config["flags"]["repetitions"]
@@ -96,6 +96,18 @@ def _compare(run: Run, trained: Task) -> dict:
         )
     duplicates = {"n": found.n, "checked": found.n_checked}
     return {"same_content": n_same, "same_name": n_named, "near_duplicates": duplicates}
+
+
+def _find_folder(run: Run, source: TaskSource, record: dict) -> Path:
+    """Return the folder of a test: a new one, or that of an earlier test of the same session and images."""
+    name = "test" if has_own_images(source, run.config) else f"test-{name_of(source)}"
+    keys, number = ("session", "data_dir", "dataset"), 1
+    while True:
+        folder = run.folder / (name if number == 1 else f"{name}-{number}")
+        before = read_json(folder / RESULT) if (folder / RESULT).is_file() else {}
+        if not folder.exists() or [before.get(key) for key in keys] == [record[key] for key in keys]:
+            return folder
+        number += 1
 
 
 def name_of(source: TaskSource) -> str:

@@ -7,7 +7,7 @@ from neuro_noodle.choices import require
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.splits import Parts
 from neuro_noodle.objectives.base import Objective
-from neuro_noodle.plain import finite
+from neuro_noodle.plain import finite_each
 
 Scores = Mapping[str, float]
 
@@ -50,7 +50,7 @@ def explain(scores: Mapping[str, Scores], reasons: Mapping[str, str]) -> dict[st
 
 def defined(scores: Scores, reasons: Mapping[str, str]) -> dict[str, float | None]:
     """Return scores by metric, None for those that have a reason to be undefined or are not finite."""
-    return {name: None if name in reasons else finite(value) for name, value in scores.items()}
+    return finite_each(scores) | dict.fromkeys(scores.keys() & reasons.keys())
 
 
 def format_score(value: float | None, reason: str = "") -> str:

@@ -1,5 +1,6 @@
 """A tracker in a thread of its own: whatever it does, or fails to do, the training goes on."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,7 +9,10 @@ from threading import Thread
 
 import numpy as np
 
+from neuro_noodle.plain import first_line
 from neuro_noodle.tracking.base import TRACKERS, TrackedRun, Tracker
+
+NOTED_S = 2.0  # a longer wait is announced
 
 Call = Callable[[Tracker], None]
 
@@ -30,25 +34,33 @@ class Background(Tracker):
         self.thread.start()
 
     def parameters(self, config: dict) -> None:
-        self.calls.put(lambda tracker: tracker.parameters(config))
+        self._call(lambda tracker: tracker.parameters(config))
 
     def log(self, epoch: int, metrics: Mapping[str, np.ndarray]) -> None:
-        self.calls.put(lambda tracker: tracker.log(epoch, metrics))
+        self._call(lambda tracker: tracker.log(epoch, metrics))
 
     def image(self, name: str, pixels: np.ndarray, epoch: int) -> None:
-        self.calls.put(lambda tracker: tracker.image(name, pixels, epoch))
+        self._call(lambda tracker: tracker.image(name, pixels, epoch))
 
     def confusion(self, counts: np.ndarray, classes: list[str], epoch: int) -> None:
-        self.calls.put(lambda tracker: tracker.confusion(counts, classes, epoch))
+        self._call(lambda tracker: tracker.confusion(counts, classes, epoch))
 
     def asset(self, path: Path) -> None:
-        self.calls.put(lambda tracker: tracker.asset(path))
+        self._call(lambda tracker: tracker.asset(path))
+
+    def _call(self, call: Call) -> None:
+        if self.thread.is_alive():
+            self.calls.put(call)
 
     def close(self) -> None:
         self.calls.put(None)
-        self.thread.join(self.patience_s)
+        self.thread.join(min(NOTED_S, self.patience_s))
         if self.thread.is_alive():
-            self._report(f"has not answered for {self.patience_s:g} s")
+            print(f"waiting for the tracker {self.name}; Ctrl-C skips this", file=sys.stderr)
+            with contextlib.suppress(KeyboardInterrupt):
+                self.thread.join(self.patience_s)
+        if self.thread.is_alive():
+            self._report("has not sent everything")
 
     def _work(self) -> None:
         try:
@@ -57,7 +69,7 @@ class Background(Tracker):
                 call(tracker)
             tracker.close()
         except Exception as error:  # a library that talks to a server can fail in any way
-            self._report(f"stopped ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})")
+            self._report(f"stopped ({type(error).__name__}: {first_line(error)})")
 
     def _report(self, what: str) -> None:
         print(

@@ -71,7 +71,7 @@ class Tracker:
         """Record the config of the run."""
 
     def progress(self, epochs: float) -> None:
-        """Record how many epochs have been trained, fractions included; called after each step."""
+        """Record how many epochs have been trained, fractions included; called after each step if not `is_online`."""
 
     def log(self, epoch: int, metrics: Mapping[str, np.ndarray]) -> None:
         """Record the metrics of an epoch, (R,) each."""

@@ -1,11 +1,11 @@
 """Records: a line per epoch in metrics.jsonl."""
 
-import json
+import math
 from collections.abc import Mapping
 
 import numpy as np
 
-from neuro_noodle.plain import format_json
+from neuro_noodle.plain import format_json, parse_json
 from neuro_noodle.tracking.base import TRACKERS, TrackedRun, Tracker, as_json
 
 FILE = "metrics.jsonl"
@@ -39,20 +39,21 @@ def parse_records(content: bytes) -> tuple[list[dict], int]:
     """
     *lines, last = content.split(b"\n")
     records = [record for line in lines if (record := _parse(line)) is not None]
-    return records, len(lines) - len(records)
+    whole_last = _parse(last)
+    return records + ([whole_last] if whole_last else []), len(lines) - len(records)
 
 
 def _parse(line: bytes) -> dict | None:
     """Return the record in a line; None if it is damaged."""
     try:
-        record = json.loads(line, parse_constant=_refuse_constant)
+        record = parse_json(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(record, dict) or type(record.get("epoch")) is not int:
+    if not isinstance(record, dict) or type(record.get("epoch")) is not int or record["epoch"] < 0:
         return None
     values = [value for name, value in record.items() if name != "repetitions"]
-    return record if all(isinstance(value, int | float | None) for value in values) else None
+    return record if all(value is None or _is_finite(value) for value in values) else None
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -1,6 +1,7 @@
 """All trackers of a run as one."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -68,5 +69,6 @@ class Trackers(Tracker):
             tracker.asset(path)
 
     def close(self) -> None:
-        for tracker in self.each:
-            tracker.close()
+        with ExitStack() as stack:  # closes all of them, also if one fails
+            for tracker in reversed(self.each):
+                stack.callback(tracker.close)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from neuro_noodle.choices import require
-from neuro_noodle.runs.commits import read_metrics
 from neuro_noodle.runs.manifest import has_result
+from neuro_noodle.runs.metrics import read_metrics
 from neuro_noodle.runs.result import read_result
 from neuro_noodle.tracking.console import format_values
 from neuro_noodle.views import figures

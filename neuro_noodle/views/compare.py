@@ -15,7 +15,7 @@ from neuro_noodle.measures.linear import N_FOLDS
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.measures.similarity import MEASURES, compact, rsa_ceiling
 from neuro_noodle.measures.similarity import compare as compare_values
-from neuro_noodle.plain import finite
+from neuro_noodle.plain import finite_each
 from neuro_noodle.runs.files import write_json
 from neuro_noodle.runs.metadata import Column
 from neuro_noodle.runs.representations import Representation, Source, represent
@@ -116,7 +116,7 @@ def compare(sources: Sequence[Source], names: Sequence[str], held_out: Sequence[
             found, {name: column.of(used) for name, column in columns.items()}, parts.of(used), used_groups
         ),
         similarity=similarities(compacted, blocks),
-        rsa_ceilings=_finite({source.name: _rsa_ceiling(source, compared) for source in recorded}),
+        rsa_ceilings=finite_each({source.name: _rsa_ceiling(source, compared) for source in recorded}),
     )
 
 
@@ -147,7 +147,7 @@ def probe_all(
     return {
         name: {
             # principal components keep their scale: the last ones are mostly noise
-            key: _finite(probe_column(column, one.values, parts, groups, standardise=not one.is_reduced))
+            key: finite_each(probe_column(column, one.values, parts, groups, standardise=not one.is_reduced))
             for key, column in columns.items()
         }
         for name, one in representations.items()
@@ -169,7 +169,7 @@ def similarities(
         table: dict[str, dict] = {name: {} for name in values}
         for name, other in combinations_with_replacement(values, 2):
             found = compare_values(measure, prepared[name], prepared[other], blocks if name != other else None)
-            table[name][other] = table[other][name] = _finite(asdict(found))
+            table[name][other] = table[other][name] = finite_each(asdict(found))
         scores[key] = {name: {other: table[name][other] for other in values} for name in values}
     return scores
 
@@ -199,8 +199,3 @@ def choose_parts(runs: Sequence[Run], held_out: Sequence[str] = HELD_OUT) -> Par
     is_training = np.zeros(len(is_held_out), bool)
     is_training[shared[:: -(-len(shared) // MAX_TRAINING)]] = True
     return Parts(is_training, is_held_out)
-
-
-def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
-    """Return numbers by name, None for those that are not finite."""
-    return {name: finite(value) for name, value in numbers.items()}

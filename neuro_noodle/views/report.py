@@ -10,9 +10,9 @@ import numpy as np
 
 from neuro_noodle.learning.devices import choose_device
 from neuro_noodle.measures.sampling import evenly_spaced
-from neuro_noodle.runs.commits import read_metrics
 from neuro_noodle.runs.files import write_csv
 from neuro_noodle.runs.manifest import has_result
+from neuro_noodle.runs.metrics import read_metrics
 from neuro_noodle.runs.result import read_result
 from neuro_noodle.runs.run import Run, open_run
 from neuro_noodle.runs.task import TaskSource

@@ -12,7 +12,8 @@ import pytest
 
 from neuro_noodle.choices import UserError
 from neuro_noodle.data import store
-from neuro_noodle.data.store import ArrayHeader, Mapped, Store, fingerprint, format_bytes, read_header
+from neuro_noodle.data.store import ArrayHeader, Mapped, Store, fingerprint, read_header
+from neuro_noodle.plain import format_bytes
 
 KEY = "0123456789abcdef" * 2
 VALUES = np.arange(5 * 3000, dtype=np.uint16).reshape(5, 3000)

@@ -158,7 +158,7 @@ def test_empty_rows_are_left_out_with_their_number(tmp_path):
     assert table.n_rows == 5
     kept = table.without_empty_rows()
     assert kept.columns == {"file": ["one.png", "two.png"], "age": ["1", ""]}
-    assert kept.notes[-1] == f"3 empty rows of {tmp_path}/table.csv left out"
+    assert kept.notes[-1] == f"left out 3 empty rows of {tmp_path}/table.csv"
     assert kept.without_empty_rows() == kept
 
 

@@ -97,7 +97,7 @@ def test_other_files_are_counted_by_their_endings(tmp_path):
         ".heic files": 2,
         ".svg files": 1,
         "files without ending": 1,
-        "links to nowhere, such as gone": 1,
+        "broken links, such as gone": 1,
         "entries that are not files (pipes, sockets, ...), such as pipe.png": 1,
     }
 

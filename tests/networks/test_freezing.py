@@ -12,7 +12,6 @@ from neuro_noodle.networks.base import ENCODERS, build_model
 from neuro_noodle.objectives.base import OBJECTIVES
 from neuro_noodle.runs import latents as runs_latents
 from neuro_noodle.runs.commits import commit_files
-from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.files import new_run
 from neuro_noodle.runs.latents import encode
 from neuro_noodle.runs.loaders import make_loaders
@@ -201,7 +200,7 @@ def leave_run(folder, encoder=CONV, shape=SHAPE, latent_dim=6):
     write_config(run, arguments)
     best, last = build(encoder, "linear", shape, latent_dim), build(encoder, "linear", shape, latent_dim)
     learning = SimpleNamespace(optimizer=torch.optim.SGD(last.parameters()), best_weights=best.state_dict())
-    save_session(run, 9, last, learning, {}, load_config(run), keep_all=False)
+    save_session(run, 9, last, learning, {}, {}, keep_all=False)
     return run, best.state_dict(), last.state_dict()
 
 

@@ -12,7 +12,6 @@ from sklearn.decomposition import PCA
 
 from neuro_noodle.networks.base import ENCODERS, build_model
 from neuro_noodle.runs import latents as stored
-from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.files import new_run
 from neuro_noodle.runs.sessions import load_encoder, load_model, save_session
 
@@ -205,7 +204,7 @@ def run(tmp_path):
     model = build_model(**arguments)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     learning = SimpleNamespace(optimizer=optimizer, best_weights=model.state_dict())
-    save_session(folder, 3, model, learning, {}, load_config(folder), keep_all=False)
+    save_session(folder, 3, model, learning, {}, {}, keep_all=False)
     return folder
 
 

@@ -9,7 +9,7 @@ import torch
 from helpers import write_config
 
 from neuro_noodle.networks.base import build_model
-from neuro_noodle.runs.files import new_run, read_json
+from neuro_noodle.runs.files import new_run
 from neuro_noodle.runs.sessions import save_session
 
 OPERATIONS = ("fsync", "mkdir", "rename", "replace", "rmdir", "unlink")  # of os: all that change what a kill leaves
@@ -29,7 +29,8 @@ def save(run: Path, epoch: int, weight: float = 0.0, keep_all: bool = False) -> 
         torch.nn.init.constant_(parameter, weight)
     best = {key: value + 100 for key, value in model.state_dict().items()}
     learning = SimpleNamespace(optimizer=torch.optim.SGD(model.parameters(), lr=0.1), best_weights=best)
-    save_session(run, epoch, model, learning, {"epoch": epoch}, read_json(run / "config.json"), keep_all=keep_all)
+    files = {"config.json": (run / "config.json").read_bytes()}
+    save_session(run, epoch, model, learning, {"epoch": epoch}, files, keep_all=keep_all)
 
 
 class Killed(BaseException):

@@ -14,7 +14,7 @@ import main
 from neuro_noodle.learning.record import falls_due
 from neuro_noodle.networks.projections import Pca
 from neuro_noodle.recipes import RECIPES
-from neuro_noodle.runs.commits import read_metrics
+from neuro_noodle.runs.metrics import read_metrics
 from neuro_noodle.runs.run import open_run
 from Plotting import report
 

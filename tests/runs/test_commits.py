@@ -3,15 +3,17 @@
 import errno
 import os
 import re
+from dataclasses import replace
 
 import pytest
 from saved_runs import kills, new_saved_run, save
 
 from neuro_noodle.choices import UserError
 from neuro_noodle.runs import manifest
-from neuro_noodle.runs.commits import commit_files, commit_session, read_metrics, recover, restore_metrics
-from neuro_noodle.runs.files import sessions
+from neuro_noodle.runs.commits import commit_files, commit_session, recover
+from neuro_noodle.runs.files import find_session, sessions
 from neuro_noodle.runs.manifest import has_result, latest_manifest, read_checked
+from neuro_noodle.runs.metrics import read_metrics, restore_metrics
 from neuro_noodle.runs.sessions import load_model
 
 METRICS = "".join(f'{{"epoch": {epoch}, "train/loss": 0.5}}\n' for epoch in range(4))
@@ -72,7 +74,7 @@ def test_a_kill_leaves_a_whole_result_or_none(run):
 
 def test_a_test_is_removed_once_its_weights_are_gone(run, capsys):
     save(run, 1, weight=1.0)
-    for name, weights in (("test", "of no session"), ("test-other", latest_manifest(run).run["best/model.pth"])):
+    for name, weights in (("test", "0" * 64), ("test-other", latest_manifest(run).run["best/model.pth"])):
         (run / name).mkdir()
         (run / name / "result.json").write_text(f'{{"weights": "{weights}"}}')
     recover(run, keep_all=False)
@@ -99,8 +101,56 @@ def test_a_changed_bit_is_noticed(run, name):
         read_checked(run / name)
 
 
+def test_a_manifest_that_leads_out_of_its_run_is_refused(run):
+    save(run, 1)
+    sealed = replace(latest_manifest(run), run={"../a": "0" * 64}).seal()
+    (run / "1" / "manifest.json").write_bytes(sealed)
+    with pytest.raises(UserError, match="manifest.json lists files of other folders"):
+        latest_manifest(run)
+
+
+def test_no_bit_of_a_manifest_can_change_without_notice(run):
+    save(run, 1)
+    path = run / "1" / "manifest.json"
+    content, wanted = path.read_bytes(), latest_manifest(run)
+    for index in range(len(content)):
+        changed = bytearray(content)
+        changed[index] ^= 1 << index % 7
+        path.write_bytes(changed)
+        try:
+            assert latest_manifest(run) == wanted, index  # white space between values
+        except UserError:
+            continue
+
+
+def test_a_renamed_session_is_not_believed(run):
+    save(run, 1)
+    (run / "1").rename(run / "7")
+    with pytest.raises(UserError, match="7 holds epoch 1; rename the folder to that"):
+        load_model(run)
+
+
+def test_what_is_in_the_place_of_a_session_is_set_aside(run, capsys):
+    save(run, 1)
+    (run / "2").mkdir()
+    (run / "2" / "notes.txt").write_text("mine", encoding="utf-8")
+    save(run, 2)
+    (aside,) = run.glob("2-*")
+    assert (aside / "notes.txt").is_file() and f"it is now {aside.name}" in capsys.readouterr().err
+    assert find_session(run)[1].name == "2"
+
+
+def test_a_run_with_links_is_not_opened(run, tmp_path):
+    """They could lead writing out of it."""
+    save(run, 1)
+    (run / "latents").symlink_to(tmp_path)
+    for path in (run, run / "best", run / "1"):
+        with pytest.raises(UserError, match=r"holds links \(latents\)"):
+            find_session(path)
+
+
 @pytest.mark.parametrize(
-    "text", ['{"run": {"../a": "0f"}}', '{"n_metrics": -1}', '{"a": 1}', '{"run": {"a": 1}}', "[]"]
+    "text", ['{"run": {"../a": "0f"}}', "{}", '{"n_metrics": -1}', '{"a": 1}', "[]", '{"run": 1}', '{"run": "a"}']
 )
 def test_a_manifest_that_is_none_is_refused(run, text):
     save(run, 1)
@@ -185,6 +235,6 @@ def test_damaged_metrics_are_reported_and_kept(run, capsys, changed, n_left):
     assert len(read_metrics(run)) == n_left
     assert "is damaged, or was changed by hand" in capsys.readouterr().err
     restore_metrics(run, run / "3")
-    assert f"{4 - n_left} epochs are missing from it" in capsys.readouterr().err
+    assert f"{4 - n_left} of its epochs are missing" in capsys.readouterr().err
     assert (run / "metrics.damaged-1.jsonl").read_text() == changed
     assert len((run / "metrics.jsonl").read_text().splitlines()) == n_left

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from helpers import indexed_images, raises_user_error, split_images
-from saved_runs import new_saved_run
+from saved_runs import new_saved_run, save
 
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.runs.config import load_config
@@ -77,7 +77,7 @@ def test_unknown_and_missing_keys_are_named(run):
     change(run, "model", "depth", value=1)
     with raises_user_error("'model' may only have the keys"):
         load_config(run)
-    for section, key in ((None, "classes"), ("flags", "lr"), ("model", "head")):
+    for section, key in ((None, "classes"), ("model", "head")):
         config = json.loads(json.dumps(before))
         del (config[section] if section else config)[key]
         write_json(run / "config.json", config)
@@ -91,6 +91,16 @@ def test_a_file_that_is_not_an_object_is_refused(run, name, text):
     (run / name).write_bytes(text.encode("latin-1"))
     with raises_user_error(f"{name} cannot be read"):
         load_config(run) if name == "config.json" else load_split(run, indexed_images())
+
+
+def test_a_flag_that_an_earlier_version_lacked_has_its_default(run):
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    for name in ("patience", "comet", "track", "test_every", "data_dir"):
+        del config["flags"][name]
+    write_json(run / "config.json", config)
+    flags = load_config(run)["flags"]
+    assert (flags["patience"], flags["comet"], flags["track"], flags["test_every"]) == (None, False, [], 1)
+    assert flags["data_dir"] == "Resources/stimuli"
 
 
 def test_a_run_does_not_choose_where_the_program_writes(run, tmp_path):
@@ -121,7 +131,7 @@ def test_a_split_is_restored_and_other_images_are_refused(run):
         load_split(run, with_contents(indexed_images(n_people=9)))
     with raises_user_error("6 are new (for example p10/60.png)"):
         load_split(run, with_contents(indexed_images(n_people=11)))
-    with raises_user_error("2 have the same name, but another content (for example p00/3.png)"):
+    with raises_user_error("2 have the same name but different content (for example p00/3.png)"):
         load_split(run, with_contents(indexed_images(), changed=(3, 7)))
 
 
@@ -146,8 +156,7 @@ def test_images_an_encoder_has_seen_are_found_by_content(run):
     dataset = with_contents(indexed_images())
     write_json(run / "split.json", named({"training": [0, 1], "validation": [2], "test": []}, dataset))
     change(run, "flags", "load_encoder", value=str(run))
-    (run / "3").mkdir()
-    write_json(run / "3" / "manifest.json", {})
+    save(run, 3)
     other = with_contents(indexed_images(), changed=(1,))
     other.ids = [f"new{i}" for i in range(len(other))]
     assert trained_on(run, other) == {"new0"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import bytes_by_path, error_message, result_of, rows_of, same, weights_of
 
-from neuro_noodle.runs.commits import read_metrics
+from neuro_noodle.runs.metrics import read_metrics
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_images_that_were_changed_in_place_are_refused(train_on_film, arena, run
     for words in (f"--test --load_dir {run}", f"--load_dir {run} --n_epochs 3"):
         message = error_message(run_main, words)
         assert f"the images differ from those {run} was trained on:" in message
-        assert "have the same name, but another content" in message
+        assert "have the same name but different content" in message
 
 
 def test_a_run_without_a_test_part_cannot_be_tested(train_on_film, run_main):

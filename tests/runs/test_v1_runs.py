@@ -138,7 +138,7 @@ def test_another_recording_is_refused(weights, recording, run_main, tmp_path):
     run = weights / "v1_hsm"
     message = error_message(run_main, f"--load_dir {run} --data_dir {tmp_path} --n_epochs 4")
     assert f"the images differ from those {run} was trained on:" in message
-    assert "have the same name, but another content" in message
+    assert "have the same name but different content" in message
     message = error_message(run_main, f"--test --load_dir {run} --data_dir {tmp_path}")
     assert "these responses are of other neurons (5) than those of" in message
 

@@ -11,7 +11,7 @@ from helpers import same, weights_of
 from PIL import Image
 
 from neuro_noodle.data import folder as folders
-from neuro_noodle.runs.commits import read_metrics
+from neuro_noodle.runs.metrics import read_metrics
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import raises_user_error
 
-from neuro_noodle.runs.commits import read_metrics
+from neuro_noodle.runs.metrics import read_metrics
 from neuro_noodle.tracking.base import TRACKERS, Spread, TrackedRun, Tracker, as_json
 from neuro_noodle.tracking.records import Records
 from neuro_noodle.tracking.trackers import Trackers, require_ready
@@ -220,7 +220,7 @@ class Waiting(Tracker):
     ("kind", "message"),
     [
         (Failing, "the tracker it stopped (ConnectionError: no route)"),
-        (Waiting, "the tracker it has not answered for 0.1 s"),
+        (Waiting, "the tracker it has not sent everything"),
     ],
 )
 def test_an_online_tracker_neither_ends_nor_delays_a_run(kind, message, tracked, tmp_path, capsys, monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 from helpers import HERE, SMALL
 
 from neuro_noodle.choices import UserError
-from neuro_noodle.runs.commits import read_metrics
+from neuro_noodle.runs.metrics import read_metrics
 from neuro_noodle.tracking.comet import read_account
 
 KEY = "notAkey0butAsLongAsOne123"
