@@ -43,7 +43,7 @@ def open_task(flags: argparse.Namespace, saved: Path | None) -> Task:
     """Open the images, bind the objective, split the images (or keep the split of a saved session), report leaks."""
     device = choose_device(flags.device)
     dataset, objective = TaskSource.of(vars(flags)).open()
-    print(dataset.inventory.text, file=sys.stderr)
+    print(dataset.inventory.text, *(f"note: {note}" for note in dataset.notes), sep="\n", file=sys.stderr)
     parts = load_split(saved.parent, dataset) if saved else split_images(flags, dataset)
     parts, missing = drop_missing_targets(dataset, objective, parts)
     missing += [] if saved else objective.check_parts(dataset, parts)

@@ -29,4 +29,8 @@ def _user_cache() -> Path:
 def _is_writable(folder: Path) -> bool:
     """Return whether a folder can be written, or made."""
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))  # noqa: PTH110, since Path.exists is an error in a folder that may not be searched
-    return os.access(existing, os.W_OK)
+    try:
+        with tempfile.TemporaryFile(dir=existing):  # os.access does not know every file system
+            return os.access(existing, os.W_OK)
+    except OSError:
+        return False

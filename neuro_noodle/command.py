@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from neuro_noodle.choices import Table, UserError, require, suggest
-from neuro_noodle.flags import EVERY_FLAG, FLAGS
+from neuro_noodle.flags import EVERY_FLAG, FLAGS, file_path
 from neuro_noodle.recipes import RECIPES
 from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.files import find_session
@@ -58,8 +58,8 @@ def parse(words: Sequence[str], home: Path) -> argparse.Namespace:
     """
     early = Parser(add_help=False, allow_abbrev=False)
     early.add_argument("--recipe", default="faces_emotion" if "--rejig_data" in words else "faces_ae")
-    early.add_argument("--load_dir", type=Path)
-    early.add_argument("--load_encoder", type=Path)
+    early.add_argument("--load_dir", type=file_path)
+    early.add_argument("--load_encoder", type=file_path)
     known, _ = early.parse_known_args(words)
     require(known.recipe in RECIPES, f"unknown recipe '{known.recipe}'; {suggest(known.recipe, RECIPES)}")
     base = base_values(known, home)
@@ -88,7 +88,7 @@ def base_values(known: argparse.Namespace, home: Path) -> dict[str, Any]:
 def session_flags(load_dir: Path) -> dict[str, Any]:
     """Return the flags of the run of a session."""
     flags = load_config(find_session(load_dir)[0])["flags"]
-    paths = [name for name, flag in EVERY_FLAG.items() if flag.type is Path and flags.get(name)]
+    paths = [name for name, flag in EVERY_FLAG.items() if flag.type is file_path and flags.get(name)]
     return flags | {name: Path(flags[name]) for name in paths}
 
 

@@ -74,7 +74,7 @@ class Flag:
             return isinstance(value, list) and all(isinstance(one, str) for one in value)
         if value is None:
             return self.default is None
-        if self.kind == "choice" or self.type in (None, Path):
+        if self.kind == "choice" or self.type in (None, file_path):
             return isinstance(value, str) and "\0" not in value and value in (self.choices or [value])
         try:
             return self.type is not None and type(value) is not bool and self.type(str(value)) == value
@@ -128,6 +128,13 @@ def plain_name(text: str) -> str:
     return text
 
 
+def file_path(text: str) -> Path:
+    """Read the path of a file or a folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path; did a variable of the shell have no value?")
+    return Path(text)
+
+
 def comma_separated(text: str) -> list[str]:
     """Read values separated by commas."""
     return text.split(",") if text else []
@@ -151,7 +158,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              recorded=False),
     ),
     "data": (
-        Flag("data_dir", "folder of the images", Path("Resources/stimuli"), Path, resume=True, test=True),
+        Flag("data_dir", "folder of the images", Path("Resources/stimuli"), file_path, resume=True, test=True),
         Flag("dataset", "how to read the images", "folder", kind="choice", test=True),
         Flag("skip_unreadable", "skip images that cannot be read", kind="toggle", test=True),
         Flag("split", "how images are assigned to training and validation: random; group keeps people (animals) "
@@ -166,7 +173,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("test_fraction", "share of the images (groups) used for the test", 0.0, number(0, 1, with_low=True)),
         Flag("fold", "use the k-th of K parts for the test", type=fold, metavar="k/K"),
         Flag("cache_dir", "cache decoded images here; without it only sets over 2 GiB are cached, in --save_dir",
-             type=Path, resume=True, test=True),
+             type=file_path, resume=True, test=True),
         Flag("clear_cache", "remove all cached images, then exit", kind="switch", resume=True, recorded=False),
         Flag("augment", "change training images at random; repeat it for several; `none` for none (default: the "
              "recipe's)", kind="choices"),
@@ -177,7 +184,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("encoder", "network from image to latent", "fc", kind="choice"),
         Flag("head", "network from latent to prediction", "linear", kind="choice"),
         Flag("latent_dim", "size of the latent; none for the encoder's default", type=or_none(positive)),
-        Flag("load_encoder", "start with the encoder of this run (its best weights) or session", type=Path,
+        Flag("load_encoder", "start with the encoder of this run (its best weights) or session", type=file_path,
              metavar="RUN"),
         Flag("trainable_stages", "train only the last K stages; 1 is the head alone; default: all", type=positive,
              metavar="K"),
@@ -202,8 +209,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              kind="switch", resume=True),
     ),
     "sessions": (
-        Flag("save_dir", "folder of the runs", Path("weights"), Path, resume=True),
-        Flag("load_dir", "resume this run (weights/NAME) or session (weights/NAME/EPOCH)", type=Path, resume=True,
+        Flag("save_dir", "folder of the runs", Path("weights"), file_path, resume=True),
+        Flag("load_dir", "resume this run (weights/NAME) or session (weights/NAME/EPOCH)", type=file_path, resume=True,
              recorded=False),
         Flag("test_every", "epochs between evaluations on the validation images", 1, positive, resume=True),
         Flag("save_every", "epochs between saved sessions; the last epoch is always saved", 10, positive, resume=True),

@@ -29,6 +29,15 @@ def test_a_read_only_home_is_replaced_by_a_temporary_folder(variables, monkeypat
     assert os.path.isdir(variables[VARIABLES[1]])  # noqa: PTH112
 
 
+def test_a_home_that_only_seems_to_be_writable_is_replaced(variables, monkeypatch):
+    def refuse(dir):
+        raise OSError(2, "No such file or directory")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    name_writable_caches()
+    assert all(variables[name] for name in VARIABLES)
+
+
 def test_without_any_folder_to_write_the_import_still_works(variables, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     monkeypatch.setattr("tempfile.mkdtemp", lambda prefix: (_ for _ in ()).throw(OSError("read-only")))

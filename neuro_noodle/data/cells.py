@@ -6,7 +6,12 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-MISSING = frozenset(("", "n/a", "N/A", "#N/A", "NA", "<NA>", "NaN", "nan", "None", "null", "NULL", "-", "--", "."))
+NOT_KNOWN = ("n/a", "#n/a", "<na>", "nan", "null", "#null!", "#div/0!", "#value!", "#ref!", "#name?", "#num!")
+MISSING = frozenset(  # na, Nan and none can be names
+    {"", "NA", "N.A.", "NaN", "None", "NONE", "-", "--", "\u2013", "\u2014", "."}
+    | {*NOT_KNOWN, *map(str.upper, NOT_KNOWN)}
+)
+INVISIBLE = dict.fromkeys(map(ord, "\0\u00ad\u200b\u200e\u200f\u2060\ufeff"))  # zero width, marks of direction, ...
 
 _MANTISSA_WITH_POINT = r"(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _WHOLE_NUMBER = r"\d+(?:[eE][+-]\d+)?"  # without a point, an exponent needs a sign: 12e1 is a name
@@ -16,8 +21,8 @@ _MAYBE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})?", re.ASCII)
 
 
 def tidy(text: str) -> str:
-    """Return a text without spaces at its ends, and with each accented letter as one character (NFC)."""
-    return unicodedata.normalize("NFC", text).strip()
+    """Return a text without invisible characters and spaces at its ends, each accented letter as one character."""
+    return unicodedata.normalize("NFC", text.translate(INVISIBLE)).strip()
 
 
 def clean_columns(columns: Mapping[str, Sequence]) -> tuple[dict[str, Sequence], list[str]]:

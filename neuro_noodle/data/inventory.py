@@ -10,9 +10,11 @@ import numpy as np
 from torch import Tensor
 
 from neuro_noodle.choices import require
+from neuro_noodle.plain import readable
 
 MAX_VALUES = 2**28  # image values that are inspected; of larger sets, evenly spaced images
 CHUNK = 2**24  # values inspected at a time
+DARK = 0.02  # of the brightest value of the set
 MAX_LISTED = 6  # classes whose counts are printed
 ORDINARY = "tables, texts and system files"  # passed over without a line of text
 
@@ -44,6 +46,7 @@ class Pixels:
         mean: over all images.
         n_constant: images whose pixels all have the same value.
         n_copies: images that are exactly equal to an earlier one.
+        n_dark: images whose brightest value is above 0, but below 2 % of that of the set.
     """
 
     n_checked: int
@@ -52,6 +55,7 @@ class Pixels:
     mean: float
     n_constant: int
     n_copies: int
+    n_dark: int
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Inventory:
     @property
     def record(self) -> dict:
         """The inventory for result.json."""
-        sizes = self.groups.values()
+        sizes = [n for name, n in self.groups.items() if name]
         groups = {"n": len(sizes), "smallest": min(sizes), "largest": max(sizes)} if sizes else None
         return asdict(self) | {"groups": groups}
 
@@ -114,6 +118,7 @@ class Inventory:
         found = {
             "have the same value everywhere": pixels.n_constant,
             "are exact copies of another image": pixels.n_copies,
+            f"are nearly black next to others: none of their values reaches {DARK * pixels.high:g}": pixels.n_dark,
         }
         return [f"{n} of {pixels.n_checked} images {what}" for what, n in found.items() if n]
 
@@ -167,6 +172,7 @@ def inspect(images: Tensor) -> Pixels:
         mean=float(np.concatenate(means).mean()),
         n_constant=int((low == high).sum()),
         n_copies=len(indices) - len(different),
+        n_dark=int(((high > 0) & (high < DARK * high.max())).sum()),
     )
 
 
@@ -177,9 +183,11 @@ def _count(names: Sequence[str]) -> dict[str, int]:
 def _format_counts(name: str, counts: Mapping[str, int]) -> str:
     """Return how many images each class (or group) has; of many, the smallest and the largest number."""
     if len(counts) <= MAX_LISTED:
-        return f"{name}: " + ", ".join(f"{one or '(none)'} {n}" for one, n in counts.items())
-    least, most = min(counts.values()), max(counts.values())
-    return f"{len(counts)} {name} of {least if least == most else f'{least} to {most}'} images"
+        return f"{name}: " + ", ".join(f"{readable(one) or '(none)'} {n}" for one, n in counts.items())
+    sizes = [n for one, n in counts.items() if one]
+    least, most = min(sizes), max(sizes)
+    unknown = f", {counts['']} images in none" if "" in counts else ""
+    return f"{len(sizes)} {name} of {least if least == most else f'{least} to {most}'} images{unknown}"
 
 
 def _format_numbers(numbers: Mapping[str, int]) -> str:

@@ -10,7 +10,8 @@ from neuro_noodle.data.store import IN_MEMORY, Mapped, format_shape
 
 Axes = Literal["NHW", "HWN", "NCHW", "NHWC", "HWCN"]
 MAX_CHANNELS = 4
-MAX_ASPECT = 2  # images of a larger aspect ratio may be frames on the last axis
+MIN_SIDE = 8  # of an image; shorter first axes count images
+MAX_ASPECT = 2  # the first two axes are not those of an image if one is longer by more than this factor
 
 
 def as_images(images: np.ndarray, size: Size | None, axes: Axes | None, where: Path) -> np.ndarray:
@@ -29,7 +30,7 @@ def as_images(images: np.ndarray, size: Size | None, axes: Axes | None, where: P
     require(kind.kind in "biuf" and kind.itemsize <= 8, f"{where} holds {kind}, but images are plain real numbers")
     shape = format_shape(images.shape)
     if images.ndim == 2 and size and size.height * size.width == images.shape[1]:
-        images = images.reshape(-1, *size)  # (N, H, W)
+        images, axes = images.reshape(-1, *size), "NHW"  # (N, H, W)
     require(
         images.ndim in (3, 4) and images.size > 0,
         f"{where} is {shape}, but images are N x H x W or N x C x H x W; rows of pixels need size=HEIGHTxWIDTH",
@@ -59,8 +60,8 @@ def infer_axes(shape: tuple[int, ...], where: Path) -> Axes:
     """
     if len(shape) == 3:
         first, middle, last = shape
-        looks_transposed = _aspect(first, middle) <= MAX_ASPECT < _aspect(middle, last)
-        candidates: list[Axes] = ["NHW", "HWN"] if looks_transposed else ["NHW"]
+        is_clear = middle == last != first or _aspect(first, middle) > MAX_ASPECT or min(first, middle) < MIN_SIDE
+        candidates: list[Axes] = ["NHW"] if is_clear else ["NHW", "HWN"]
     else:
         places: dict[Axes, int] = {"NCHW": 1, "NHWC": 3, "HWCN": 2}
         candidates = [axes for axes, place in places.items() if shape[place] <= MAX_CHANNELS]

@@ -169,15 +169,17 @@ def suggested_groups(dataset: StimulusSet) -> SuggestedGroups | None:
             continue
         groups = as_texts(column)
         if words & GROUPING_WORDS and _repeats(groups):
-            return SuggestedGroups(f"'{name}'", f"--dataset NAME group={name} and ", groups)
+            return SuggestedGroups(
+                f"groups ('{name}')", f"to test new ones, use --dataset NAME group={name} and ", groups
+            )
     first_words = _first_words(dataset.ids)
     n_different = len(set(first_words))
     if not _repeats(first_words) or n_different == 2:  # two are more likely to be conditions than people
         return None
     if dataset.label and len(set(zip(first_words, dataset.columns[dataset.label], strict=True))) == n_different:
         return None  # they follow from the class
-    remedy = "if these are people, animals or recordings, --dataset folder pattern={person}_{} group=person and "
-    return SuggestedGroups(f"beginnings of file names, such as {first_words[0]},", remedy, first_words)
+    remedy = "if they are people, animals or recordings, use --dataset folder pattern={person}_{} group=person and "
+    return SuggestedGroups(f"groups (beginnings of file names, such as {first_words[0]})", remedy, first_words)
 
 
 def shared_groups(parts: Parts, groups: Sequence[str]) -> int:
@@ -189,7 +191,9 @@ def shared_groups(parts: Parts, groups: Sequence[str]) -> int:
 def _mixed_groups(dataset: StimulusSet, parts: Parts) -> tuple[dict | None, list[str]]:
     """Return a record of the groups, declared or only suggested, that are in two parts; and notes for the user."""
     if dataset.group:
-        found = SuggestedGroups(f"'{dataset.group}'", "", as_texts(dataset.columns[dataset.group]))
+        found = SuggestedGroups(
+            f"groups ('{dataset.group}')", "to test new ones, use ", as_texts(dataset.columns[dataset.group])
+        )
     else:
         found = suggested_groups(dataset) or SuggestedGroups("", "", [])
     n_groups = len(set(found.groups) - {""})
@@ -197,8 +201,8 @@ def _mixed_groups(dataset: StimulusSet, parts: Parts) -> tuple[dict | None, list
     if not n_shared:
         return None, []
     return {"what": found.name, "n": n_groups, "in_two_parts": n_shared}, [
-        f"{n_shared} of {n_groups} different {found.name} are both in training and in another part, so the result "
-        f"holds only for groups seen in training; to test new ones, use {found.remedy}--split group"
+        f"{n_shared} of {n_groups} {found.name} are both in training and in another part, so the result holds only for "
+        f"groups seen in training; {found.remedy}--split group"
     ]
 
 

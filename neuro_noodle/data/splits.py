@@ -15,6 +15,8 @@ PART_OF_NAME = {
     "val": "validation",
     "validation": "validation",
     "valid": "validation",
+    "validate": "validation",
+    "dev": "validation",
     "test": "test",
 }
 
@@ -67,7 +69,17 @@ def resolved(how: str, dataset: StimulusSet, test_fraction: float, fold: tuple[i
     """Return the kind of split that `auto` means for a dataset; any other is returned as it is."""
     if how != "auto":
         return how
-    return "random" if test_fraction or fold or given_parts(dataset) is None else "given"
+    if test_fraction or fold:
+        return "random"
+    names = {name.strip().lower() for name in _part_names(dataset)}
+    unknown = sorted(names - PART_OF_NAME.keys())
+    known = {PART_OF_NAME.get(name) for name in names}
+    require(
+        "training" not in known or not unknown or known == {"training", None} and "part" not in dataset.columns,
+        f"the images seem to come with parts, but {', '.join(map(repr, unknown[:5]))} is none of "
+        f"{', '.join(PART_OF_NAME)}; rename it, or choose --split random, which mixes the parts",
+    )
+    return "random" if given_parts(dataset) is None else "given"
 
 
 def split_units(
@@ -222,10 +234,9 @@ def _given_parts(dataset: StimulusSet, val_fraction: float, seed: int) -> Parts:
         parts["training"] = sorted(order[n_validation:].tolist())
         parts["validation"] = sorted(order[:n_validation].tolist())
     empty = [part for part in ("training", "validation") if not parts[part]]
-    notes = "".join(f"{note}; " for note in dataset.notes)
     require(
         not empty,
-        f"{notes}--split given: no image for {' and '.join(empty)}; it needs a part train, and preferably a part val",
+        f"--split given: no image for {' and '.join(empty)}; it needs a part train, and preferably a part val",
     )
     return parts
 
@@ -239,14 +250,19 @@ def given_parts(dataset: StimulusSet) -> np.ndarray | None:
     return part if {"training"} < set(part.tolist()) else None
 
 
+def _part_names(dataset: StimulusSet) -> list[str]:
+    """Return the name of the part of each image: the column `part`, or else its top folder."""
+    column = dataset.columns.get("part")
+    return [name.split("/")[0] for name in dataset.ids] if column is None else as_texts(column)
+
+
 def _part_of_each(dataset: StimulusSet) -> list[str]:
     """Return the part of each image, from the column `part` or else from its top folder.
 
     Raises:
         UserError: if the name of a part is unknown.
     """
-    column = dataset.columns.get("part")
-    names = [name.split("/")[0] for name in dataset.ids] if column is None else as_texts(column)
+    column, names = dataset.columns.get("part"), _part_names(dataset)
     for image, name in zip(dataset.ids, names, strict=True):
         where = (
             f"has the part '{name}'"

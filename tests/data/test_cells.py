@@ -11,6 +11,10 @@ def test_spaces_and_composition_of_accents_do_not_matter():
     assert cleaned == {"who": ["P03"] * 3, "x": ["a b", "", ""]} and notes == []
 
 
+def test_invisible_characters_do_not_make_another_name():
+    assert {tidy(text) for text in ("P03", "P03\u200b", "\ufeffP03", "P\u00ad03", "P03\u200e", "P03\0")} == {"P03"}
+
+
 @pytest.mark.parametrize("mark", sorted(MISSING - {""}))
 def test_every_mark_of_a_missing_value_becomes_empty(mark):
     cleaned, notes = clean_columns({"sex": ["F", mark, f" {mark} "], "age": [mark, "3", ""]})

@@ -37,6 +37,15 @@ def test_constant_images_and_copies_are_counted():
     assert "1 of 12 images have the same value everywhere\n2 of 12 images are exact copies" in found.text
 
 
+def test_nearly_black_images_next_to_others_are_counted():
+    images = torch.from_numpy(GENERATOR.integers(0, 256, (20, 1, 6, 6)).astype(np.uint8))
+    images[:7] //= 255  # masks of 0 and 1
+    images[3, 0, 0, 0] = 1
+    text = take_inventory(images, 255, [], [], Reading()).text
+    assert f"{inspect(images).n_dark} of 20 images are nearly black next to others: none of their values" in text
+    assert 1 <= inspect(images).n_dark <= 7
+
+
 def test_constant_borders_are_no_constant_images():
     images = torch.zeros(12, 1, 16, 16, dtype=torch.uint8)
     images[:, :, 5:9, 5:10] = IMAGES
@@ -66,6 +75,12 @@ def test_a_few_classes_are_listed_and_many_summarised():
     assert many.record["groups"] == {"n": 9, "smallest": 1, "largest": 2}
     assert many.record["classes"]["7"] == 1
     assert take().record["groups"] is None
+
+
+def test_images_without_a_group_are_no_group():
+    found = take(groups=[""] * 4 + [str(i) for i in range(8)])
+    assert found.text.splitlines()[1:] == ["8 groups of 1 images, 4 images in none"]
+    assert found.record["groups"] == {"n": 8, "smallest": 1, "largest": 1}
 
 
 def test_tables_and_texts_alone_are_passed_over_in_silence():

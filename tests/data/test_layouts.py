@@ -98,6 +98,9 @@ def test_an_array_that_cannot_be_images_is_refused(tmp_path, kind, stored, words
     [
         ((48, 40, 300), "axes=NHW, axes=HWN"),
         ((64, 64, 12), "axes=NHW, axes=HWN"),
+        ((64, 64, 100), "axes=NHW, axes=HWN"),
+        ((64, 64, 64), "axes=NHW, axes=HWN"),
+        ((48, 40, 60), "axes=NHW, axes=HWN"),
         ((32, 32, 64, 7), "axes=NCHW, axes=NHWC, axes=HWCN"),
         ((9, 3, 8, 3), "axes=NCHW, axes=NHWC"),
         ((8, 9, 1, 3), "axes=NHWC, axes=HWCN"),

@@ -15,7 +15,7 @@ def test_folders_named_after_people_suggest_groups():
     ids = [f"subject{i // 3:02}/img{i}.png" for i in range(12)]
     columns = {"folder": [name.split("/")[0] for name in ids]}
     dataset = StimulusSet(torch.zeros(12, 1, 4, 4), ids, max_value=1, columns=columns, label="folder")
-    assert suggested_groups(dataset).name == "'folder'"
+    assert suggested_groups(dataset).name == "groups ('folder')"
 
 
 def unrelated_images(ids, columns=None, label=None):
@@ -28,7 +28,7 @@ def test_columns_of_individuals_or_recordings_suggest_groups(name):
         [str(i) for i in range(12)], {"mood": list("abcdef") * 2, name: np.repeat([3.0, 7, 8], 4)}
     )
     found = suggested_groups(dataset)
-    assert found.name == f"'{name}'" and f"group={name}" in found.remedy
+    assert found.name == f"groups ('{name}')" and f"group={name}" in found.remedy
     assert found.groups == ["3"] * 4 + ["7"] * 4 + ["8"] * 4
 
 
@@ -41,7 +41,7 @@ def test_columns_of_individuals_or_recordings_suggest_groups(name):
 )
 def test_repeated_first_words_of_file_names_suggest_groups(ids):
     found = suggested_groups(unrelated_images(ids))
-    assert found.name == "beginnings of file names, such as a," and "pattern={person}_{}" in found.remedy
+    assert found.name == "groups (beginnings of file names, such as a)" and "pattern={person}_{}" in found.remedy
     assert found.groups == [person for person in "abc" for _ in range(3)]
 
 
@@ -146,9 +146,9 @@ def test_leaks_are_recorded_and_noted():
     held_out = {"validation": [1, 21, 41], "test": [5, 7]}
     parts = held_out | {"training": [i for i in range(60) if i not in (1, 21, 41, 5, 7)]}
     record, notes = leaks(dataset, parts)
-    assert record["groups"] == {"what": "'mouse'", "n": 10, "in_two_parts": 4}
+    assert record["groups"] == {"what": "groups ('mouse')", "n": 10, "in_two_parts": 4}
     assert record["near_duplicates"] == {"validation": {"n": 3, "checked": 3}, "test": {"n": 2, "checked": 2}}
-    assert "4 of 10 different 'mouse' are both in training and in another part" in notes[0]
+    assert "4 of 10 groups ('mouse') are both in training and in another part" in notes[0]
     assert "--dataset NAME group=mouse and --split group" in notes[0]
     assert "3 of 3 validation images have a near-duplicate" in notes[1] and "2 of 2 test images" in notes[2]
 

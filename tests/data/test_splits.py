@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import film_frames, indexed_images, split_images
+from helpers import film_frames, indexed_images, raises_user_error, split_images
 
 from neuro_noodle.choices import UserError
 from neuro_noodle.data.base import StimulusSet
@@ -127,9 +127,25 @@ def test_asking_for_another_test_part_overrides_the_default(wish):
     assert split_images(digits_with_parts(), "auto", **wish) == split_images(digits_with_parts(), "random", **wish)
 
 
-@pytest.mark.parametrize("parts", [["paw", "tail"], ["train", "train"], ["val", "test"], ["train", ""]])
+@pytest.mark.parametrize("parts", [["paw", "tail"], ["train", "train"], ["val", "test"]])
 def test_a_column_part_with_other_names_is_no_split(parts):
     assert split_images(film_frames(40, columns={"part": parts * 20}), "auto")["test"] == []
+
+
+@pytest.mark.parametrize("parts", [["train", ""], ["train", "evaluation"], ["TRAIN", "test", "extra", "val"]])
+def test_parts_that_are_only_partly_understood_are_refused(parts):
+    dataset = film_frames(40, columns={"part": parts * (40 // len(parts))})
+    with raises_user_error("the images seem to come with parts, but "):
+        split_images(dataset, "auto")
+    assert split_images(dataset, "random")["validation"]
+    with raises_user_error("'extra' is none of train"):
+        split_images(indexed_images_in(["train", "test", "extra"]), "auto")
+
+
+def indexed_images_in(folders):
+    dataset = film_frames(30)
+    dataset.ids = [f"{folders[i % len(folders)]}/{i:02}.png" for i in range(30)]
+    return dataset
 
 
 def test_training_on_given_test_images_is_noted():

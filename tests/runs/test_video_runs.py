@@ -42,9 +42,9 @@ def test_a_split_by_blocks_has_a_gap_and_records_leaks(video, run_main, tmp_path
     assert min(abs(int(name) - frame) for name in split["training"] for frame in held_out) == 3
     result = json.loads((run / "result.json").read_text())
     leaks = result["leaks"]
-    assert leaks["groups"] == {"what": "'clip'", "n": 2, "in_two_parts": 2}
+    assert leaks["groups"] == {"what": "groups ('clip')", "n": 2, "in_two_parts": 2}
     assert leaks["near_duplicates"]["validation"]["checked"] == len(split["validation"])
-    assert "2 of 2 different 'clip' are both in training and in another part" in err
+    assert "2 of 2 groups ('clip') are both in training and in another part" in err
     with (run / "validation.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["id"] for row in rows} == set(split["validation"])
