@@ -109,6 +109,20 @@ def test_a_run_stopped_before_its_result_gets_it_when_resumed(run_main, tmp_path
     assert len(read_metrics(run)) == 2
 
 
+@pytest.mark.parametrize("name", ["result.json", "validation.csv"])
+def test_a_lost_or_damaged_result_is_made_again(run_main, tmp_path, name):
+    run_main("faces_ae", "--namestr run --n_epochs 1")
+    run = tmp_path / "weights" / "run"
+    before = {one: (run / one).read_bytes() for one in ("result.json", "validation.csv")}
+    for damage in ((run / name).unlink, lambda: (run / name).write_bytes(before[name][:-9])):
+        damage()
+        status, _, err = run_main("", f"--load_dir {run}")
+        assert status == 0 and f"{name} is" in err and "the result is made again" in err
+        assert (run / "validation.csv").read_bytes() == before["validation.csv"]
+    status, _, err = run_main("", f"--load_dir {run}")
+    assert status == 2 and "has already trained 1 epochs" in err
+
+
 def test_a_resumed_run_follows_the_longer_schedule(run_main, tmp_path):
     run_main("faces_ae", "--namestr run --n_epochs 2 --schedule cosine")
     run = tmp_path / "weights" / "run"

@@ -59,7 +59,7 @@ def read_manifest(session: Path) -> Manifest:
     """
     content = read_json(session / MANIFEST)
     seal = content.pop(SEAL, None)
-    is_whole = seal == sha256(json_bytes(content)) and content.keys() == asdict(Manifest()).keys()
+    is_whole = seal == sha256(json_bytes(content)) and _is_manifest(content)
     require(is_whole, f"{session / MANIFEST} is damaged, or was changed by hand; use another session")
     paths = [Path(name) for name in (*content["session"], *content["run"])]
     require(
@@ -71,6 +71,16 @@ def read_manifest(session: Path) -> Manifest:
         f"{session} holds epoch {content['epoch']}; rename the folder to that",
     )
     return Manifest(**content)
+
+
+def _is_manifest(content: dict) -> bool:
+    """Return whether the content of a file has the fields of a manifest, with values of their types."""
+    if content.keys() != asdict(Manifest()).keys():
+        return False
+    listed = [content[key] for key in ("session", "run")]
+    are_listed = [isinstance(one, dict) and all(map(is_sha256, one.values())) for one in listed]
+    are_whole = [type(content[key]) is int and content[key] >= 0 for key in ("epoch", "n_metrics")]
+    return all(are_listed) and all(are_whole) and is_sha256(content["metrics"])
 
 
 def latest_manifest(run: Path) -> Manifest:

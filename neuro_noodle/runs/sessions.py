@@ -5,6 +5,7 @@ import platform
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -20,12 +21,12 @@ from neuro_noodle.choices import UserError, require
 from neuro_noodle.learning.best import Patience
 from neuro_noodle.networks.base import Encoder, Model, build_model
 from neuro_noodle.networks.tensors import read_tensors
-from neuro_noodle.runs.commits import METRICS, Contents, commit_session, recover
+from neuro_noodle.runs.commits import METRICS, RESULTS, Contents, commit_session, recover
 from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.files import BEST, CONFIG, FITTED_STATE, SPLIT, json_bytes, sessions, write_json
 from neuro_noodle.runs.latents import FIXED_LATENTS, load_fitted_state, save_fitted_state, save_latents, snapshots
 from neuro_noodle.runs.lock import locked
-from neuro_noodle.runs.manifest import best_session, has_result, read_checked
+from neuro_noodle.runs.manifest import best_session, has_result, latest_manifest, read_checked
 from neuro_noodle.runs.metrics import restore_metrics
 from neuro_noodle.runs.pictures import saved_pictures
 from neuro_noodle.runs.split import named
@@ -143,12 +144,23 @@ def settle_finished(saved: Path | None, n_trained: int, learning: Resumable) -> 
         UserError: if there is such a run.
     """
     finished = learning.has_finished(n_trained)
-    if saved and finished and has_result(saved.parent):
+    if saved and finished and _has_intact_result(saved.parent):
         with locked(saved.parent):
             recover(saved.parent, keep_all=True)
         more = "raise --patience" if learning.patience.has_stopped else "--n_epochs is the total: raise it"
         raise UserError(f"{saved} has already trained {n_trained} epochs; {more}")
     return finished
+
+
+def _has_intact_result(run: Path) -> bool:
+    """Return whether a run has its result; prints a note if a file of it is missing or damaged."""
+    try:
+        for name in latest_manifest(run).run.keys() & set(RESULTS):
+            read_checked(run / name)
+    except UserError as error:
+        print(f"note: {error}; the result is made again", file=sys.stderr)
+        return False
+    return has_result(run)
 
 
 def copy_history(session: Path, run: Path) -> None:

@@ -109,6 +109,16 @@ def test_a_manifest_that_leads_out_of_its_run_is_refused(run):
         latest_manifest(run)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"session": []}, {"run": {"a": 1}}, {"metrics": "x"}, {"n_metrics": 1.5}, {"epoch": "1"}, {"epoch": -1}]
+)
+def test_a_sealed_manifest_with_values_of_other_types_is_refused(run, wrong):
+    save(run, 1)
+    (run / "1" / "manifest.json").write_bytes(replace(latest_manifest(run), **wrong).seal())
+    with pytest.raises(UserError, match="manifest.json is damaged, or was changed by hand"):
+        latest_manifest(run)
+
+
 def test_no_bit_of_a_manifest_can_change_without_notice(run):
     save(run, 1)
     path = run / "1" / "manifest.json"
