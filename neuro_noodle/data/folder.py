@@ -246,9 +246,16 @@ def decode(paths: list[Path], folder: Path, how: Decoding, store: Store) -> Deco
             return fingerprint([f"{DECODER} {shape} {kind} {how.fit} {how.background}", *names, *contents])
 
         images, about = store.array(key, (len(paths), *shape), kind, fill)
+    return _keep_readable(images, about, paths, headers, contents, how)
+
+
+def _keep_readable(
+    images: np.ndarray, about: dict, paths: list[Path], headers: list[Any], contents: list[str], how: Decoding
+) -> Decoded:
+    """Return the readable images, which are the first, with the reasons why the others are not."""
     unreadable = {paths[int(index)]: reason for index, reason in about["unreadable"].items()}
     readable = [index for index, path in enumerate(paths) if path not in unreadable]
-    found, target = [headers[index] for index in readable], Size(*shape[1:])
+    found, target = [headers[index] for index in readable], Size(*images.shape[2:])
     changed = _changes(found, target, about["n_transparent"], how.background)
     n_stretched = sum(_is_stretched(header.size, target) for header in found) if how.fit == "stretch" else 0
     return Decoded(images[: len(readable)], unreadable, changed, [contents[i] for i in readable], n_stretched)
