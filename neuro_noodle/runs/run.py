@@ -147,13 +147,13 @@ def _require_same_kind(dataset: StimulusSet, objective: Objective, config: dict,
         f"these images have shape {dataset.image_shape} and classes {dataset.classes or 'none'}, but those of "
         f"{session} have shape {tuple(expected)} and classes {config['classes'] or 'none'}",
     )
-    require(
-        list(objective.output_shape) == config["model"]["output_shape"],
-        f"the objective predicts {list(objective.output_shape)}, but the network of {session} "
-        f"{config['model']['output_shape']}",
-    )
     neurons = config["neurons"]
     require(
         list(dataset.neurons) == neurons,
         f"these responses are of other neurons ({len(dataset.neurons)}) than those of {session} ({len(neurons)})",
+    )
+    require(
+        list(objective.output_shape) == config["model"]["output_shape"],
+        f"the objective predicts {list(objective.output_shape)}, but the network of {session} "
+        f"{config['model']['output_shape']}",
     )

@@ -14,6 +14,7 @@ import main
 from neuro_noodle.learning.record import falls_due
 from neuro_noodle.networks.projections import Pca
 from neuro_noodle.recipes import RECIPES
+from neuro_noodle.runs.commits import commit_files
 from neuro_noodle.runs.metrics import read_metrics
 from neuro_noodle.runs.run import open_run
 from Plotting import report
@@ -187,7 +188,9 @@ def test_the_pickle_of_a_umap_is_opened_only_when_trusted(train_on_film, run_mai
     assert open_run(run).latents().shape == (120, 3)
     assert report.main([str(run)]) == 0
     assert "--trust_pickle" in error_message(run_main, f"--test --load_dir {run} {CLEAN_FILM}")
-    assert not sprung.exists()
+    trusted = error_message(run_main, f"--test --load_dir {run} {CLEAN_FILM} --trust_pickle")
+    assert "encoder.pkl is damaged, or was changed by hand" in trusted and not sprung.exists()
+    commit_files(run, {"encoder.pkl": pickle.dumps(Trap(sprung))})
     with pytest.raises(AttributeError):  # the trap leaves a file object in place of the UMAP
         run_main("", f"--test --load_dir {run} {CLEAN_FILM} --trust_pickle")
     assert sprung.exists()
