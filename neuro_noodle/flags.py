@@ -5,6 +5,7 @@ To add one: a `Flag` in FLAGS. A new choice or option of a table needs none.
 
 import argparse
 import contextlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,11 +76,19 @@ class Flag:
         if value is None:
             return self.default is None
         if self.kind == "choice" or self.type in (None, file_path):
-            return isinstance(value, str) and "\0" not in value and value in (self.choices or [value])
+            return isinstance(value, str) and _is_file_name(value) and value in (self.choices or [value])
         try:
             return self.type is not None and type(value) is not bool and self.type(str(value)) == value
         except argparse.ArgumentTypeError:
             return False
+
+
+def _is_file_name(text: str) -> bool:
+    """Return whether a text can be the name of a file; some characters in JSON cannot."""
+    try:
+        return "\0" not in os.fsdecode(os.fsencode(text))
+    except UnicodeEncodeError:
+        return False
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

@@ -18,7 +18,7 @@ WRONG = {
     "keep": ["../.."],
     "augment": [5, [5], "flip"],
     "objective": [None, 5],
-    "data_dir": [5, None, "a\0b"],
+    "data_dir": [5, None, "a\0b", "\ud800"],
     "comet": [0, "true"],
     "fold": ["3/2"],
     "namestr": ["../a", "a/b", ".."],
