@@ -124,7 +124,7 @@ def contents(run: Path) -> dict[str, bytes]:
     for name in found:
         if name.endswith("manifest.json"):
             manifest = json.loads(found[name])
-            found[name] = json.dumps(manifest | {"run": manifest["run"] | {"config.json": ""}}).encode()
+            found[name] = json.dumps(manifest | {"run": manifest["run"] | {"config.json": ""}, "sha256": ""}).encode()
     return found
 
 
