@@ -54,7 +54,7 @@ def open_task(flags: argparse.Namespace, saved: Path | None) -> Task:
     notes = [*objective.notes(augmentations(flags)), *missing, *require_defined(dataset, objective, parts), *notes]
     if device.type == "cuda":
         notes.append("on a GPU the same seed gives slightly different numbers, because sums are added in any order")
-    print("".join(f"note: {note}\n" for note in [*dataset.notes, *notes]), file=sys.stderr, end="")
+    print("".join(f"note: {note}\n" for note in notes), file=sys.stderr, end="")
     keep_on_gpu(dataset, device)
     task = Task(dataset, objective, parts, leaked, device)
     if saved:

@@ -211,6 +211,12 @@ def test_rejigged_data_trains_a_classifier(run_main, stimuli, tmp_path):
     assert status == 2 and "--rejig_data" in err
 
 
+def test_every_note_is_printed_once(run_main, stimuli):
+    _, _, err = run_main("faces_ae", f"--namestr run --n_epochs 1 --data_dir {stimuli} --split block --n_blocks 6")
+    notes = [line for line in err.splitlines() if line.startswith("note: ")]
+    assert any("order of the frames" in note for note in notes) and len(set(notes)) == len(notes)
+
+
 def test_unreadable_images_are_left_out_only_when_asked(run_main, stimuli, tmp_path):
     folder = shutil.copytree(stimuli, tmp_path / "stimuli")
     (folder / "01" / "broken.png").write_bytes(b"not a picture")
