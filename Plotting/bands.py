@@ -1,5 +1,10 @@
 """Plot a value of several runs against the epoch: the median and spread over repetitions, in one figure."""
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the other imports ends without a traceback
+
 import argparse
 import sys
 from pathlib import Path

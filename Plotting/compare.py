@@ -13,6 +13,11 @@ column can be read from the latents of each run and from the pixels, and how sim
 The first SOURCE is a run and gives the images; pixels are always compared too.
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the other imports ends without a traceback
+
 import argparse
 import sys
 from pathlib import Path

@@ -4,6 +4,11 @@ For each SOURCE (see compare.py --help; the first is a run and gives the images)
 the id, the part and all metadata of each image, and the same as CSV if there are at most 2048 numbers per image.
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the other imports ends without a traceback
+
 import argparse
 import sys
 from pathlib import Path

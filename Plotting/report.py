@@ -1,5 +1,10 @@
 """Write every picture of a run: `python Plotting/report.py weights/faces_ae` fills weights/faces_ae/figures."""
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the other imports ends without a traceback
+
 import argparse
 import shlex
 import sys

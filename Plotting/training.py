@@ -4,6 +4,11 @@ Reads what --latents_every and --pictures_every have written. Writes figures/tra
 and figures/reconstructions_over_training.png and .gif.
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the other imports ends without a traceback
+
 import argparse
 import sys
 from pathlib import Path

@@ -1,5 +1,10 @@
 """Draw the built-in stimuli: `simulate.py KIND [--option value ...]` fills a folder with images and a metadata.csv."""
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the other imports ends without a traceback
+
 import argparse
 import sys
 from pathlib import Path

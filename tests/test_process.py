@@ -126,3 +126,8 @@ def test_output_without_a_stream_is_silent():
     output = Output(None)
     assert output.write("text") == 4 and not output.isatty()
     output.flush()
+
+
+@pytest.mark.parametrize("path", [HERE / "main.py", *HERE.glob("Plotting/*.py"), *HERE.glob("Resources/*.py")], ids=str)
+def test_ctrl_c_during_the_imports_of_a_command_is_no_error(path):
+    assert "signal.signal(signal.SIGINT, signal.SIG_DFL)" in path.read_text(encoding="utf-8").partition("argparse")[0]
