@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from neuro_noodle import plain
 from neuro_noodle.choices import UserError, require
 
@@ -54,20 +56,8 @@ def staged(path: Path, process: int | None = None) -> Path:
 def is_left(part: Path) -> bool:
     """Return whether no other process of this system still writes such a file."""
     process = part.name.removesuffix(".part").rpartition(".")[2]
-    return not process.isdecimal() or int(process) == os.getpid() or not is_running(int(process))
-
-
-def is_running(process: int) -> bool:
-    """Return whether a process runs; on Windows, where asking could end it, assume that it does."""
-    if os.name == "nt":
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # it runs as another user
-    return True
+    is_number = process.isdecimal() and len(process) < 10
+    return not is_number or int(process) == os.getpid() or not psutil.pid_exists(int(process))
 
 
 def stage(path: Path, content: bytes) -> None:

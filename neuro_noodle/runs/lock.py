@@ -1,25 +1,28 @@
 """A run is trained by one process at a time."""
 
+import contextlib
 import errno
 import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from neuro_noodle.choices import UserError
-from neuro_noodle.runs.files import is_running, read_json, short_path, write_json
+from neuro_noodle.runs.files import read_json, short_path, write_json
 
 LOCK = ".lock"  # held while a process trains the run; the system releases it when that process ends
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # errors of file systems without locks
 OWNER = ".owner.json"  # describes that process; a killed one leaves it behind
+CLOCK_S = 60.0  # by which a corrected clock may move the time at which a process started
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(run: Path) -> Iterator[None]:
     """Keep other processes from training a run.
 
@@ -27,11 +30,10 @@ def locked(run: Path) -> Iterator[None]:
         UserError: if another process trains it, or one on another host may do so.
     """
     lock = FileLock(run / LOCK)
-    is_locked = _acquire(lock, run)
+    _acquire(lock, run)
     try:
-        _require_no_owner(run, is_locked=is_locked)
-        owner = {"pid": os.getpid(), "host": platform.node(), "started": time.strftime("%Y-%m-%d %H:%M:%S")}
-        write_json(run / OWNER, owner)
+        _require_no_owner(run)
+        write_json(run / OWNER, _describe_self())
         try:
             yield
         finally:
@@ -40,20 +42,28 @@ def locked(run: Path) -> Iterator[None]:
         lock.release()
 
 
-def _acquire(lock: FileLock, run: Path) -> bool:
-    """Acquire the lock of a run; returns False on a file system without locks."""
+def _acquire(lock: FileLock, run: Path) -> None:
+    """Acquire the lock of a run, except on a file system without locks, where only its owner is known."""
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise UserError(f"{_describe(run)} is training {short_path(run)}; wait until it has finished") from None
     except (NotImplementedError, OSError) as error:
-        if isinstance(error, NotImplementedError) or error.errno in NO_LOCKS:
-            return False
-        raise UserError(f"cannot write to {run}: {error.strerror}") from error
-    return True
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise UserError(f"cannot write to {run}: {error.strerror}") from error
 
 
-def _require_no_owner(run: Path, *, is_locked: bool) -> None:
+def _describe_self() -> dict[str, object]:
+    created = psutil.Process().create_time()
+    return {
+        "pid": os.getpid(),
+        "host": platform.node(),
+        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "created": created,
+    }
+
+
+def _require_no_owner(run: Path) -> None:
     """Raise UserError if the process that has trained the run last may still do so; prints a note if it was killed."""
     if not (run / OWNER).is_file():
         return
@@ -63,9 +73,16 @@ def _require_no_owner(run: Path, *, is_locked: bool) -> None:
             f"{_describe(run)} was training {short_path(run)}, and did not exit cleanly; if it no longer runs there, "
             f"remove {short_path(run / OWNER)} and try again"
         )
-    if not is_locked and not (type(owner.get("pid")) is int and not is_running(owner["pid"])):
+    if _still_runs(owner):  # without locks, or because someone has removed the file of the lock
         raise UserError(f"{_describe(run)} is training {short_path(run)}; wait until it has finished")
     print(f"note: {_describe(run)} was killed while it was training {short_path(run)}", file=sys.stderr)
+
+
+def _still_runs(owner: Mapping[str, Any]) -> bool:
+    """Return whether a process of this host still runs, rather than a later one with the same number."""
+    with contextlib.suppress(psutil.Error, LookupError, OverflowError, TypeError, ValueError):
+        return abs(psutil.Process(owner["pid"]).create_time() - owner["created"]) < CLOCK_S
+    return False
 
 
 def _describe(run: Path) -> str:

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from saved_runs import kills, new_saved_run, save
@@ -11,7 +12,7 @@ from saved_runs import kills, new_saved_run, save
 from neuro_noodle.choices import UserError
 from neuro_noodle.runs import manifest
 from neuro_noodle.runs.commits import commit_files, commit_session, recover
-from neuro_noodle.runs.files import find_session, sessions
+from neuro_noodle.runs.files import find_session, is_left, sessions
 from neuro_noodle.runs.manifest import has_result, latest_manifest, read_checked
 from neuro_noodle.runs.metrics import read_metrics, restore_metrics
 from neuro_noodle.runs.sessions import load_model
@@ -248,3 +249,9 @@ def test_damaged_metrics_are_reported_and_kept(run, capsys, changed, n_left):
     assert f"{4 - n_left} of its epochs are missing" in capsys.readouterr().err
     assert (run / "metrics.damaged-1.jsonl").read_text() == changed
     assert len((run / "metrics.jsonl").read_text().splitlines()) == n_left
+
+
+def test_only_files_of_ended_processes_are_left():
+    names = {f".a.{os.getpid()}.part": True, ".a.part": True, f".a.{2**22 + 1}.part": True, f".a.{9**30}.part": True}
+    names |= {f".a.{os.getppid()}.part": False}
+    assert {name: is_left(Path(name)) for name in names} == names

@@ -14,8 +14,9 @@ from neuro_noodle.runs.lock import LOCK, OWNER, locked
 HOST = platform.node()
 
 
-def leave_owner(run, pid, host=HOST):
-    (run / OWNER).write_text(json.dumps({"pid": pid, "host": host, "started": "yesterday"}))
+def leave_owner(run, pid, host=HOST, created=0.0):
+    owner = {"pid": pid, "host": host, "started": "yesterday", "created": created}
+    (run / OWNER).write_text(json.dumps(owner))
 
 
 def test_a_run_cannot_be_locked_twice(tmp_path):
@@ -50,19 +51,27 @@ def test_a_process_on_another_host_is_explained(tmp_path):
         pass
 
 
-@pytest.mark.parametrize(("pid", "is_refused"), [(os.getpid(), True), (2**22 + 1, False), ("none", True)])
-def test_without_locks_a_running_owner_is_refused(tmp_path, monkeypatch, pid, is_refused):
+def test_without_locks_a_running_owner_is_refused(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise NotImplementedError
 
     monkeypatch.setattr(lock.FileLock, "acquire", refuse)
-    leave_owner(tmp_path, pid=pid)
-    if is_refused:
+    with locked(tmp_path), raises_user_error("wait until it has finished"), locked(tmp_path):
+        pass
+
+
+def test_a_running_owner_is_refused_if_its_lock_was_removed(tmp_path):
+    with locked(tmp_path):
+        (tmp_path / LOCK).unlink()
         with raises_user_error("wait until it has finished"), locked(tmp_path):
             pass
-    else:
-        with locked(tmp_path):
-            pass
+
+
+@pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1, 2**70, -1, "none", None])
+def test_a_later_process_with_the_same_number_is_no_owner(tmp_path, capsys, pid):
+    leave_owner(tmp_path, pid=pid)
+    with locked(tmp_path):
+        assert "was killed" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_locked_is_refused(tmp_path, monkeypatch):
