@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.networks.base import Model, build_model, choose_precision
 from neuro_noodle.networks.memory import require_memory
-from neuro_noodle.networks.repetitions import Repetitions, unstack
+from neuro_noodle.networks.repetitions import Repetitions, seed_of, unstack
 from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.latents import FIXED_LATENTS, encode, load_latents
 from neuro_noodle.runs.loaders import training_sample
@@ -61,7 +61,7 @@ def build(
     models: list[Model] = []
     images = None if session else training_sample(task)[0]
     for index in range(flags.repetitions):
-        torch.manual_seed(flags.seed + index)
+        torch.manual_seed(seed_of(flags.seed, index))
         model = build_model(**description).to(task.device)
         if flags.trainable_stages:
             model.freeze(flags.trainable_stages)

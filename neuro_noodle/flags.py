@@ -150,7 +150,7 @@ def comma_separated(text: str) -> list[str]:
 
 
 CHOICE = ("NAME", "KEY=VALUE")
-positive, seed = whole(1, 10**9), whole(0, 2**32 - 2**16)  # a seed and those of its repetitions have 32 bits
+positive, seed = whole(1, 10**9), whole(0, 4 * 10**9)  # a seed and those of its repetitions have 32 bits
 SPLITS = ("auto", "random", "group", "block", "given")
 FLAGS: dict[str, tuple[Flag, ...]] = {
     "what to run": (
@@ -210,7 +210,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("n_epochs", "total number of epochs, also when resuming", 40, positive, resume=True),
         Flag("patience", "stop after this many epochs without a better validation metric", type=positive, resume=True),
         Flag("seed", "of split, weights, shuffling and augmentation", 42, seed),
-        Flag("repetitions", "train R networks at once, with this --seed and the following ones; they share the split",
+        Flag("repetitions", "train R networks at once on the same split, with --seed, --seed + 10000, ... as seeds",
              1, whole(1, 10_000), metavar="R"),
         Flag("split_seed", "of the split; default: --seed", type=seed),
         Flag("device", "auto, cpu, cuda or cuda:1", "auto", resume=True, test=True),

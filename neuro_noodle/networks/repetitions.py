@@ -11,6 +11,13 @@ from torch.func import functional_call, stack_module_state, vmap
 from neuro_noodle.choices import UserError
 from neuro_noodle.networks.base import Criterion, Encoder, Evidence, Model
 
+SEED_STEP = 10_000  # from one repetition to the next, so that runs with --seed 42 and --seed 43 have no seed in common
+
+
+def seed_of(seed: int, repetition: int) -> int:
+    """Return the seed of a repetition, counted from 0, in a run with --seed `seed`."""
+    return seed + SEED_STEP * repetition
+
 
 class Repetitions(nn.Module):
     """R models in one, with the methods of `Model` that the training loop uses.

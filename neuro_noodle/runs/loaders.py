@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from neuro_noodle.augment import Augmentation, augment
+from neuro_noodle.networks.repetitions import seed_of
 from neuro_noodle.runs.task import Task
 
 SAMPLE_VALUES = 2**27  # half a gigabyte of float32
@@ -161,7 +162,7 @@ def make_loaders(
         task: the images, their split and what is predicted.
         batch_size: images per batch, at most; the batches of a part differ by one image at most.
         augmentations: of training images.
-        seed: of shuffling and augmentation; repetition r has seed + r.
+        seed: of shuffling and augmentation; see `seed_of` for repetitions.
         n_repetitions: for several, training batches are stacked, (R, B, ...), each with its own order of images.
         latents: (N, D) latents of all images, which replace them as x; or None.
     """
@@ -170,7 +171,7 @@ def make_loaders(
         if not task.parts.get(part):
             continue
         if part == "training":
-            generators = [Generator().manual_seed(seed + r) for r in range(n_repetitions)]
+            generators = [Generator().manual_seed(seed_of(seed, r)) for r in range(n_repetitions)]
             batches = Batches(task, task.parts[part], augmentations, generators, latents)
         else:
             batches = Batches(task, task.parts[part], latents=latents)

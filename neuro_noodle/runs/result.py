@@ -12,7 +12,7 @@ from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.learning.best import Patience
 from neuro_noodle.learning.evaluation import evaluate, join, predict
 from neuro_noodle.networks.base import Model
-from neuro_noodle.networks.repetitions import Repetitions
+from neuro_noodle.networks.repetitions import Repetitions, seed_of
 from neuro_noodle.objectives.base import Evidence, Predictor
 from neuro_noodle.plain import finite, readable
 from neuro_noodle.runs.commits import RESULTS, commit_files
@@ -106,7 +106,7 @@ def judge_repetitions(
     for index, best in enumerate(patience.each):
         network.load_weights(best.weights or {}, index)
     record: dict = {
-        "seeds": [seed + index for index in range(len(patience.each))],
+        "seeds": [seed_of(seed, index) for index in range(len(patience.each))],
         "best_epochs": [best.epoch for best in patience.each],
     }
     for part in HELD_OUT:
