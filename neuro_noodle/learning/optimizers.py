@@ -204,7 +204,8 @@ class RateScale:
     def _go_back(self, optimizer: optim.Optimizer, *_: object) -> None:
         for before, weights in zip(self.before, _weights(optimizer) if self.before else [], strict=True):
             scales = self.scales.to(weights).view(*self.scales.shape, *[1] * (weights.ndim - self.scales.ndim))
-            weights.copy_(before.lerp(weights, scales))
+            moved = before.lerp(weights, scales)
+            weights.copy_(torch.where(scales == 0, before, moved))  # a gradient of NaN moves nothing that has stopped
 
 
 def require_suitable(optimizer: optim.Optimizer, schedule: str, n_repetitions: int) -> None:

@@ -142,6 +142,19 @@ def test_a_stopped_repetition_cannot_diverge():
     assert torch.equal(weights, torch.arange(6.0).view(2, 3))
 
 
+@every_optimizer
+def test_a_gradient_of_nan_moves_no_stopped_repetition(name):
+    if name == "adafactor":
+        pytest.skip("its steps mix repetitions, so it is refused for them")
+    weights = nn.Parameter(torch.ones(2, 3))
+    optimizer = OPTIMIZERS.build(name, [weights], 0.1)
+    RateScale(optimizer, torch.tensor([1.0, 0.0]))
+    weights.grad = torch.ones(2, 3)
+    weights.grad[1] = torch.nan
+    optimizer.step()
+    assert (weights[0] < 1).all() and torch.equal(weights[1], torch.ones(3))
+
+
 def test_a_scale_can_change_between_steps():
     weights = nn.Parameter(torch.ones(2, 1))
     optimizer = OPTIMIZERS.build("sgd", [weights], 0.1)
