@@ -3,8 +3,8 @@
 Run it from the folder of the project: `python -m benchmarks.survive [N]`.
 
 N (300) is the number of kills, shared by four jobs on the built-in stimuli, a fifth of them at random instants. The
-others kill a training before it opens a file for writing, renames, removes or flushes one; a file that was not flushed
-yet is then cut in half, as a power cut may leave it. Each is resumed to its end, and every file must equal that of a
+others kill a training before it opens a file for writing, renames, removes or flushes one; of what is not flushed yet,
+half is then cut off, as a power cut may do. Each is resumed to its end, and every file must equal that of a
 training that was left alone.
 """
 
@@ -14,6 +14,7 @@ import os
 import runpy
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -172,7 +173,7 @@ def fork(words: str, prepare: Callable[[], None]) -> int:
 
 def watch(is_last: Callable[[], bool]) -> None:
     """Kill this process before the first operation on files for which a function returns True."""
-    flush = os.fsync
+    flush, flushed = os.fsync, dict[int, int]()  # size of each file when it was last flushed, by inode
 
     def audit(event: str, arguments: tuple) -> None:
         writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
@@ -180,11 +181,13 @@ def watch(is_last: Callable[[], bool]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def cut_then_flush(handle: int) -> None:
+        state = os.fstat(handle)
         if is_last():
-            if not Path(f"/proc/self/fd/{handle}").is_dir():
-                os.truncate(f"/proc/self/fd/{handle}", os.fstat(handle).st_size // 2)
+            if not stat.S_ISDIR(state.st_mode):
+                os.truncate(f"/proc/self/fd/{handle}", (flushed.get(state.st_ino, 0) + state.st_size) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
         flush(handle)
+        flushed[state.st_ino] = state.st_size
 
     os.fsync = cut_then_flush
     sys.addaudithook(audit)
