@@ -51,7 +51,7 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     import train
     import utils
     from neuro_noodle.learning.sharing import Turns, keep_freed_memory
-    from neuro_noodle.runs import result, sessions
+    from neuro_noodle.runs import result, result_text, sessions
     from neuro_noodle.tracking.trackers import Trackers, require_ready
 
     keep_freed_memory()
@@ -77,7 +77,7 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
                     outcome = result.judge_run(network, task, loaders, learning.patience, flags.seed, session.seconds)
                     result.save_result(session.folder, outcome, task)
                     result.track(outcome, task, loaders["validation"], trackers, with_images=flags.log_images)
-                    print(result.format_run(outcome, session.folder, flags.patience))
+                    print(result_text.format_run(outcome, session.folder, flags.patience))
                 session.send_assets(trackers)
         except KeyboardInterrupt:
             finished = False

@@ -32,8 +32,8 @@ def test_a_run_leaves_what_the_readme_lists(recipe, run_main, tmp_path):
     assert left == session | tables | {"best/model.pth", ".lock"}
     result = json.loads((run / "result.json").read_text())
     assert f"{result['validation']['value']:.4g}" in out
-    for part in (result["validation"], result["test"]):
-        assert part["interval"][0] <= part["value"] <= part["interval"][1]
+    assert result["validation"]["interval"] is None and "[no interval: these images chose the epoch]" in out
+    assert result["test"]["interval"] is None and 1 < len(result["test"]["by_group"]) < 5
     assert (
         result["baselines"].keys() == {"faces_ae": {"pca", "mean_image"}, "faces_emotion": {"majority_class"}}[recipe]
     )
@@ -139,9 +139,21 @@ def test_patience_waits_for_an_evaluation(run_main, tmp_path):
     assert "validation/mse" in records[-1] and len(records) >= 10
 
 
-def test_a_folder_without_groups_has_an_interval_over_images(run_main, stimuli, tmp_path):
-    status, out, _ = run_main("faces_ae", f"--data_dir {stimuli / '01'} --namestr run --n_epochs 1 --val_fraction 0.5")
-    assert status == 0 and "in 1 groups" not in out and "95 %" in out
+def test_a_test_without_groups_has_an_interval_over_images(run_main, tmp_path):
+    words = "--dataset digits --objective classify --encoder fc hidden=8 --latent_dim 4 --head linear --augment none"
+    status, out, _ = run_main("", f"{words} --namestr run --n_epochs 1 --test_fraction 0.2 --save_dir {tmp_path}")
+    test = json.loads((tmp_path / "run" / "result.json").read_text())["test"]
+    low, high = test["interval"]
+    assert status == 0 and low < test["value"] < high and test["by_group"] is None
+    assert f"[95 %: {low:.4g} to {high:.4g}]  n = {test['n']} images  majority_class" in out
+
+
+def test_few_groups_have_their_values_and_no_interval(run_main, stimuli, tmp_path):
+    words = f"--data_dir {stimuli} --namestr run --n_epochs 1 --split group --test_fraction 0.5 --save_dir {tmp_path}"
+    status, out, _ = run_main("faces_ae", words)
+    test = json.loads((tmp_path / "run" / "result.json").read_text())["test"]
+    assert status == 0 and "[no interval: 2 groups are too few]" in out and len(test["by_group"]) == 2
+    assert all(f"{name} {value:.4g}" in out for name, value in test["by_group"].items())
 
 
 def test_comet_can_be_left_out_when_resuming(run_main, tmp_path):

@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from neuro_noodle.measures.circular import difference_deg, period_deg
-from neuro_noodle.measures.intervals import jackknife, wilson
+from neuro_noodle.measures.intervals import from_root_scale, jackknife, share_interval, to_root_scale
 from neuro_noodle.measures.linear import N_FOLDS, grouped_ridge
 from neuro_noodle.measures.permutations import p_value
 from neuro_noodle.measures.scores import varies
 
 INVERSE_STRENGTHS = np.logspace(-4, 2, 7)  # of the logistic regression
-MIN_GROUPS = 5  # for an interval
 
 
 def probe(
@@ -97,7 +96,7 @@ def probe_class(
     majority = Counter(classes[is_training].tolist()).most_common(1)[0][0]
     true = classes[is_held_out]
     units = np.arange(len(true)) if groups is None else groups[is_held_out]
-    ends = wilson((predicted == true).astype(float), units) if _enough(units) else None
+    ends = share_interval((predicted == true).astype(float), units)
     return {
         "accuracy": float((predicted == true).mean()),
         "majority": float((majority == true).mean()),
@@ -165,15 +164,13 @@ def _r2(predicted: np.ndarray, target: np.ndarray) -> float:
 
 
 def _r2_interval(predicted: np.ndarray, true: np.ndarray, units: np.ndarray) -> dict[str, float]:
-    """Return the 95 % interval of R² over groups, estimated on the scale of the logarithm of 1 - R²."""
+    """Return the 95 % interval of R² over groups, estimated on the scale of the error 1 - R²."""
 
-    def metric(is_kept: np.ndarray) -> float:
-        return _r2(predicted[is_kept], true[is_kept])
+    def unexplained(is_kept: np.ndarray) -> float:
+        return 1 - _r2(predicted[is_kept], true[is_kept])
 
-    def unexplained(r2: np.ndarray) -> np.ndarray:
-        return np.log(1 - r2)
-
-    return _interval(jackknife(metric, units, unexplained, lambda y: 1 - np.exp(y)) if _enough(units) else None)
+    ends = jackknife(unexplained, units, to_root_scale, from_root_scale)
+    return _interval(ends and (1 - ends[1], 1 - ends[0]))
 
 
 def _unit_deviations(values: np.ndarray) -> np.ndarray:
@@ -181,11 +178,6 @@ def _unit_deviations(values: np.ndarray) -> np.ndarray:
     deviations = values - values.mean(0)
     size = np.linalg.norm(deviations)
     return deviations / size if size > 1e-9 * np.linalg.norm(values) else np.zeros_like(deviations)
-
-
-def _enough(units: np.ndarray) -> bool:
-    """Return whether there are enough groups for an interval."""
-    return len(np.unique(units)) >= MIN_GROUPS
 
 
 def _interval(ends: tuple[float, float] | None) -> dict[str, float]:

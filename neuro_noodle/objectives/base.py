@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from neuro_noodle.choices import Table, UserError
-from neuro_noodle.measures.intervals import jackknife
+from neuro_noodle.measures.intervals import from_root_scale, jackknife, to_root_scale
 
 OBJECTIVES = Table("objective")
 
@@ -246,5 +246,5 @@ class Objective:
         return jackknife(metric, groups, *self.interval_scale())
 
     def interval_scale(self) -> tuple[Callable, Callable]:
-        """Return a transform of the main metric to an unbounded scale, and its inverse; log and exp by default."""
-        return np.log, np.exp
+        """Return a transform of the main metric to an unbounded scale, and its inverse; for an error by default."""
+        return to_root_scale, from_root_scale

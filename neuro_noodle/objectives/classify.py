@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from neuro_noodle.choices import UserError, require
-from neuro_noodle.measures.intervals import wilson
+from neuro_noodle.measures.intervals import Ends, share_interval
 from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Objective, Predictor
 
 
@@ -97,9 +97,9 @@ class Classify(Objective):
     def metrics(self, evidence: Evidence) -> dict[str, float]:
         return {"accuracy": self._is_correct(evidence).double().mean().item()}
 
-    def interval(self, evidence: Evidence, groups: np.ndarray) -> tuple[float, float]:
-        """Return the 95 % interval of the accuracy over groups of images, see `intervals.wilson`."""
-        return wilson(self._is_correct(evidence).double().cpu().numpy(), groups)
+    def interval(self, evidence: Evidence, groups: np.ndarray) -> Ends | None:
+        """Return the 95 % interval of the accuracy over groups of images, see `intervals.share_interval`."""
+        return share_interval(self._is_correct(evidence).double().cpu().numpy(), groups)
 
     def confusion(self, evidence: Evidence) -> Tensor:
         """Return the confusion matrix, (K, K) counts: one row per true class, one column per predicted class."""

@@ -5,11 +5,11 @@ from typing import Literal, Self
 
 import numpy as np
 import torch
-from scipy.special import expit, logit
 from torch import Generator, Tensor
 
 from neuro_noodle.choices import require
 from neuro_noodle.measures import circular
+from neuro_noodle.measures.intervals import from_root_scale, to_root_scale
 from neuro_noodle.measures.scores import column_means, r_squared, why_constant
 from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Objective, Predictor
 from neuro_noodle.objectives.pixels import fit_pixel_ridge
@@ -175,7 +175,11 @@ class Direction(Quantities):
 
     def interval_scale(self) -> tuple[Callable, Callable]:
         largest = self.period_deg / 2
-        return lambda error: logit(error / largest), lambda scaled: largest * expit(scaled)
+
+        def from_odds(scaled: np.ndarray) -> np.ndarray:
+            return largest / (1 + 1 / from_root_scale(scaled))
+
+        return lambda error: to_root_scale(error / (largest - error)), from_odds
 
     def rows(self, evidence: Evidence) -> dict[str, list]:
         angles = {"true_deg": evidence["true"], "predicted_deg": evidence["predicted"]}
@@ -265,7 +269,7 @@ class Regress(Quantities):
         return {"r2": "; ".join(reasons.values())} | each
 
     def interval_scale(self) -> tuple[Callable, Callable]:
-        return lambda r2: np.log(1 - r2), lambda scaled: 1 - np.exp(scaled)
+        return lambda r2: to_root_scale(1 - r2), lambda scaled: 1 - from_root_scale(scaled)
 
     def rows(self, evidence: Evidence) -> dict[str, list]:
         columns = zip(self.columns, evidence["predicted"].T.tolist(), strict=True)

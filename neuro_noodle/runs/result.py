@@ -11,16 +11,17 @@ from neuro_noodle.choices import require
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.learning.best import Patience
 from neuro_noodle.learning.evaluation import evaluate, join, predict
+from neuro_noodle.measures.intervals import MIN_GROUPS, has_enough
 from neuro_noodle.networks.base import Model
 from neuro_noodle.networks.repetitions import Repetitions, seed_of
-from neuro_noodle.objectives.base import Evidence, Predictor
+from neuro_noodle.objectives.base import Evidence, Objective, Predictor
 from neuro_noodle.plain import finite, readable
 from neuro_noodle.runs.commits import RESULTS, commit_files
-from neuro_noodle.runs.files import RESULT, csv_bytes, json_bytes, parse_json, sessions, short_path
+from neuro_noodle.runs.files import RESULT, csv_bytes, json_bytes, parse_json
 from neuro_noodle.runs.loaders import HELD_OUT, Loader, training_sample
 from neuro_noodle.runs.manifest import latest_manifest, read_checked
 from neuro_noodle.runs.task import Task
-from neuro_noodle.runs.undefined import defined, explain, format_score
+from neuro_noodle.runs.undefined import defined, explain
 from neuro_noodle.tracking.base import Spread, Tracker
 
 KINDS = {"metric": str, "direction": str, "validation": dict, "baselines": dict, "best_epoch": int}  # of what is read
@@ -47,7 +48,8 @@ def judge_part(model: Model, task: Task, part: str, loader: Loader, baselines: M
     Returns:
         The evidence; and the value of the main metric with its 95 % interval over groups (over images, if there are
         no groups), n, all metrics, the noise ceiling where it is known, and the metrics of the baselines. Numbers that
-        are undefined are None; `undefined` has the reasons.
+        are undefined are None; `undefined` has the reasons. Validation has no interval, since it chose the epoch: one
+        would hold the value for new images far less often than 95 % of the time. Few groups have their values instead.
     """
     objective = task.objective
     _, evidence = predict(model, loader, objective)
@@ -56,12 +58,12 @@ def judge_part(model: Model, task: Task, part: str, loader: Loader, baselines: M
         name: objective.metrics(join((objective.evidence(baseline(x), y) for x, y in images), len(images)))
         for name, baseline in baselines.items()
     }
-    return Judged(evidence, _make_record(task, task.parts[part], evidence, compared))
+    return Judged(evidence, _make_record(task, part, evidence, compared))
 
 
-def _make_record(task: Task, indices: list[int], evidence: Evidence, compared: dict[str, dict[str, float]]) -> dict:
+def _make_record(task: Task, part: str, evidence: Evidence, compared: dict[str, dict[str, float]]) -> dict:
     """Return the numbers of one part, given the evidence of its images and the metrics of each baseline."""
-    objective, dataset = task.objective, task.dataset
+    objective, dataset, indices = task.objective, task.dataset, task.parts[part]
     groups = _groups_of(dataset, indices)
     units = np.asarray(dataset.ids)[indices] if groups is None else groups
     metrics, trials = objective.metrics(evidence), dataset.trials_of(indices)
@@ -69,15 +71,19 @@ def _make_record(task: Task, indices: list[int], evidence: Evidence, compared: d
     reasons = objective.undefined(dataset, indices)
     undefined = explain({"": metrics, "ceiling": ceiling} | compared, reasons)
     baseline_metrics = {name: defined(each, reasons) for name, each in compared.items()}
-    interval = None if objective.metric in undefined else objective.interval(evidence, units)
-    if interval is None:
-        unit = "image" if groups is None else "group"
-        undefined["interval"] = undefined.get(objective.metric) or _explain_interval(len(set(units)), unit)
+    interval = None
+    if objective.metric in undefined:
+        undefined["interval"] = undefined[objective.metric]
+    elif part == "validation":
+        undefined["interval"] = "these images chose the epoch"
+    elif not (interval := objective.interval(evidence, units)):
+        undefined["interval"] = _explain_interval(len(set(units)), "image" if groups is None else "group")
     return {
         "value": defined(metrics, reasons)[objective.metric],
         "interval": interval,
         "n": len(indices),
         "n_groups": None if groups is None else len(set(groups)),
+        "by_group": None if groups is None or has_enough(groups) else _by_group(objective, evidence, groups),
         "metrics": defined(metrics, reasons),
         "ceiling": defined(ceiling, reasons) or None,
         "baselines": {name: each[objective.metric] for name, each in baseline_metrics.items()},
@@ -92,8 +98,20 @@ def _groups_of(dataset: StimulusSet, indices: list[int]) -> np.ndarray | None:
     return np.asarray(groups)[indices] if len(set(groups)) > 1 else None
 
 
+def _by_group(objective: Objective, evidence: Evidence, groups: np.ndarray) -> dict[str, float | None]:
+    """Return the main metric of each group; None where it is undefined."""
+
+    def metric(is_kept: np.ndarray) -> float | None:
+        return finite(objective.metrics({key: values[is_kept] for key, values in evidence.items()})[objective.metric])
+
+    return {str(group): metric(groups == group) for group in np.unique(groups)}
+
+
 def _explain_interval(n_units: int, unit: str) -> str:
-    return f"a single {unit}" if n_units == 1 else f"undefined without one of the {n_units} {unit}s"
+    if n_units == 1:
+        return f"a single {unit}"
+    few = f"{n_units} {unit}s are too few"
+    return few if n_units < MIN_GROUPS else f"the {n_units} {unit}s differ too much"
 
 
 def judge_repetitions(
@@ -225,77 +243,3 @@ def side_by_side(model: Model, task: Task, loader: Loader) -> np.ndarray:
         output = task.objective.output(model(next(iter(loader))[0][:8]))
     grid = make_grid(torch.cat([images, output]).clamp(0, 1), nrow=len(images))
     return (grid * 255).byte().permute(1, 2, 0).cpu().numpy()
-
-
-# ---------------------------------------------------------------------------------------------------------- text
-
-
-def format_run(result: Result, folder: Path, patience: int | None) -> str:
-    """Return the result of a run as text, and what to do next."""
-    n_best, n_epochs = result.record["best_epoch"] + 1, int(sessions(folder)[-1].name) + 1
-    why = " (more --n_epochs may do better)" if n_best == n_epochs else ""
-    why = f" (--patience {patience} ran out)" if result.has_stopped else why
-    lines = [
-        format_result(result.record, result.best_index),
-        f"best epoch {n_best} of {n_epochs}{why}, {result.record['seconds']:.0f} s; written to {short_path(folder)}",
-        f"pictures: python Plotting/report.py {short_path(folder)}",
-    ]
-    if better := beaten_by(result.record):
-        lines.append(f"note: {' and '.join(better)} did as well as the network, or better")
-    return "\n".join(lines)
-
-
-def format_result(record: dict, best_index: int = 0) -> str:
-    """Return the result as lines of text: the spread over repetitions, if there are several, then each part.
-
-    Args:
-        record: as in result.json.
-        best_index: of the repetition that the parts describe.
-    """
-    lines = format_repetitions(record, best_index) if "repetitions" in record else []
-    lines.append(format_part("validation", record["metric"], record["validation"] | {"baselines": record["baselines"]}))
-    return "\n".join(lines + ([format_part("test", record["metric"], record["test"])] if record["test"] else []))
-
-
-def format_part(part: str, metric: str, record: dict) -> str:
-    """Return the main metric of a part with its interval, n, baselines and ceiling, and the other metrics below."""
-    ends, undefined = record["interval"], record["undefined"]
-    interval = f"[95 %: {ends[0]:.4g} to {ends[1]:.4g}]" if ends else f"[no interval: {undefined['interval']}]"
-    has_groups = record["n_groups"] and record["n_groups"] < record["n"]
-    groups = f" in {record['n_groups']} groups" if has_groups else ""
-    score = format_score(record["value"], undefined.get(metric, ""))
-    line = f"{part} {metric} {score}  " + (f"{interval}  " if record["value"] is not None else "")
-    line += f"n = {record['n']} images{groups}"
-    line += "".join(f"  {name} {format_score(value)}" for name, value in record["baselines"].items())
-    if record["ceiling"]:
-        ceiling = record["ceiling"][metric]
-        line += f"  ceiling {format_score(ceiling)}" + _format_share(record["value"], ceiling, ", {:.1%} of it")
-    others = [f"{name} {format_score(value)}" for name, value in record["metrics"].items() if name != metric]
-    return line + (f"\n{'':{len(part)}} {'  '.join(others)}" if others else "")
-
-
-def format_repetitions(record: dict, best_index: int) -> list[str]:
-    """Return the median and the 10th to 90th percentile of the main metric over repetitions, a line per part."""
-    each, metric, lines = record["repetitions"], record["metric"], []
-    for part in HELD_OUT:
-        if part in each:
-            spread = each[f"{part}_spread"][metric]
-            median, low, high = (format_score(spread[key]) for key in ("median", "p10", "p90"))
-            line = f"{len(each['seeds'])} repetitions, {part} {metric}: median {median}, "
-            line += f"10th to 90th percentile {low} to {high}"
-            ceiling = (record[part]["ceiling"] or {}).get(metric)
-            lines.append(line + _format_share(spread["median"], ceiling, "; {:.1%} of the ceiling"))
-    return [*lines, f"the best of them on validation, seed {each['seeds'][best_index]}:"]
-
-
-def _format_share(value: float | None, ceiling: float | None, text: str) -> str:
-    return text.format(value / ceiling) if value and ceiling and min(value, ceiling) > 0 else ""
-
-
-def beaten_by(record: dict) -> list[str]:
-    """Return the names of the baselines that are as good as the network on the validation images, or better."""
-    sign, value = (1 if record["direction"] == "max" else -1), record["validation"]["value"]
-    if value is None:
-        return []
-    known = {name: baseline for name, baseline in record["baselines"].items() if baseline is not None}
-    return [name for name, baseline in known.items() if sign * baseline >= sign * value]

@@ -13,7 +13,8 @@ from neuro_noodle.objectives.base import Predictor
 from neuro_noodle.runs.files import RESULT, read_json, short_path, write_folder
 from neuro_noodle.runs.loaders import make_loaders, training_sample
 from neuro_noodle.runs.manifest import read_checked, sha256
-from neuro_noodle.runs.result import format_part, judge_part, result_files
+from neuro_noodle.runs.result import judge_part, result_files
+from neuro_noodle.runs.result_text import format_part
 from neuro_noodle.runs.run import Run, has_own_images
 from neuro_noodle.runs.split import load_split
 from neuro_noodle.runs.task import Task, TaskSource

