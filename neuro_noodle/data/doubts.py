@@ -37,6 +37,11 @@ def _doubts(column: Sequence, is_cells: bool) -> Iterator[str]:
             f"has {_counted(shortened)}: a spreadsheet may have shortened long numbers, which makes several names one; "
             "format the column as text before the numbers are entered or imported"
         )
+    if lost := {text: n for text, n in counts.items() if "\ufffd" in text}:
+        yield (
+            f"has {_counted(lost)}: \ufffd stands for characters that were lost when the text was saved, which may "
+            "make several names one"
+        )
     if pairs := similar_names(counts):
         shown = "; ".join(_shortened_list(same, " and ") for same in pairs[:N_SHOWN])
         more = f" and {len(pairs) - N_SHOWN} more" if len(pairs) > N_SHOWN else ""

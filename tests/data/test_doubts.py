@@ -92,6 +92,11 @@ def test_words_for_a_missing_value_are_noted_as_names():
     assert naming_notes({"folder": ["unknown", "a"]}, ["folder"]) == []
 
 
+def test_lost_characters_are_noted():
+    (note,) = notes_on(["M\ufffdller", "M\ufffdller", "M\ufffdrz", "Ann"])
+    assert note.startswith("who has 3 cells such as 'M\ufffdller': \ufffd stands for characters that were lost")
+
+
 @pytest.mark.parametrize(
     ("values", "found"),
     [
