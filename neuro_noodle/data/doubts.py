@@ -97,6 +97,7 @@ def code_notes(values: np.ndarray, name: str) -> list[str]:
         return []
     low, high = others[0], others[-1]
     is_far = is_code & ((known < low - (high - low) / 2) | (known > high + (high - low) / 2))
-    found = " and ".join(f"{value:g} ({n} images)" for value, n in zip(known[is_far], n_of_each[is_far], strict=True))
+    far = zip(known[is_far].tolist(), n_of_each[is_far].tolist(), strict=True)
+    found = " and ".join(f"{value:g} ({n} image{'s' * (n > 1)})" for value, n in far)
     note = f"{name} is {found}, far from its other values ({low:g} to {high:g}), and is predicted like these; "
     return [f"{note}leave these cells empty if the value is missing"] if found else []

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from neuro_noodle.choices import UserError, require, suggest
-from neuro_noodle.data.cells import MISSING, tidy, with_decimal_points
+from neuro_noodle.data.cells import MISSING, quoted, tidy, with_decimal_points
 from neuro_noodle.data.columns import Columns, unreserved
 from neuro_noodle.data.table_text import read_table_text
+
+N_LISTED = 9  # columns in an error
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,8 @@ def _name_columns(path: Path, header: list[str], columns: list[list[str]]) -> Ta
         index = names[0] = "index_" if "index" in names else "index"
     require(
         all(names) and len(set(names)) == len(names),
-        f"the table {path} needs a different name for each column; its first line reads {header[:9]}",
+        f"the table {path} needs a different name for each column; its first line reads "
+        f"{[name[:40] for name in header[:N_LISTED]]}",
     )
     whole: Columns = dict(zip(names, (cells for _, cells in named), strict=True))
     return Table(path, whole, (note,) if n_empty else (), index)
@@ -167,14 +170,15 @@ def join_table(path: Path, ids: list[str], key: str | None = None) -> JoinedTabl
     names = max(_forms(ids), key=lambda names: len(set(names) & set(cells[key])))
     require(
         bool(set(names) & set(cells[key])),
-        f"key={key}: this column of {path} names no image; an image is called {ids[0]}, a cell reads '{cells[key][0]}'",
+        f"key={key}: this column of {path} names no image; an image is called {ids[0]}, a cell reads "
+        f"{quoted(cells[key][0])}",
     )
     twice = _first_duplicate(names)
     require(twice is None, f"several images are called {twice}, so {path} must name images by their path")
     unnamed = MISSING - set(names)
     row_of = {name: row for row, name in enumerate(cells[key]) if name not in unnamed}
     twice = _first_duplicate([name for name in cells[key] if name not in unnamed])
-    require(twice is None, f"{path} has several rows for '{twice}' in its column '{key}'")
+    require(twice is None, f"{path} has several rows for {quoted(twice or '')} in its column '{key}'")
     rows = [row_of.get(name) for name in names]
     columns: Columns = {
         name: ["" if row is None else column[row] for row in rows]
@@ -193,7 +197,7 @@ def _describe_join(path: Path, key: str, cells: list[str], names: list[str]) -> 
     unnamed = MISSING - known
     unknown = sorted(found - known - unnamed)
     if unknown:
-        notes.append(f"{len(unknown)} of {len(cells)} rows of {path} name no image, such as '{unknown[0]}'")
+        notes.append(f"{len(unknown)} of {len(cells)} rows of {path} name no image, such as {quoted(unknown[0])}")
     n_unnamed = sum(cell in unnamed for cell in cells)
     note = f"{n_unnamed} of {len(cells)} rows of {path} have no name in '{key}' and are left out"
     return [*notes, note] if n_unnamed else notes
@@ -221,7 +225,8 @@ def _find_key(path: Path, cells: dict[str, list[str]], ids: list[str]) -> str:
     require(
         best > 0,
         f"no column of {path} names images such as {ids[0]}; there are "
-        + ", ".join(f"{name} ({column[0]})" for name, column in cells.items()),
+        + ", ".join(f"{name} ({quoted(column[0])[1:-1]})" for name, column in list(cells.items())[:N_LISTED])
+        + (f" and {len(cells) - N_LISTED} more" if len(cells) > N_LISTED else ""),
     )
     candidates = [name for name, n in n_named.items() if n >= best / 2]
     full = [name for name in candidates if with_ending[name] >= best / 2]

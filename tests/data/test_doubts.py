@@ -101,7 +101,7 @@ def test_lost_characters_are_noted():
     ("values", "found"),
     [
         ([20, 80, 35.5, -999, -999], "-999 (2 images), far from its other values (20 to 80)"),
-        ([0.1, 0.2, np.nan, 9999, -99], "-99 (1 images) and 9999 (1 images), far from its other values (0.1 to 0.2)"),
+        ([0.1, 0.2, np.nan, 9999, -99], "-99 (1 image) and 9999 (1 image), far from its other values (0.1 to 0.2)"),
         ([990, 1010, 999], None),
         ([0, 99, 50, 98], None),
         ([0, 100, -99.5], None),

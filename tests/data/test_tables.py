@@ -169,6 +169,14 @@ def test_a_table_with_no_or_ambiguous_names_is_refused(tmp_path, ids, text, mess
         join_table(write_table(tmp_path, text), ids)
 
 
+def test_an_error_lists_some_columns_and_beginnings_of_cells(tmp_path):
+    """A table may have thousands of columns."""
+    names = [f"c{i}" for i in range(400)]
+    with raises_user_error(", c8 (xxx") as error:
+        join_table(write_table(tmp_path, ",".join(names) + "\n" + ",".join(["x" * 5000] * 400) + "\n"), IDS)
+    assert str(error.value).endswith("...) and 391 more") and len(str(error.value)) < 800
+
+
 def test_paths_distinguish_images_of_the_same_name(tmp_path):
     ids = ["a/1.png", "b/1.png"]
     assert join_table(write_table(tmp_path, "file,age\nb/1.png,2\na/1.png,1\n"), ids).columns == {"age": ["1", "2"]}

@@ -75,7 +75,7 @@ def test_infinite_numbers_count_as_missing():
 def test_codes_for_missing_targets_are_noted():
     dataset = images(list("abc"), x=["1", "2", "-999"])
     dataset.set_targets(["x"])
-    assert dataset.notes[0].startswith("x is -999 (1 images), far from its other values (1 to 2)")
+    assert dataset.notes[0].startswith("x is -999 (1 image), far from its other values (1 to 2)")
 
 
 def test_images_left_out_for_lack_of_a_group_are_counted():
