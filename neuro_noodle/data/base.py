@@ -19,7 +19,8 @@ from torch import Tensor
 from neuro_noodle.choices import Table, require
 from neuro_noodle.data.blocks import frame_blocks, natural_order
 from neuro_noodle.data.cells import clean_columns
-from neuro_noodle.data.columns import Columns, as_groups, as_numbers, as_texts, merge, naming_notes
+from neuro_noodle.data.columns import Columns, as_groups, as_numbers, as_texts, merge
+from neuro_noodle.data.doubts import code_notes, naming_notes
 from neuro_noodle.data.inventory import Inventory, Reading, take_inventory
 from neuro_noodle.data.store import Mapped, Store
 from neuro_noodle.plain import readable
@@ -169,10 +170,9 @@ class StimulusSet:
             not missing,
             f"cannot predict {' or '.join(missing)}: no such column; there are {', '.join(self.columns) or 'none'}",
         )
-        numbers = np.stack([as_numbers(self.columns[name], name) for name in names], 1)  # (N, K)
-        n_infinite = int(np.isinf(numbers).sum())
-        self.notes += [f"infinite values of {', '.join(names)} count as missing: {n_infinite}"] if n_infinite else []
-        self.targets = torch.from_numpy(np.where(np.isinf(numbers), np.nan, numbers))
+        numbers = [as_numbers(self.columns[name], name, self.ids) for name in names]
+        self.notes += [note for name, values in zip(names, numbers, strict=True) for note in code_notes(values, name)]
+        self.targets = torch.from_numpy(np.stack(numbers, 1))  # (N, K)
 
     def add_blocks(self, n_blocks: int) -> None:
         """Cut the frames into about n_blocks contiguous blocks and add them as the column `block`.

@@ -3,8 +3,11 @@
 import math
 import re
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 NOT_KNOWN = ("n/a", "#n/a", "<na>", "nan", "null", "#null!", "#div/0!", "#value!", "#ref!", "#name?", "#num!")
 MISSING = frozenset(  # na, Nan and none can be names
@@ -13,9 +16,10 @@ MISSING = frozenset(  # na, Nan and none can be names
 )
 INVISIBLE = dict.fromkeys(map(ord, "\0\u00ad\u200b\u200e\u200f\u2060\ufeff"))  # zero width, marks of direction, ...
 
-_MANTISSA_WITH_POINT = r"(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_WHOLE_NUMBER = r"\d+(?:[eE][+-]\d+)?"  # without a point, an exponent needs a sign: 12e1 is a name
+_MANTISSA_WITH_POINT = r"(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d{1,5})?"
+_WHOLE_NUMBER = r"\d+(?:[eE][+-]\d{1,5})?"  # without a point, an exponent needs a sign: 12e1 is a name
 _NUMBER = re.compile(f"[+-]?(?:{_MANTISSA_WITH_POINT}|{_WHOLE_NUMBER})", re.ASCII)
+_INFINITE = re.compile("[+-]?inf(?:inity)?", re.IGNORECASE)
 _COMMA_NUMBER = re.compile(r"[+-]?\d+(?:,\d+)?", re.ASCII)
 _MAYBE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})?", re.ASCII)
 
@@ -25,25 +29,44 @@ def tidy(text: str) -> str:
     return unicodedata.normalize("NFC", text.translate(INVISIBLE)).strip()
 
 
+def quoted(text: str, n_max: int = 40) -> str:
+    """Return a text in quotes, on one line and with its beginning only, if it is long."""
+    text = " ".join(text.split())
+    return f"'{text if len(text) <= n_max else text[: n_max - 3] + '...'}'"
+
+
 def clean_columns(columns: Mapping[str, Sequence]) -> tuple[dict[str, Sequence], list[str]]:
-    """Return columns with tidy texts, empty where a mark such as n/a means that the value is missing.
+    """Return columns with tidy texts, without values that are missing: marks such as n/a, and infinite numbers.
 
     Args:
         columns: by name, N texts or N numbers each; numbers stay as they are.
 
     Returns:
-        The columns; and notes for the user.
+        The columns, empty (texts) or NaN (numbers) where a value is missing; and notes for the user.
     """
-    cleaned, found = dict(columns), []
+    cleaned: dict[str, Any] = dict(columns)
+    found = []
     for name, column in columns.items():
         if isinstance(column, list):
             texts = list(map(tidy, column))
-            marks = MISSING - {"-"} if "+" in texts else MISSING  # + and - are two classes
-            marks = frozenset() if name == "folder" else marks  # the name of a folder is never missing
+            marks = frozenset() if name == "folder" else _marks(texts)  # the name of a folder is never missing
             cleaned[name] = ["" if text in marks else text for text in texts]
             counts = Counter(text for text in texts if text and text in marks)
-            found += [f"{n} '{mark}' in {name}" for mark, n in counts.items()]
+        else:
+            values = np.asarray(column)
+            is_infinite = np.isinf(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+            counts = Counter(map(str, values[is_infinite].tolist()))
+            cleaned[name] = np.where(is_infinite, np.nan, values) if counts else column
+        found += [f"{n} {quoted(mark)} in {name}" for mark, n in counts.items()]
     return cleaned, [f"these cells count as missing: {', '.join(found)}"] if found else []
+
+
+def _marks(texts: list[str]) -> frozenset[str]:
+    """Return the texts that mean that a value is missing in this column."""
+    marks = MISSING - {"-"} if "+" in texts else MISSING  # + and - are two classes
+    infinite = {text for text in texts if _INFINITE.fullmatch(text)}
+    others = set(texts) - infinite - marks
+    return marks | infinite if infinite and others and all(number(text) is not None for text in others) else marks
 
 
 def number(text: str) -> float | None:
@@ -61,12 +84,3 @@ def with_decimal_points(column: Sequence[str]) -> list[str] | None:
     if not all(map(_COMMA_NUMBER.fullmatch, texts)) or all(map(_MAYBE_THOUSANDS.fullmatch, texts)):
         return None
     return [text.replace(",", ".") for text in column] if any("," in text for text in texts) else None
-
-
-def similar_names(names: Iterable[str]) -> list[list[str]]:
-    """Return the names that differ only in case or spaces, or in how the same number is written, together."""
-    alike = defaultdict(set)
-    for name in names:
-        value = number(name)
-        alike[" ".join(name.casefold().split()) if value is None else value].add(name)
-    return [sorted(same) for same in alike.values() if len(same) > 1]

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from neuro_noodle.choices import require
-from neuro_noodle.data.cells import MISSING, number, similar_names, tidy
+from neuro_noodle.choices import UserError, require
+from neuro_noodle.data.cells import MISSING, number, quoted, tidy
 from neuro_noodle.data.store import format_shape
 
 RESERVED = ("id", "folder")  # columns that the program adds itself
@@ -129,34 +129,17 @@ def as_groups(column: Sequence, ids: Sequence[str]) -> list[str]:
     return [name or f"image {image}" for name, image in zip(as_texts(column), ids, strict=True)]
 
 
-def naming_notes(columns: Columns, names: Iterable[str | None]) -> list[str]:
-    """Return notes on names of classes or groups that may be the same in two spellings, or two that were rounded."""
-    notes = []
-    for column in dict.fromkeys(name for name in names if name):
-        if _is_rounded(columns[column]):
-            notes.append(f"{column} may hold rounded numbers, which makes two names one; save them as integers or text")
-        pairs = similar_names(set(as_texts(columns[column])))
-        alike = "; ".join(" and ".join(f"'{name}'" for name in same) for same in pairs[:5])
-        more = f" and {len(pairs) - 5} more" if len(pairs) > 5 else ""
-        if pairs:
-            notes.append(f"{column} has names that look alike but count as different: {alike}{more}")
-    return notes
-
-
-def _is_rounded(column: Sequence) -> bool:
-    """Return whether numbers are so large for their type that neighbouring whole numbers are the same."""
-    values = np.asarray(column)
-    return values.dtype.kind == "f" and bool((np.abs(values) * np.finfo(values.dtype).eps >= 1).any())
-
-
 def require_columns(columns: Columns, names: Sequence[str]) -> None:
     """Raise UserError if --columns names a column that does not exist."""
     unknown = [name for name in names if name not in columns]
     require(not unknown, f"--columns: there is no {' or '.join(unknown)}; there are {', '.join(columns)}")
 
 
-def as_numbers(column: Sequence | np.ndarray, name: str) -> np.ndarray:
+def as_numbers(column: Sequence | np.ndarray, name: str, ids: Sequence[str] = ()) -> np.ndarray:
     """Return a column as (N,) numbers, NaN where it is empty.
+
+    Args:
+        ids: the images, for the error.
 
     Raises:
         UserError: if it holds something other than numbers; quotes an example.
@@ -164,11 +147,14 @@ def as_numbers(column: Sequence | np.ndarray, name: str) -> np.ndarray:
     if not isinstance(column, list):
         return np.asarray(column, np.float64)
     numbers = [np.nan if text in MISSING else number(text) for text in column]
-    wrong = next((text for text, value in zip(column, numbers, strict=True) if value is None), None)
-    require(
-        wrong is None,
-        f"the column '{name}' holds '{wrong}', which is not a number; numbers are written like -2.5 or 1e-05",
-    )
+    wrong = [index for index, value in enumerate(numbers) if value is None]
+    if wrong:
+        of = f" for image {ids[wrong[0]]}" if ids else ""
+        raise UserError(
+            f"the column '{name}' holds {quoted(column[wrong[0]])}{of}, which is not a number ({len(wrong)} of "
+            f"{len(column)} cells are none); numbers are written like -2.5 or 1e-05, and a missing value is an empty "
+            "cell, n/a, NA, nan, null or -"
+        )
     return np.array(numbers, np.float64)
 
 

@@ -1,19 +1,17 @@
 """Tables in text files: read into columns, and brought into the order of the images."""
 
-import contextlib
 import csv
 import io
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from neuro_noodle.choices import UserError, require, suggest
-from neuro_noodle.data.cells import MISSING, tidy, with_decimal_points
+from neuro_noodle.data.cells import MISSING, quoted, tidy, with_decimal_points
 from neuro_noodle.data.columns import Columns, unreserved
+from neuro_noodle.data.table_text import read_table_text
 
-DELIMITERS = {"\t": "tabs", ";": "semicolons", ",": "commas"}  # texts hold commas most often, and tabs least
-N_LINES = 1000  # that decide which of them a table has
+N_LISTED = 9  # columns in an error
 
 
 @dataclass(frozen=True)
@@ -24,11 +22,13 @@ class Table:
         path: its file.
         columns: the cells by column; names are tidy, texts are as in the file.
         notes: what the user should know.
+        index: the first column if it has no name in the file.
     """
 
     path: Path
     columns: Columns
     notes: tuple[str, ...] = ()
+    index: str | None = None
 
     @property
     def n_rows(self) -> int:
@@ -44,6 +44,14 @@ class Table:
         note = f"left out {n_empty} empty row{'s' * (n_empty > 1)} of {self.path}"
         columns: Columns = {name: [row[i] for row in kept] for i, name in enumerate(self.columns)}
         return replace(self, columns=columns, notes=(*self.notes, note))
+
+    def without_index(self) -> "Table":
+        """Return the table without a first column that has no name, with a note."""
+        if self.index is None:
+            return self
+        columns: Columns = {name: cells for name, cells in self.columns.items() if name != self.index}
+        note = f"left out the first column of {self.path}, which has no name; to use it, name it in the first line"
+        return Table(self.path, columns, (*self.notes, note))
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,12 @@ class JoinedTable:
 
 
 def read_csv(path: Path) -> Table:
-    """Read a table with a header line, separated by commas, semicolons or tabs.
+    """Read a table without a first column that has no name; see `read_table`."""
+    return read_table(path).without_index()
+
+
+def read_table(path: Path) -> Table:
+    """Read a table with a header line, separated by commas, semicolons, tabs or bars.
 
     Numbers with decimal commas become numbers with points where a whole column shows that they are meant. A line
     without any text is a row of empty cells.
@@ -70,51 +83,65 @@ def read_csv(path: Path) -> Table:
     Raises:
         UserError: if the file is missing or not such a table.
     """
+    source = read_table_text(path)
+    rows = []
+    reader = csv.reader(io.StringIO(source.text, newline=""), delimiter=source.delimiter, strict=True)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-        delimiter = find_delimiter(text)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        rows = [(reader.line_num, row if any(map(str.strip, row)) else []) for row in reader]
-    except OSError as error:
-        raise UserError(f"the table {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"the table {path} is not UTF-8 text; save it as 'CSV UTF-8'") from error
+        rows += [(reader.line_num, row if any(map(str.strip, row)) else []) for row in reader]
     except csv.Error as error:
         raise UserError(f"the table {path} cannot be read: line {reader.line_num}: {error}") from error
     filled = [index for index, (_, row) in enumerate(rows) if row]
     require(len(filled) > 1, f"the table {path} has no rows; it needs a header line and a row per image")
-    header, cells = rows[filled[0]][1], rows[filled[0] + 1 :]
-    names = [unreserved(name) for name in header]
-    require(
-        all(names) and len(set(names)) == len(names),
-        f"the table {path} needs a different name for each column; its first line reads {header[:9]}",
-    )
+    cells = rows[filled[0] + 1 :]
+    header = _complete_header(rows[filled[0]][1], [row for _, row in cells if row], source.text)
     for line, row in cells:
         require(
-            len(row) in (0, len(names)),
-            f"the table {path} has {len(names)} columns, but {len(row)} fields on line {line}",
+            len(row) in (0, len(header)),
+            f"the table {path} has {len(header)} columns, but {len(row)} fields on line {line}",
         )
-    whole = zip(*(row or [""] * len(names) for _, row in cells), strict=True)
-    note = f"{path} has {len(names)} columns, separated by {DELIMITERS[delimiter]}"
-    table = Table(path, dict(zip(names, map(list, whole), strict=True)), (note,) if len(names) > 1 else ())
-    return table if delimiter == "," else _read_decimal_commas(table)
+    whole = zip(*(row or [""] * len(header) for _, row in cells), strict=True)
+    table = _name_columns(path, header, list(map(list, whole)))
+    note = f"{path} has {len(header)} columns, separated by {source.delimiters}"
+    table = replace(table, notes=(note, *table.notes)) if len(header) > 1 else table
+    return table if source.delimiter == "," else _read_decimal_commas(table)
 
 
-def find_delimiter(text: str) -> str:
-    """Return the first delimiter that cuts the header of a table into several fields, and its rows into equally many.
+def _complete_header(header: list[str], rows: list[list[str]], text: str) -> list[str]:
+    """Return the header with an empty name for a column that has none.
 
-    If none does, it is the one that fewest rows disagree with.
+    All rows then have a field more: an empty one at their end; or, as R writes them, names of the rows at their start,
+    which are numbers from 1 or in quotes.
     """
+    if {len(row) for row in rows} != {len(header) + 1}:
+        return header
+    if not any(row[-1].strip() for row in rows):
+        return [*header, ""]
+    is_quoted = all(line.startswith('"') for line in text.lstrip().split("\n", 2)[:2])
+    is_numbered = [row[0] for row in rows] == [str(number) for number in range(1, len(rows) + 1)]
+    return ["", *header] if is_quoted or is_numbered else header
 
-    def score(delimiter: str) -> tuple[bool, int]:
-        rows = []
-        with contextlib.suppress(csv.Error):  # reported when the table is read
-            reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-            rows = [row for row in islice(reader, N_LINES) if any(row)]
-        n_fields = len(rows[0]) if rows else 0
-        return n_fields > 1, -sum(len(row) != n_fields for row in rows)
 
-    return max(DELIMITERS, key=score)
+def _name_columns(path: Path, header: list[str], columns: list[list[str]]) -> Table:
+    """Return a table of columns by their names, without empty ones that have no name.
+
+    Raises:
+        UserError: if other columns than the first have no name, or if two have the same.
+    """
+    pairs = [(unreserved(name), cells) for name, cells in zip(header, columns, strict=True)]
+    named = [(name, cells) for name, cells in pairs if name or any(map(str.strip, cells))]
+    n_empty = len(pairs) - len(named)
+    note = f"left out {n_empty} empty column{'s' * (n_empty > 1)} of {path} without a name"
+    names = [name for name, _ in named]
+    index = None
+    if not names[0]:
+        index = names[0] = "index_" if "index" in names else "index"
+    require(
+        all(names) and len(set(names)) == len(names),
+        f"the table {path} needs a different name for each column; its first line reads "
+        f"{[name[:40] for name in header[:N_LISTED]]}",
+    )
+    whole: Columns = dict(zip(names, (cells for _, cells in named), strict=True))
+    return Table(path, whole, (note,) if n_empty else (), index)
 
 
 def _read_decimal_commas(table: Table) -> Table:
@@ -134,22 +161,24 @@ def join_table(path: Path, ids: list[str], key: str | None = None) -> JoinedTabl
     Raises:
         UserError: if no column names images, if several do, or if a name is ambiguous.
     """
-    table = read_csv(path).without_empty_rows()
+    table = read_table(path).without_empty_rows()
     cells = {name: list(map(tidy, column)) for name, column in table.columns.items()}
     if key is None:
         key = _find_key(path, cells, ids)
     require(key in cells, f"key={key} is no column of {path}; {suggest(key, cells)}")
+    table = table if key == table.index else table.without_index()
     names = max(_forms(ids), key=lambda names: len(set(names) & set(cells[key])))
     require(
         bool(set(names) & set(cells[key])),
-        f"key={key}: this column of {path} names no image; an image is called {ids[0]}, a cell reads '{cells[key][0]}'",
+        f"key={key}: this column of {path} names no image; an image is called {ids[0]}, a cell reads "
+        f"{quoted(cells[key][0])}",
     )
     twice = _first_duplicate(names)
     require(twice is None, f"several images are called {twice}, so {path} must name images by their path")
     unnamed = MISSING - set(names)
     row_of = {name: row for row, name in enumerate(cells[key]) if name not in unnamed}
     twice = _first_duplicate([name for name in cells[key] if name not in unnamed])
-    require(twice is None, f"{path} has several rows for '{twice}' in its column '{key}'")
+    require(twice is None, f"{path} has several rows for {quoted(twice or '')} in its column '{key}'")
     rows = [row_of.get(name) for name in names]
     columns: Columns = {
         name: ["" if row is None else column[row] for row in rows]
@@ -157,7 +186,8 @@ def join_table(path: Path, ids: list[str], key: str | None = None) -> JoinedTabl
         if name != key
     }
     missing = [image for image, row in zip(ids, rows, strict=True) if row is None]
-    return JoinedTable(columns, missing, [*table.notes, *_describe_join(path, key, cells[key], names)])
+    called = [f"the first column of {path} has no name and is called '{key}'"] if key == table.index else []
+    return JoinedTable(columns, missing, [*table.notes, *called, *_describe_join(path, key, cells[key], names)])
 
 
 def _describe_join(path: Path, key: str, cells: list[str], names: list[str]) -> list[str]:
@@ -167,7 +197,7 @@ def _describe_join(path: Path, key: str, cells: list[str], names: list[str]) -> 
     unnamed = MISSING - known
     unknown = sorted(found - known - unnamed)
     if unknown:
-        notes.append(f"{len(unknown)} of {len(cells)} rows of {path} name no image, such as '{unknown[0]}'")
+        notes.append(f"{len(unknown)} of {len(cells)} rows of {path} name no image, such as {quoted(unknown[0])}")
     n_unnamed = sum(cell in unnamed for cell in cells)
     note = f"{n_unnamed} of {len(cells)} rows of {path} have no name in '{key}' and are left out"
     return [*notes, note] if n_unnamed else notes
@@ -195,7 +225,8 @@ def _find_key(path: Path, cells: dict[str, list[str]], ids: list[str]) -> str:
     require(
         best > 0,
         f"no column of {path} names images such as {ids[0]}; there are "
-        + ", ".join(f"{name} ({column[0]})" for name, column in cells.items()),
+        + ", ".join(f"{name} ({quoted(column[0])[1:-1]})" for name, column in list(cells.items())[:N_LISTED])
+        + (f" and {len(cells) - N_LISTED} more" if len(cells) > N_LISTED else ""),
     )
     candidates = [name for name, n in n_named.items() if n >= best / 2]
     full = [name for name in candidates if with_ending[name] >= best / 2]

@@ -1,8 +1,9 @@
 """Cells: spaces and accents do not matter, missing marks mean missing, and only plain decimals are numbers."""
 
+import numpy as np
 import pytest
 
-from neuro_noodle.data.cells import MISSING, clean_columns, number, similar_names, tidy, with_decimal_points
+from neuro_noodle.data.cells import MISSING, clean_columns, number, quoted, tidy, with_decimal_points
 
 
 def test_spaces_and_composition_of_accents_do_not_matter():
@@ -72,7 +73,19 @@ def test_decimal_commas_are_read_only_if_unambiguous(column, expected):
     assert with_decimal_points(column) == expected
 
 
-def test_names_are_similar_if_they_differ_in_case_or_spaces():
-    """Or if they are the same number."""
-    names = ["Happy", "happy", "sad", "very  sad", "Very sad", "1", "1.0", "01", "P1", "P01"]
-    assert similar_names(names) == [["Happy", "happy"], ["Very sad", "very  sad"], ["01", "1", "1.0"]]
+@pytest.mark.parametrize("infinite", ["inf", "-inf", "Inf", "Infinity"])
+def test_an_infinite_number_is_missing(infinite):
+    """As text among numbers, and in arrays."""
+    cleaned, notes = clean_columns({"x": ["1", infinite, "", "n/a"], "y": np.array([-np.inf, 2, np.nan], np.float32)})
+    assert cleaned["x"] == ["1", "", "", ""] and np.isnan(cleaned["y"]).tolist() == [True, False, True]
+    assert cleaned["y"].dtype == np.float32
+    assert notes == [f"these cells count as missing: 1 '{infinite}' in x, 1 'n/a' in x, 1 '-inf' in y"]
+
+
+@pytest.mark.parametrize("texts", [["inf", "sup"], ["inf", "inf"], ["inf", "1", "sup"]])
+def test_inf_among_names_is_a_name(texts):
+    assert clean_columns({"region": texts}) == ({"region": texts}, [])
+
+
+def test_a_long_text_is_quoted_on_one_line_by_its_beginning():
+    assert quoted("a\nb") == "'a b'" and quoted("abcdefgh", 6) == "'abc...'" and quoted("abcdef", 6) == "'abcdef'"

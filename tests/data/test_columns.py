@@ -11,7 +11,6 @@ from neuro_noodle.data.columns import (
     as_texts,
     listing,
     merge,
-    naming_notes,
     read_array_columns,
 )
 
@@ -137,33 +136,11 @@ def test_images_without_a_group_are_groups_of_their_own():
     assert as_groups(np.array([2, np.nan]), ["1", "2"]) == ["2", "image 2"]
 
 
-def test_names_that_look_alike_are_noted_but_stay_apart():
-    columns = {"mood": ["Happy", "happy", "sad"], "who": ["7", "007", "8"], "x": ["a", "A", ""]}
-    assert naming_notes(columns, ("mood", None)) == [
-        "mood has names that look alike but count as different: 'Happy' and 'happy'"
-    ]
-    assert "'007' and '7'" in naming_notes(columns, ("who",))[0]
-    assert naming_notes({"mood": ["a", "b"]}, ("mood", "mood")) == []
-
-
-@pytest.mark.parametrize(
-    ("values", "is_rounded"),
-    [
-        (np.array([2**22, np.nan], np.float32), False),
-        (np.array([2**24, np.nan], np.float32), True),
-        (np.array([2.0**51]), False),
-        (np.array([2.0**53]), True),
-        (np.array([2**62]), False),
-        (["982000123456701982"], False),
-    ],
-)
-def test_names_that_their_type_may_have_rounded_are_noted(values, is_rounded):
-    assert [note[:30] for note in naming_notes({"chip": values}, ["chip"])] == [
-        "chip may hold rounded numbers,"
-    ] * is_rounded
-
-
 def test_a_text_among_numbers_is_quoted_in_the_error():
+    """With its image, the number of such cells, and what a missing value is."""
     assert as_numbers(["1", "", "n/a", "-2.5"], "age") == pytest.approx([1, np.nan, np.nan, -2.5], nan_ok=True)
-    with raises_user_error("the column 'age' holds '10_1', which is not a number; numbers are written like -2.5"):
+    with raises_user_error("the column 'age' holds '10_1', which is not a number (1 of 2 cells are none); numbers are"):
         as_numbers(["1", "10_1"], "age")
+    with raises_user_error("holds '10_1' for image b.png, which is not a number (2 of 3 cells are none)") as error:
+        as_numbers(["1", "10_1", "x"], "age", ["a.png", "b.png", "c.png"])
+    assert str(error.value).endswith("a missing value is an empty cell, n/a, NA, nan, null or -")

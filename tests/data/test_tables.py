@@ -1,5 +1,9 @@
 """Tables: every value is assigned to its own image, and ambiguous tables are refused."""
 
+import gzip
+import io
+import zipfile
+
 import pytest
 from helpers import raises_user_error
 
@@ -16,9 +20,9 @@ def write_table(path, text, encoding="utf-8"):
 # -------------------------------------------------------------------------------------------------------- read_csv
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_separators_and_line_ends_do_not_change_a_table(tmp_path, delimiter, end, encoding):
     text = end.join(
         delimiter.join(row) for row in (["file", " age ", "who"], ["1.png", "3.5", "Zoë"], ["2.png", "", "Ann"])
@@ -27,7 +31,7 @@ def test_separators_and_line_ends_do_not_change_a_table(tmp_path, delimiter, end
     table = read_csv(write_table(tmp_path, text, encoding))
     assert table == read_csv(write_table(tmp_path, text + end, encoding))
     assert table.columns == expected
-    named = {",": "commas", ";": "semicolons", "\t": "tabs"}[delimiter]
+    named = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}[delimiter]
     assert table.notes == (f"{tmp_path}/table.csv has 3 columns, separated by {named}",)
 
 
@@ -50,6 +54,8 @@ def test_a_table_may_have_a_single_column(tmp_path):
         ("a,a\n1,2\n", "needs a different name for each column; its first line reads ['a', 'a']"),
         ("a, a\n1,2\n", "needs a different name for each column"),
         ("a,\n1,2\n", "needs a different name for each column"),
+        (",,a\n1,2,3\n", "needs a different name for each column"),
+        ("a,b\n5,1,2\n6,1,2\n", "has 2 columns, but 3 fields on line 2"),
         ("a,b\n1,2\n1,2,3\n", "has 2 columns, but 3 fields on line 3"),
         ("a,b\n\n1,2\n\n1\n", "has 2 columns, but 1 fields on line 5"),
         ('a,b\n"1\n2",3\n4\n', "has 2 columns, but 1 fields on line 4"),
@@ -62,10 +68,52 @@ def test_an_invalid_table_is_refused_with_reason_and_line(tmp_path, text, messag
         read_csv(write_table(tmp_path, text))
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "mac-roman"])
 def test_a_table_that_is_not_utf_8_is_refused(tmp_path, encoding):
     with raises_user_error("is not UTF-8 text; save it as 'CSV UTF-8'"):
         read_csv(write_table(tmp_path, "file,who\n1.png,Zoë\n", encoding))
+
+
+def zipped(name, content=b"x"):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, content)
+    return file.getvalue()
+
+
+OPEN_DOCUMENT = b"application/vnd.oasis.opendocument.spreadsheet"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (zipped("[Content_Types].xml"), "an Excel file; open it and save it as 'CSV UTF-8'"),
+        (zipped("mimetype", OPEN_DOCUMENT), "a spreadsheet (OpenDocument); save it as 'CSV UTF-8'"),
+        (zipped("table.csv"), "a zip archive; unpack it"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel file (.xls) or another document of Office; open it"),
+        (gzip.compress(b"file,age\n"), "a compressed file; unpack it"),
+        (b"PAR1\x15\x04", 'a Parquet file; convert it: import pandas; pandas.read_parquet("table.csv").to_csv('),
+        (b'[{"file": "1.png"}]', "a JSON file; convert it: import pandas; pandas.read_json"),
+        (b'{\n  "file": {"0": "1.png"}}', "a JSON file"),
+        (b"<html><table>", "an XML or HTML document"),
+        ("a\n1\n".encode("utf-32"), "text in UTF-32; save it as 'CSV UTF-8'"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_by_its_kind(tmp_path, content, message):
+    (tmp_path / "table.csv").write_bytes(content)
+    with raises_user_error(f"table.csv is {message}"):
+        read_csv(tmp_path / "table.csv")
+
+
+def test_a_table_with_nul_bytes_is_refused(tmp_path):
+    with raises_user_error("table.csv holds 2 NUL bytes, so it is damaged"):
+        read_csv(write_table(tmp_path, "file,age\n1.png,\0\0\n"))
+
+
+def test_half_a_character_of_utf_16_is_refused(tmp_path):
+    write_table(tmp_path, "file,age\n1.png,3\n", "utf-16").open("ab").write(b"x")
+    with raises_user_error("is not UTF-16 text; save it as 'CSV UTF-8'"):
+        read_csv(tmp_path / "table.csv")
 
 
 def test_a_missing_table_or_a_folder_is_refused_by_name(tmp_path):
@@ -119,6 +167,14 @@ def test_columns_with_reserved_names_are_renamed(tmp_path):
 def test_a_table_with_no_or_ambiguous_names_is_refused(tmp_path, ids, text, message):
     with raises_user_error(message):
         join_table(write_table(tmp_path, text), ids)
+
+
+def test_an_error_lists_some_columns_and_beginnings_of_cells(tmp_path):
+    """A table may have thousands of columns."""
+    names = [f"c{i}" for i in range(400)]
+    with raises_user_error(", c8 (xxx") as error:
+        join_table(write_table(tmp_path, ",".join(names) + "\n" + ",".join(["x" * 5000] * 400) + "\n"), IDS)
+    assert str(error.value).endswith("...) and 391 more") and len(str(error.value)) < 800
 
 
 def test_paths_distinguish_images_of_the_same_name(tmp_path):
@@ -176,6 +232,75 @@ def test_an_image_may_be_called_like_a_missing_mark(tmp_path):
 def test_spaces_and_accents_do_not_keep_a_row_from_its_image(tmp_path):
     table = write_table(tmp_path, "file,age\nZo\u00eb.png ,1\nBo.png,2\n")
     assert join_table(table, ["Bo.png", "Zoe\u0308.png"]).columns == {"age": ["2", "1"]}
+
+
+@pytest.mark.parametrize("line", ["sep=;", '"sep=;"', "SEP=;"])
+def test_a_first_line_names_the_delimiter(tmp_path, line):
+    """As Excel writes it; lines are counted as in the file."""
+    table = read_csv(write_table(tmp_path, f"{line}\r\nfile;a,b,c\r\none.png;1,2,3\r\n"))
+    assert table.columns == {"file": ["one.png"], "a,b,c": ["1,2,3"]}
+    assert table.notes == (f"{tmp_path}/table.csv has 2 columns, separated by semicolons",)
+    with raises_user_error("but 1 fields on line 3"):
+        read_csv(write_table(tmp_path, f"{line}\nfile;age\none.png\n"))
+
+
+def test_any_delimiter_can_be_named(tmp_path):
+    table = read_csv(write_table(tmp_path, "sep=:\nfile:age\none.png:3\n"))
+    assert table.columns == {"file": ["one.png"], "age": ["3"]} and table.notes[0].endswith("separated by ':'")
+
+
+def test_empty_columns_without_a_name_are_left_out(tmp_path):
+    """Spreadsheets write them, some only below the header."""
+    for header in ("file,age,,", ",file,age", "file,age"):
+        row = ",one.png,3" if header[0] == "," else "one.png,3" + "," * max(1, header.count(",") - 1)
+        table = read_csv(write_table(tmp_path, f"{header}\n{row}\n{row}\n"))
+        assert table.columns == {"file": ["one.png"] * 2, "age": ["3"] * 2}
+        assert "left out" in table.notes[-1] and table.notes[-1].endswith("without a name")
+
+
+# -------------------------------------------------------------------------------- names of rows, from pandas and R
+
+NAMED_ROWS = [
+    ",age\n{0},1\n{1},2\n",
+    '"","age"\n"{0}",1\n"{1}",2\n',
+    '"age"\t"sex"\n"{0}"\t1\t"f"\n"{1}"\t2\t"m"\n',
+    '"age" "sex"\n"{0}" 1 "f"\n"{1}" 2 "m"\n',
+]
+
+
+@pytest.mark.parametrize("text", NAMED_ROWS)
+def test_a_first_column_without_a_name_may_name_images(tmp_path, text):
+    path = write_table(tmp_path, text.format("two", "one"))
+    joined = join_table(path, IDS)
+    assert joined.columns["age"] == ["2", "1", ""]
+    assert f"the first column of {path} has no name and is called 'index'" in joined.notes
+    assert joined.columns == join_table(path, IDS, "index").columns
+
+
+@pytest.mark.parametrize(
+    "text", ['{0}"file" "age"\n{1}"one.png" 1\n{2}"two.png" 2\n', ",file,age\n0,one.png,1\n1,two.png,2\n"]
+)
+def test_a_first_column_without_any_name_of_an_image_is_left_out(tmp_path, text):
+    path = write_table(tmp_path, text.format("", '"1" ', '"2" '))
+    joined = join_table(path, IDS)
+    assert joined.columns == {"age": ["1", "2", ""]}
+    note = f"left out the first column of {path}, which has no name; to use it, name it in the first line"
+    assert note in joined.notes and note in read_csv(path).notes and list(read_csv(path).columns) == ["file", "age"]
+
+
+def test_unquoted_names_of_rows_are_numbers_from_one(tmp_path):
+    table = read_csv(write_table(tmp_path, "file\tage\n1\tone.png\t3\n2\ttwo.png\t4\n"))
+    assert table.columns == {"file": ["one.png", "two.png"], "age": ["3", "4"]}
+
+
+def test_the_name_of_an_unnamed_column_is_free(tmp_path):
+    joined = join_table(write_table(tmp_path, ",index\none,1\ntwo,2\n"), IDS)
+    assert joined.columns == {"index": ["1", "2", ""]} and "is called 'index_'" in joined.notes[1]
+
+
+def test_an_unnamed_column_that_numbers_images_is_a_candidate(tmp_path):
+    with raises_user_error("could name the images: index (7 images), file (8 images); choose one, such as"):
+        join_table(write_table(tmp_path, ",file\n" + "".join(f"{i},{i + 1}\n" for i in range(8))), NUMBERED)
 
 
 # ------------------------------------------------------------------------------------------- the column of the names

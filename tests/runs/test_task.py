@@ -69,7 +69,13 @@ def test_a_column_that_is_empty_in_a_part_is_refused():
 def test_infinite_numbers_count_as_missing():
     dataset = images(list("ab"), x=torch.tensor([1.0, torch.inf]).numpy())
     dataset.set_targets(["x"])
-    assert dataset.targets[1].isnan() and dataset.notes == ["infinite values of x count as missing: 1"]
+    assert dataset.targets[1].isnan() and dataset.notes == ["these cells count as missing: 1 'inf' in x"]
+
+
+def test_codes_for_missing_targets_are_noted():
+    dataset = images(list("abc"), x=["1", "2", "-999"])
+    dataset.set_targets(["x"])
+    assert dataset.notes[0].startswith("x is -999 (1 image), far from its other values (1 to 2)")
 
 
 def test_images_left_out_for_lack_of_a_group_are_counted():
