@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from neuro_noodle.choices import Table, require
-from neuro_noodle.data.blocks import frame_blocks, natural_order
+from neuro_noodle.data.blocks import describe_order, frame_blocks
 from neuro_noodle.data.cells import clean_columns
 from neuro_noodle.data.columns import Columns, as_groups, as_numbers, as_texts, merge, naming_notes
 from neuro_noodle.data.inventory import Inventory, Reading, take_inventory
@@ -185,8 +185,7 @@ class StimulusSet:
         recordings = as_texts(self.columns[self.group]) if self.group else None
         merge(self.columns, {"block": frame_blocks(self.ids, n_blocks, recordings)})
         self.has_blocks = True
-        first, last = (self.ids[i] for i in natural_order(self.ids)[[0, -1]])
-        self.notes.append(f"the numbers in the names give the order of the frames: from {first} to {last}")
+        self.notes.append(describe_order(self.ids))
 
     def keep_on(self, device: torch.device) -> None:
         """Move all images, labels, responses and targets to a device."""
