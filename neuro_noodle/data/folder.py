@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from neuro_noodle.choices import Size, UserError, require
 from neuro_noodle.data.arrays import find_file
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet
 from neuro_noodle.data.columns import Columns, add_columns, listing, read_names
-from neuro_noodle.data.foreign import describe, describe_first
+from neuro_noodle.data.damage import reason
+from neuro_noodle.data.foreign import describe_first
 from neuro_noodle.data.inventory import ORDINARY, Reading
 from neuro_noodle.data.pictures import BACKGROUNDS, SUFFIXES, Header, read_header, read_image
 from neuro_noodle.data.store import Store, fingerprint
@@ -344,11 +345,11 @@ def _attempt(function: Callable, path: Path, *arguments: object) -> Any:
     """Return the result of a function of a file, or the reason as text if the file cannot be read."""
     try:
         return function(path, *arguments)
-    except UnidentifiedImageError:
-        return describe(path) or "not an image"
+    except UserError as error:
+        return str(error)
     except FileNotFoundError:
         return "a link to a file that does not exist; fetch it, for example with datalad get or git annex get"
     except MemoryError as error:  # not the fault of the file
         raise UserError(f"there is not enough memory to decode {path}") from error
     except Exception as error:  # a damaged file can fail in any way
-        return str(error) or type(error).__name__
+        return reason(path, error)

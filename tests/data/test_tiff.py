@@ -50,7 +50,7 @@ def test_floating_point_from_0_to_1_is_stored_with_16_bit(tmp_path, kind):
         (NUMBERS - 40000, {}, "it holds values from -"),
         (NUMBERS * 9, {}, "white is 65535; scale them to 0 to 65535"),
         (NUMBERS / 9.0, {}, "but white is 1; scale them to 0 to 1"),
-        (np.full((6, 9), np.nan), {}, "it holds values from nan to nan"),
+        (np.full((6, 9), np.nan), {}, "54 of its 54 values are NaN or infinite; replace them"),
         (RGB16, {"photometric": "rgb", "extratags": [(274, "H", 1, 3, True)]}, "it is stored rotated or mirrored"),
     ],
 )
