@@ -19,7 +19,7 @@ from neuro_noodle.data.arrays import find_file
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet
 from neuro_noodle.data.columns import Columns, add_columns, listing, read_names
 from neuro_noodle.data.damage import reason
-from neuro_noodle.data.foreign import describe_first
+from neuro_noodle.data.foreign import describe_first, is_picture
 from neuro_noodle.data.inventory import ORDINARY, Reading
 from neuro_noodle.data.pictures import BACKGROUNDS, SUFFIXES, Header, read_header, read_image
 from neuro_noodle.data.store import Store, fingerprint
@@ -156,8 +156,8 @@ def search(folder: Path) -> Found:
     )
     require(folder.is_dir(), f"{folder} is a file; --data_dir needs a folder of images{describe_first([folder])}")
     tree = walk(folder)
-    images = [path for path in tree.files if path.suffix.lower() in SUFFIXES]
-    others = Counter(_kind(path) for path in tree.files if path.suffix.lower() not in SUFFIXES)
+    images = [path for path in tree.files if _is_image(path)]
+    others = Counter(map(_kind, sorted(set(tree.files) - set(images))))
     require(
         bool(images),
         f"no images in {folder}; searched at any depth for {', '.join(sorted(SUFFIXES))}{describe_first(tree.files)}",
@@ -170,11 +170,17 @@ def find_images(folder: Path) -> list[Path]:
     return search(folder).images
 
 
+def _is_image(path: Path) -> bool:
+    """Return whether a file is an image by its ending, or by its first bytes if it has none."""
+    return path.suffix.lower() in SUFFIXES or (not path.suffix and is_picture(path))
+
+
 def _kind(path: Path) -> str:
     ending = path.suffix.lower()
     if ending in ORDINARY_SUFFIXES or path.name.lower() in ORDINARY_NAMES:
         return ORDINARY
-    return f"{ending} files" if ending else "files without ending"
+    what = f"{ending} files" if ending else "files without ending"
+    return f"{what} that are images" if is_picture(path) else what
 
 
 @dataclass(frozen=True)

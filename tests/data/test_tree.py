@@ -102,6 +102,14 @@ def test_other_files_are_counted_by_their_endings(tmp_path):
     }
 
 
+def test_an_image_without_ending_is_read_and_others_are_counted(tmp_path):
+    for name in ("a.png", "b.jpe", "noending", "copy.png.bak"):
+        save_image(tmp_path / name, format="PNG")
+    dataset = open_folder(tmp_path)
+    assert dataset.ids == ["a.png", "b.jpe", "noending"]
+    assert dataset.reading.passed_over == {".bak files that are images": 1}
+
+
 def test_files_of_mnist_are_sought_by_the_same_walk(tmp_path, forbidden):
     (tmp_path / "locked").mkdir()
     (tmp_path / "link").symlink_to(tmp_path)
