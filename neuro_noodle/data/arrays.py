@@ -3,6 +3,7 @@
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -10,7 +11,8 @@ from neuro_noodle.choices import Size, UserError, require
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet, numbered_ids
 from neuro_noodle.data.columns import Columns, listing, merge, read_array_columns
 from neuro_noodle.data.foreign import describe, describe_first
-from neuro_noodle.data.layouts import Axes, as_images
+from neuro_noodle.data.inventory import Reading
+from neuro_noodle.data.layouts import Axes, as_images, on_background
 from neuro_noodle.data.npz import OpenedArray, open_npz
 from neuro_noodle.data.store import IN_MEMORY, Mapped, Store, format_shape
 from neuro_noodle.data.tables import Table, read_csv
@@ -33,6 +35,7 @@ class Arrays(StimulusSet):
         axes: the layout, N images of C channels, H rows and W columns; none infers it, and asks if it is unclear.
         max_value: the image value of white; none uses 255 or 65535 for 8 or 16 bits, and 1 for other types and for
             whole numbers that are all 0 or 1.
+        background: what is behind the transparent pixels of 4 channels, RGB and transparency; none keeps 4 channels.
         metadata: a table with a row per image in the same order: a CSV with a header, or a .npy file.
         columns: the names of the columns of a .npy table.
         label: the column that holds the class.
@@ -53,6 +56,7 @@ class Arrays(StimulusSet):
         size: Size | None = None,
         axes: Axes | None = None,
         max_value: float | None = None,
+        background: Literal["white", "grey", "black", "none"] = "white",
         metadata: str | None = None,
         columns: tuple[str, ...] = (),
         label: str | None = None,
@@ -70,6 +74,7 @@ class Arrays(StimulusSet):
         table = _read_table(find_file(path.parent, metadata), columns, images.shape) if metadata else None
         merge(known, table.columns if table else {})
         white, notes = choose_white(images, max_value, str(path))
+        images, changed = on_background(images, white, background, path)
         super().__init__(
             images,
             numbered_ids(len(images)),
@@ -78,6 +83,7 @@ class Arrays(StimulusSet):
             label=label,
             group=group,
             notes=[*(table.notes if table else ()), *notes, *unused],
+            reading=Reading(changed=changed),
         )
 
 
