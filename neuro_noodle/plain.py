@@ -55,6 +55,12 @@ def readable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
+def printable(text: str) -> str:
+    """Return a text with an escape such as \\x1b for each character that steers a terminal, except \\n and \\t."""
+    steering = "[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+    return re.sub(steering, lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def cell(value: Any) -> Any:
     """Return a value as a cell of a table: empty if it is NaN, with an apostrophe before text that is like a formula.
 

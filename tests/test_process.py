@@ -1,5 +1,6 @@
 """The process of a command: exit status, signals, and output that is closed or full."""
 
+import io
 import os
 import signal
 import subprocess
@@ -126,3 +127,23 @@ def test_output_without_a_stream_is_silent():
     output = Output(None)
     assert output.write("text") == 4 and not output.isatty()
     output.flush()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[31mred", "a\\x1b[31mred"),
+        ("\rstep 1", "\rstep 1"),
+        ("good\rbad", "good\\rbad"),
+        ("\u202egnp.a", "\\u202egnp.a"),
+        ("a\x9b2J", "a\\x9b2J"),
+        ("a\tb\n\u0141 \u9854", "a\tb\n\u0141 \u9854"),
+    ],
+)
+def test_output_shows_characters_that_steer_a_terminal(text, shown):
+    """They may come from names of files and classes; a progress bar returns to the start of its line."""
+    stream = io.StringIO(newline="")
+    assert Output(stream).write(text) == len(text)
+    assert stream.getvalue() == shown
+    Output(stream, is_raw=True).write(text)
+    assert stream.getvalue() == shown + text
