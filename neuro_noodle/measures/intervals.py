@@ -49,7 +49,7 @@ def jackknife(
     return (low, high) if np.isfinite([low, high]).all() else None
 
 
-def wilson(is_correct: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+def wilson(is_correct: np.ndarray, groups: np.ndarray) -> tuple[float, float] | None:
     """Return the 95 % Wilson interval of the share of correct images, using the effective sample size of the groups.
 
     Images of one group are not independent, so the number of images is divided by the design effect. Unlike an
@@ -60,10 +60,12 @@ def wilson(is_correct: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
         groups: (N,) group of each image.
 
     Returns:
-        The lower and upper end, from 0 to 1.
+        The lower and upper end, from 0 to 1; None if there is only one group, whose spread is unknown.
 
     Source: Wilson 1927, doi:10.1080/01621459.1927.10502953; effective size as in Korn & Graubard 1998.
     """
+    if len(set(groups)) < 2:
+        return None
     share, n_images = is_correct.mean(), len(is_correct)
     size = _effective_size(is_correct, np.unique(groups, return_inverse=True)[1])
     centre = (share + Z**2 / (2 * size)) / (1 + Z**2 / size)
@@ -75,7 +77,7 @@ def wilson(is_correct: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
 def _effective_size(is_correct: np.ndarray, codes: np.ndarray) -> float:
     """Return the number of independent images that carry as much information as these groups of images."""
     n_images, n_groups, share = len(is_correct), int(codes.max()) + 1, is_correct.mean()
-    if n_groups in (1, n_images) or share in (0, 1):
+    if n_groups == n_images or share in (0, 1):
         return n_groups  # the spread between groups is either irrelevant or unknown
     excess = np.bincount(codes, is_correct - share)  # (n_groups,)
     variance = n_groups / (n_groups - 1) * np.square(excess).sum() / n_images**2

@@ -97,7 +97,7 @@ class Classify(Objective):
     def metrics(self, evidence: Evidence) -> dict[str, float]:
         return {"accuracy": self._is_correct(evidence).double().mean().item()}
 
-    def interval(self, evidence: Evidence, groups: np.ndarray) -> tuple[float, float]:
+    def interval(self, evidence: Evidence, groups: np.ndarray) -> tuple[float, float] | None:
         """Return the 95 % interval of the accuracy over groups of images, see `intervals.wilson`."""
         return wilson(self._is_correct(evidence).double().cpu().numpy(), groups)
 

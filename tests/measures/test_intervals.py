@@ -18,7 +18,7 @@ def width(is_correct, groups):
 # ------------------------------------------------------------------------------------------------------ wilson
 
 
-@pytest.mark.parametrize("n", [1, 2, 10, 97])
+@pytest.mark.parametrize("n", [2, 10, 97])
 def test_without_groups_the_interval_is_wilsons(n):
     z = 1.959964
     for n_correct in {0, 1, n // 2, n - 1, n}:
@@ -29,7 +29,7 @@ def test_without_groups_the_interval_is_wilsons(n):
         assert interval([True] * n_correct + [False] * (n - n_correct), range(n)) == pytest.approx(exact, abs=1e-9)
 
 
-@pytest.mark.parametrize("n_groups", [1, 2, 8, 24])
+@pytest.mark.parametrize("n_groups", [2, 8, 24])
 def test_if_all_are_correct_the_interval_still_has_a_width(n_groups):
     low, high = interval([True] * 24, np.arange(24) % n_groups)
     assert low < 1
@@ -42,7 +42,7 @@ def test_if_all_are_correct_the_interval_still_has_a_width(n_groups):
 @pytest.mark.parametrize("n_correct", [0, 24])
 def test_more_groups_make_the_interval_narrower(n_correct):
     is_correct = [True] * n_correct + [False] * (24 - n_correct)
-    widths = [width(is_correct, np.arange(24) * n_groups // 24) for n_groups in (1, 2, 4, 8, 24)]
+    widths = [width(is_correct, np.arange(24) * n_groups // 24) for n_groups in (2, 4, 8, 24)]
     assert all(wider > narrower for wider, narrower in zip(widths[:-1], widths[1:], strict=True))
 
 
@@ -67,11 +67,10 @@ def test_evenly_spread_errors_are_better_than_one_bad_group():
     assert width([False, True, True, True] * 4, groups) < width([False] * 4 + [True] * 12, groups)
 
 
-def test_one_group_gives_the_interval_of_one_image():
-    """Whatever the rounding errors."""
-    for n in range(2, 12):
-        for n_correct in range(1, n):
-            assert width([True] * n_correct + [False] * (n - n_correct), np.zeros(n)) > 0.8
+@pytest.mark.parametrize("is_correct", [[True], [True, False, True], [True] * 9])
+def test_one_group_has_no_interval(is_correct):
+    """Nothing says how much groups differ."""
+    assert interval(is_correct, np.zeros(len(is_correct))) is None
 
 
 def test_the_interval_covers_the_truth_95_percent_of_the_time():
