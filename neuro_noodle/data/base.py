@@ -25,6 +25,7 @@ from neuro_noodle.data.store import Mapped, Store
 from neuro_noodle.plain import readable
 
 DATASETS = Table("dataset")
+LAST_EXACT = 2**53  # above it, float64 skips whole numbers
 N_HASHED = 1000  # images of an array too large for memory
 
 
@@ -172,7 +173,16 @@ class StimulusSet:
         numbers = np.stack([as_numbers(self.columns[name], name) for name in names], 1)  # (N, K)
         n_infinite = int(np.isinf(numbers).sum())
         self.notes += [f"infinite values of {', '.join(names)} count as missing: {n_infinite}"] if n_infinite else []
+        self.notes += [note for name, one in zip(names, numbers.T, strict=True) for note in self._merged(name, one)]
         self.targets = torch.from_numpy(np.where(np.isinf(numbers), np.nan, numbers))
+
+    def _merged(self, name: str, numbers: np.ndarray) -> list[str]:
+        """Return a note if values of a column are so large that different ones are the same number."""
+        is_large = np.abs(numbers) >= LAST_EXACT
+        texts = np.array(as_texts(self.columns[name]))[is_large]
+        n_merged = len(set(texts)) - len(set(numbers[is_large]))
+        note = f"{n_merged} values of {name} become equal to others, since numbers above {LAST_EXACT:.0e} are rounded; "
+        return [f"{note}subtract a constant from all first"] if n_merged else []
 
     def add_blocks(self, n_blocks: int) -> None:
         """Cut the frames into about n_blocks contiguous blocks and add them as the column `block`.

@@ -72,6 +72,18 @@ def test_infinite_numbers_count_as_missing():
     assert dataset.targets[1].isnan() and dataset.notes == ["infinite values of x count as missing: 1"]
 
 
+@pytest.mark.parametrize("as_column", [np.array, lambda numbers: list(map(str, numbers))])
+def test_large_numbers_that_become_equal_are_counted(as_column):
+    """Numbers have 53 bits; from 10**17 on, that is every 16th whole number."""
+    dataset = images(list("aabbaabb"), x=as_column([10**17 + i for i in range(7)] + [10**17 + 64]))
+    dataset.set_targets(["x"])
+    (note,) = dataset.notes
+    assert note.startswith("6 values of x become equal to others, since numbers above 9e+15 are rounded; subtract a")
+    dataset = images(list("aabbaabb"), x=as_column([10**17 + 64 * i for i in range(8)]))
+    dataset.set_targets(["x"])
+    assert dataset.notes == []
+
+
 def test_images_left_out_for_lack_of_a_group_are_counted():
     dataset = images(list("abababab"), person=["p", "p", "q", "q", "r", "r", "NA", ""])
     dataset.group = "person"
