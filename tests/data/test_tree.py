@@ -31,7 +31,15 @@ def test_a_linked_folder_is_read_once_by_its_own_name(tmp_path):
     save_image(tmp_path / "real" / "a.png")
     (tmp_path / "another").symlink_to(tmp_path / "real")
     assert names(tmp_path) == ["real/a.png"]
-    assert walk(tmp_path).passed_over == {"folders that are linked several times, such as another": 1}
+    assert walk(tmp_path).passed_over == {"links to folders that are read by another name, such as another": 1}
+
+
+def test_a_class_that_links_to_another_class_is_named(tmp_path):
+    save_image(tmp_path / "sad" / "a.png")
+    (tmp_path / "happy").symlink_to(tmp_path / "sad")
+    dataset = open_folder(tmp_path, "label=folder")
+    assert dataset.classes == ["sad"]
+    assert dataset.reading.passed_over == {"links to folders that are read by another name, such as happy": 1}
 
 
 def test_a_linked_folder_elsewhere_is_followed(tmp_path):
