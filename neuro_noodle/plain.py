@@ -17,6 +17,11 @@ def format_bytes(n_bytes: float) -> str:
     return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number with a noun, in the plural unless the number is 1: 1 image, 3 images, 2 classes."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
 def finite(value: float) -> float | None:
     """Return a number, None if it is not finite."""
     return float(value) if math.isfinite(value) else None

@@ -18,7 +18,7 @@ from neuro_noodle.data.npz import OpenedArray, describe_each, open_npz
 from neuro_noodle.data.store import IN_MEMORY, Mapped, Store, format_shape
 from neuro_noodle.data.tables import Table, read_csv
 from neuro_noodle.data.white import choose_white, require_white
-from neuro_noodle.plain import first_line, format_bytes
+from neuro_noodle.plain import counted, first_line, format_bytes
 
 SUFFIXES = (".npy", ".npz")
 LAST = ("axes=HWN", "axes=HWCN")  # the layouts that count images on the last axis
@@ -134,7 +134,7 @@ def _read_others(opened: OpenedArray, n_images: int, path: Path) -> _Others:
     unused, notes = dict(opened.passed_over), []
     for name, values in opened.others.items():
         if len(values) != n_images or values.dtype.kind not in "biufUS":
-            unused[name] = f"{len(values)} values of type {values.dtype}"
+            unused[name] = f"{counted(len(values), 'value')} of type {values.dtype}"
         elif values.ndim == 1:
             merge(columns, read_array_columns(values, [name], f"array '{name}' of {path}"))
         elif is_one_hot(values):
@@ -161,7 +161,7 @@ def _read_table(path: Path, columns: tuple[str, ...], shape: tuple[int, ...]) ->
         table = table if table.n_rows == shape[0] else table.without_empty_rows()
     n_rows = table.n_rows
     hint = f"; if the last axis counts the images, choose {' or '.join(LAST)}" if n_rows == shape[-1] else ""
-    require(n_rows == shape[0], f"{path} has {n_rows} rows, but there are {shape[0]} images{hint}")
+    require(n_rows == shape[0], f"{path} has {counted(n_rows, 'row')} for {counted(shape[0], 'image')}{hint}")
     return table
 
 

@@ -26,6 +26,7 @@ from neuro_noodle.data.store import Store, fingerprint
 from neuro_noodle.data.tables import join_table
 from neuro_noodle.data.tree import walk
 from neuro_noodle.data.white import choose_white, require_white
+from neuro_noodle.plain import counted
 
 DECODER = 2  # increase when the same files would decode to other pixels
 MAX_MEMORY = 2**30  # bytes for decoding, besides the result
@@ -111,7 +112,10 @@ def _require_readable(unreadable: dict[Path, str], paths: list[Path], source: So
             + listing(f"{path}: {reason}" for path, reason in unreadable.items())
             + "\nrepair or remove them, or skip them with --skip_unreadable"
         )
-    require(len(unreadable) < len(paths), f"none of the {len(unreadable)} images in {source.folder} can be read")
+    require(
+        len(unreadable) < len(paths),
+        f"no image in {source.folder} can be read, of {len(unreadable)}",
+    )
 
 
 def _add_table(columns: Columns, folder: Path, metadata: str | None, ids: list[str], key: str | None) -> list[str]:
@@ -339,7 +343,7 @@ def _hash_contents(paths: list[Path], headers: list[Any]) -> list[str]:
 def _common_size(sizes: list[Size]) -> Size:
     counts = Counter(sizes)
     if len(counts) > 1:
-        few = ", ".join(f"{size} ({count} images)" for size, count in counts.most_common(3))
+        few = ", ".join(f"{size} ({counted(count, 'image')})" for size, count in counts.most_common(3))
         raise UserError(
             f"the images have {len(counts)} different sizes, such as {few}; choose one size for all, "
             f"for example --dataset folder size={min(counts)}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from neuro_noodle.choices import require
 from neuro_noodle.data.store import CHUNK, ArrayHeader, ObjectArrayError, Store, fingerprint, format_shape, read_header
+from neuro_noodle.plain import counted
 
 MAX_DEFLATE_RATIO = 1100  # deflate compresses at most 1032 bytes into one
 
@@ -56,7 +57,7 @@ def open_npz(path: Path, name: str | None, store: Store, label: str | None = Non
                 others[one] = np.lib.format.read_array(archive.open(other.info), allow_pickle=False)
             else:
                 shape = other.header.shape
-                passed_over[one] = f"{shape[0]} values" if len(shape) == 1 else format_shape(shape)
+                passed_over[one] = counted(shape[0], "value") if len(shape) == 1 else format_shape(shape)
         shape, is_fortran = member.header.shape, member.header.is_fortran
         images, _ = store.array(
             lambda: fingerprint([chosen, path]),

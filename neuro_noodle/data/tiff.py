@@ -8,6 +8,7 @@ import numpy as np
 import tifffile
 
 from neuro_noodle.choices import Size, UserError, require
+from neuro_noodle.plain import counted
 
 WHITE = 65535
 ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
@@ -52,9 +53,9 @@ def inspect(path: Path) -> Deep | None:
         return None
     if kind not in "iuf" or page.photometric not in GREY_OR_RGB.get(n_channels, ()) or (n_unknown and bits <= 8):
         sort = {"f": "floating-point ", "i": "signed ", "c": "complex "}.get(kind, "")
+        channels = counted(n_channels, f"{sort}channel")
         raise UserError(
-            f"it holds {n_channels} {sort}channels of {bits} bit ({page.photometric.name}); save it as grey or RGB, "
-            "with 8 or 16 bit"
+            f"it holds {channels} of {bits} bit ({page.photometric.name}); save it as grey or RGB, with 8 or 16 bit"
         )
     if page.tags.valueof(tifffile.TIFF.TAGS["Orientation"], 1) != 1:
         raise UserError("it is stored rotated or mirrored; save it upright")

@@ -14,7 +14,7 @@ from neuro_noodle.learning.evaluation import evaluate, join, predict
 from neuro_noodle.networks.base import Model
 from neuro_noodle.networks.repetitions import Repetitions
 from neuro_noodle.objectives.base import Evidence, Predictor
-from neuro_noodle.plain import finite, readable
+from neuro_noodle.plain import counted, finite, readable
 from neuro_noodle.runs.commits import RESULTS, commit_files
 from neuro_noodle.runs.files import RESULT, csv_bytes, json_bytes, parse_json, sessions, short_path
 from neuro_noodle.runs.loaders import HELD_OUT, Loader, training_sample
@@ -262,10 +262,10 @@ def format_part(part: str, metric: str, record: dict) -> str:
     ends, undefined = record["interval"], record["undefined"]
     interval = f"[95 %: {ends[0]:.4g} to {ends[1]:.4g}]" if ends else f"[no interval: {undefined['interval']}]"
     has_groups = record["n_groups"] and record["n_groups"] < record["n"]
-    groups = f" in {record['n_groups']} groups" if has_groups else ""
+    groups = f" in {counted(record['n_groups'], 'group')}" if has_groups else ""
     score = format_score(record["value"], undefined.get(metric, ""))
     line = f"{part} {metric} {score}  " + (f"{interval}  " if record["value"] is not None else "")
-    line += f"n = {record['n']} images{groups}"
+    line += f"n = {counted(record['n'], 'image')}{groups}"
     line += "".join(f"  {name} {format_score(value)}" for name, value in record["baselines"].items())
     if record["ceiling"]:
         ceiling = record["ceiling"][metric]

@@ -163,7 +163,7 @@ def test_labels_of_the_last_axis_alone_ask_for_the_layout(tmp_path):
 def test_a_table_with_a_row_per_last_index_suggests_the_layout(tmp_path):
     save_npy(tmp_path, np.zeros((6, 9, 8)))
     (tmp_path / "t.csv").write_text("age\n" + "1\n" * 8)
-    with raises_user_error("has 8 rows, but there are 6 images; if the last axis counts the images, choose axes=HWN"):
+    with raises_user_error("has 8 rows for 6 images; if the last axis counts the images, choose axes=HWN"):
         open_at(tmp_path, "arrays metadata=t.csv")
 
 
@@ -267,9 +267,9 @@ def test_a_column_of_a_table_can_be_label_and_group(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "words", "message"),
     [
-        ("t.csv", "a\n1\n2\n", "metadata=t.csv", "t.csv has 2 rows, but there are 3 images"),
-        ("t.npy", np.eye(4), "metadata=t.npy", "t.npy has 4 rows, but there are 3 images"),
-        ("t.npy", np.zeros((0, 2)), "metadata=t.npy", "t.npy has 0 rows, but there are 3 images"),
+        ("t.csv", "a\n1\n2\n", "metadata=t.csv", "t.csv has 2 rows for 3 images"),
+        ("t.npy", np.eye(4), "metadata=t.npy", "t.npy has 4 rows for 3 images"),
+        ("t.npy", np.zeros((0, 2)), "metadata=t.npy", "t.npy has 0 rows for 3 images"),
         ("t.npy", np.eye(3), "metadata=t.npy columns=a,b", "t.npy has 3 columns, but columns= names 2: a, b"),
         ("t.npy", np.zeros((3, 1, 1)), "metadata=t.npy", "t.npy is 3 x 1 x 1, but a table is N rows by K columns"),
         ("t.csv", "a\n1\n2\n3\n", "metadata=t.csv columns=a", "columns= names the columns of a .npy table, but"),

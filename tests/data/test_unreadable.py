@@ -39,7 +39,7 @@ def test_an_unreadable_file_is_named_or_skipped_on_request(tmp_path, how):
 def test_a_folder_of_only_unreadable_files_is_an_error(tmp_path, how):
     """Also with --skip_unreadable."""
     write_damaged(tmp_path / "a.png", how)
-    assert f"none of the 1 images in {tmp_path} can be read" in error_message(tmp_path, skip_unreadable=True)
+    assert f"no image in {tmp_path} can be read, of 1" in error_message(tmp_path, skip_unreadable=True)
 
 
 def test_only_the_first_of_many_unreadable_files_are_listed(tmp_path):

@@ -55,14 +55,14 @@ def test_images_without_numbers_are_left_out_of_every_part():
 
 def test_a_part_without_any_target_is_refused():
     dataset = images(["a", "b", "a", "b", "", "n/a", "a", "b"])
-    with raises_user_error("none of the 2 validation images has mood (the label)"):
+    with raises_user_error("no validation image of 2 has mood (the label)"):
         drop_missing_targets(dataset, classify(dataset), PARTS)
 
 
 def test_a_column_that_is_empty_in_a_part_is_refused():
     dataset = images(list("aabbaabb"), x=["1"] * 8, y=["1"] * 4 + ["", ""] + ["1"] * 2)
     dataset.set_targets(["x", "y"])
-    with raises_user_error("none of the 2 validation images has y"):
+    with raises_user_error("no validation image of 2 has y"):
         drop_missing_targets(dataset, OBJECTIVES.build("regress columns=x,y").on(dataset), PARTS)
 
 
