@@ -13,6 +13,8 @@ from typing import Any
 
 from neuro_noodle.recipes import RECIPES
 
+MAX_NAME = 200  # bytes of the name of a run; names of files have at most 255, with what is added to them
+
 
 @dataclass(frozen=True)
 class Flag:
@@ -132,6 +134,8 @@ def fold(text: str) -> str:
 
 def plain_name(text: str) -> str:
     """Read the name of a folder, without the path to it."""
+    if (n_bytes := len(os.fsencode(text))) > MAX_NAME:
+        raise argparse.ArgumentTypeError(f"a name of {n_bytes} bytes is too long; at most {MAX_NAME} are possible")
     if not text or Path(text).name != text or text == ".." or "\0" in text:
         raise argparse.ArgumentTypeError(f"'{text}' is not a plain name; use --save_dir for the folder")
     return text

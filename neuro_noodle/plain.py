@@ -17,6 +17,11 @@ def format_bytes(n_bytes: float) -> str:
     return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number with a noun, in the plural unless the number is 1: 1 image, 3 images, 2 classes."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
 def finite(value: float) -> float | None:
     """Return a number, None if it is not finite."""
     return float(value) if math.isfinite(value) else None
@@ -53,6 +58,12 @@ def readable(text: str) -> str:
     """Return a text with an escape such as \\xe9 for each byte of a file name that is not text."""
     text = re.sub("[\udc80-\udcff]", lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", text)
     return text.encode(errors="backslashreplace").decode()
+
+
+def printable(text: str) -> str:
+    """Return a text with an escape such as \\x1b for each character that steers a terminal, except \\n and \\t."""
+    steering = "[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+    return re.sub(steering, lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def cell(value: Any) -> Any:

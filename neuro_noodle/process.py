@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 from neuro_noodle.choices import UserError
+from neuro_noodle.plain import printable
 
 # Ctrl-C, kill, a closed terminal, and what Slurm and Grid Engine send before they kill; not every system has them all
 STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
@@ -31,8 +32,8 @@ def guarded(main: Callable[[list[str]], int]) -> Callable[..., int]:
     def run(words: list[str] | None = None) -> int:
         words = sys.argv[1:] if words is None else words
         has_debugger = "--debug" in words
-        output, errors = contextlib.redirect_stdout(Output(sys.stdout)), contextlib.redirect_stderr(Output(sys.stderr))
-        with handling(_interrupt), output, errors:
+        output, errors = (Output(stream, is_raw=has_debugger) for stream in (sys.stdout, sys.stderr))
+        with handling(_interrupt), contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             try:
                 if has_debugger:
                     import ipdb
@@ -121,16 +122,19 @@ class Output:
 
     Args:
         stream: standard output or standard error; None if the process was started without.
+        is_raw: write characters that steer a terminal as they are; else only the \\r at the start of a progress bar.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: TextIO | None, *, is_raw: bool = False) -> None:
+        self.is_raw = is_raw
         self.stream = stream or _nowhere()
         if isinstance(stream, io.TextIOWrapper):  # print characters that its encoding lacks as escapes such as \u0141
             stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
         """Write a text; returns its length."""
-        self._attempt(self.stream.write, text)
+        start = "\r" if text.startswith("\r") else ""
+        self._attempt(self.stream.write, text if self.is_raw else start + printable(text.removeprefix(start)))
         return len(text)
 
     def flush(self) -> None:

@@ -47,6 +47,7 @@ MISTAKES = {
     "--lr \u0663": ["is not a number"],
     "--seed -1": ["seed", "is not a whole number from 0"],
     "--repetitions 1000000000": ["repetitions", "is not a whole number from 1 to 10,000"],
+    f"--namestr {'n' * 300}": ["namestr", "a name of 300 bytes is too long; at most 200 are possible"],
     "--namestr a/b": ["namestr", "is not a plain name; use --save_dir"],
     "--objective classify --dataset folder label=sex": ["label=sex", "names no column"],
     "--split group --dataset folder group=none": ["--split group", "group=COLUMN"],

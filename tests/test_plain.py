@@ -5,7 +5,15 @@ import math
 
 import pytest
 
-from neuro_noodle.plain import cell, finite, format_json, readable
+from neuro_noodle.plain import cell, counted, finite, format_json, readable
+
+
+@pytest.mark.parametrize(
+    ("n", "noun", "text"),
+    [(1, "image", "1 image"), (0, "image", "0 images"), (1, "class", "1 class"), (2, "class", "2 classes")],
+)
+def test_a_noun_is_in_the_plural_unless_there_is_one(n, noun, text):
+    assert counted(n, noun) == text
 
 
 def test_json_has_null_for_numbers_that_are_not_finite():

@@ -1,5 +1,6 @@
 """The process of a command: exit status, signals, and output that is closed or full."""
 
+import io
 import os
 import signal
 import subprocess
@@ -131,3 +132,23 @@ def test_output_without_a_stream_is_silent():
 @pytest.mark.parametrize("path", [HERE / "main.py", *HERE.glob("Plotting/*.py"), *HERE.glob("Resources/*.py")], ids=str)
 def test_ctrl_c_during_the_imports_of_a_command_is_no_error(path):
     assert "signal.signal(signal.SIGINT, signal.SIG_DFL)" in path.read_text(encoding="utf-8").partition("argparse")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[31mred", "a\\x1b[31mred"),
+        ("\rstep 1", "\rstep 1"),
+        ("good\rbad", "good\\rbad"),
+        ("\u202egnp.a", "\\u202egnp.a"),
+        ("a\x9b2J", "a\\x9b2J"),
+        ("a\tb\n\u0141 \u9854", "a\tb\n\u0141 \u9854"),
+    ],
+)
+def test_output_shows_characters_that_steer_a_terminal(text, shown):
+    """They may come from names of files and classes; a progress bar returns to the start of its line."""
+    stream = io.StringIO(newline="")
+    assert Output(stream).write(text) == len(text)
+    assert stream.getvalue() == shown
+    Output(stream, is_raw=True).write(text)
+    assert stream.getvalue() == shown + text

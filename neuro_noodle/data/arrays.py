@@ -2,7 +2,9 @@
 
 import warnings
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -10,12 +12,13 @@ from neuro_noodle.choices import Size, UserError, require
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet, numbered_ids
 from neuro_noodle.data.columns import Columns, listing, merge, read_array_columns
 from neuro_noodle.data.foreign import describe, describe_first
-from neuro_noodle.data.layouts import Axes, as_images
-from neuro_noodle.data.npz import OpenedArray, open_npz
+from neuro_noodle.data.inventory import Reading
+from neuro_noodle.data.layouts import Axes, as_images, on_background
+from neuro_noodle.data.npz import OpenedArray, describe_each, open_npz
 from neuro_noodle.data.store import IN_MEMORY, Mapped, Store, format_shape
 from neuro_noodle.data.tables import Table, read_csv
 from neuro_noodle.data.white import choose_white, require_white
-from neuro_noodle.plain import first_line, format_bytes
+from neuro_noodle.plain import counted, first_line, format_bytes
 
 SUFFIXES = (".npy", ".npz")
 LAST = ("axes=HWN", "axes=HWCN")  # the layouts that count images on the last axis
@@ -33,6 +36,7 @@ class Arrays(StimulusSet):
         axes: the layout, N images of C channels, H rows and W columns; none infers it, and asks if it is unclear.
         max_value: the image value of white; none uses 255 or 65535 for 8 or 16 bits, and 1 for other types and for
             whole numbers that are all 0 or 1.
+        background: what is behind the transparent pixels of 4 channels, RGB and transparency; none keeps 4 channels.
         metadata: a table with a row per image in the same order: a CSV with a header, or a .npy file.
         columns: the names of the columns of a .npy table.
         label: the column that holds the class.
@@ -53,6 +57,7 @@ class Arrays(StimulusSet):
         size: Size | None = None,
         axes: Axes | None = None,
         max_value: float | None = None,
+        background: Literal["white", "grey", "black", "none"] = "white",
         metadata: str | None = None,
         columns: tuple[str, ...] = (),
         label: str | None = None,
@@ -63,13 +68,16 @@ class Arrays(StimulusSet):
             bool(metadata) or not columns, "dataset 'arrays': columns= names the columns of a table; add metadata=FILE"
         )
         path = find_array_file(source.folder, file)
-        opened = open_array(path, array, source.store)
+        opened = open_array(path, array, source.store, label)
         _require_axes(opened, axes, path)
         images = as_images(opened.images, size, axes, path)
-        known, unused = _read_others(opened, len(images), path)
+        others = _read_others(opened, len(images), path)
+        known = others.columns
         table = _read_table(find_file(path.parent, metadata), columns, images.shape) if metadata else None
         merge(known, table.columns if table else {})
+        others.require_used(label, group)
         white, notes = choose_white(images, max_value, str(path))
+        images, changed = on_background(images, white, background, path)
         super().__init__(
             images,
             numbered_ids(len(images)),
@@ -77,7 +85,8 @@ class Arrays(StimulusSet):
             columns=known,
             label=label,
             group=group,
-            notes=[*(table.notes if table else ()), *notes, *unused],
+            notes=[*(table.notes if table else ()), *notes, *others.notes],
+            reading=Reading(changed=changed),
         )
 
 
@@ -95,16 +104,51 @@ def _require_axes(opened: OpenedArray, axes: Axes | None, path: Path) -> None:
     )
 
 
-def _read_others(opened: OpenedArray, n_images: int, path: Path) -> tuple[Columns, list[str]]:
-    """Return the other arrays of an npz file that have a value per image as columns, and a note on the rest."""
+@dataclass(frozen=True)
+class _Others:
+    """The other arrays of an npz file.
+
+    Attributes:
+        columns: those that have a value per image.
+        unused: what each of the rest is, by name.
+        notes: for the user.
+    """
+
+    columns: Columns
+    unused: dict[str, str]
+    notes: list[str]
+
+    def require_used(self, label: str | None, group: str | None) -> None:
+        """Raise UserError if label or group is an array that is not used."""
+        for option, name in {"label": label, "group": group}.items():
+            require(
+                name in self.columns or name not in self.unused,
+                f"{option}={name}: this array holds {self.unused.get(name or '')}; save one number or text per image "
+                f"({name}.astype(str) makes text)",
+            )
+
+
+def _read_others(opened: OpenedArray, n_images: int, path: Path) -> _Others:
+    """Return the other arrays of an npz file, those that have a value per image as columns."""
     columns: Columns = {}
-    unused = list(opened.passed_over)
+    unused, notes = dict(opened.passed_over), []
     for name, values in opened.others.items():
-        if values.dtype.kind in "biufUS" and len(values) == n_images:
+        if len(values) != n_images or values.dtype.kind not in "biufUS":
+            unused[name] = f"{counted(len(values), 'value')} of type {values.dtype}"
+        elif values.ndim == 1:
             merge(columns, read_array_columns(values, [name], f"array '{name}' of {path}"))
+        elif is_one_hot(values):
+            columns[name] = values.argmax(1)
+            notes.append(f"{name} is {format_shape(values.shape)}: the class is the column of the 1, counted from 0")
         else:
-            unused.append(f"{name} ({len(values)} values of type {values.dtype})")
-    return columns, [f"not used from {path.name}: {', '.join(unused)}"] if unused else []
+            unused[name] = f"{format_shape(values.shape)}, and its rows are not a single 1 and else 0"
+    rest = ", ".join(describe_each(unused))
+    return _Others(columns, unused, [*notes, *([f"not used from {path.name}: {rest}"] if unused else [])])
+
+
+def is_one_hot(values: np.ndarray) -> bool:
+    """Return whether each row of a matrix is a single 1 and else 0."""
+    return values.dtype.kind in "biuf" and bool(((values != 0).sum(1) == 1).all() and (values.max(1) == 1).all())
 
 
 def _read_table(path: Path, columns: tuple[str, ...], shape: tuple[int, ...]) -> Table:
@@ -117,7 +161,7 @@ def _read_table(path: Path, columns: tuple[str, ...], shape: tuple[int, ...]) ->
         table = table if table.n_rows == shape[0] else table.without_empty_rows()
     n_rows = table.n_rows
     hint = f"; if the last axis counts the images, choose {' or '.join(LAST)}" if n_rows == shape[-1] else ""
-    require(n_rows == shape[0], f"{path} has {n_rows} rows, but there are {shape[0]} images{hint}")
+    require(n_rows == shape[0], f"{path} has {counted(n_rows, 'row')} for {counted(shape[0], 'image')}{hint}")
     return table
 
 
@@ -158,11 +202,12 @@ def find_array_file(folder: Path, name: str | None) -> Path:
     return files[0]
 
 
-def open_array(path: Path, name: str | None, store: Store) -> OpenedArray:
+def open_array(path: Path, name: str | None, store: Store, label: str | None = None) -> OpenedArray:
     """Open the images of a .npy or .npz file; large ones are mapped into memory.
 
     Args:
         name: of the array in an npz file; None uses the only one that can be images.
+        label: another array in an npz file, which may have a row per image.
 
     Raises:
         UserError: if the file is damaged, truncated or does not hold numbers.
@@ -170,9 +215,9 @@ def open_array(path: Path, name: str | None, store: Store) -> OpenedArray:
     try:
         with warnings.catch_warnings(action="ignore"):  # numpy warns of unusual headers
             if path.suffix.lower() == ".npz":
-                return open_npz(path, name, store)
+                return open_npz(path, name, store, label)
             mapped = Mapped(path)  # raises ValueError if the file is truncated
-            return OpenedArray(mapped if mapped.nbytes > IN_MEMORY else np.load(path, allow_pickle=False), {}, [])
+            return OpenedArray(mapped if mapped.nbytes > IN_MEMORY else np.load(path, allow_pickle=False), {}, {})
     except UserError:
         raise
     except Exception as error:  # a damaged file can fail in any way

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from neuro_noodle.choices import Table, require
-from neuro_noodle.data.blocks import frame_blocks, natural_order
+from neuro_noodle.data.blocks import describe_order, frame_blocks
 from neuro_noodle.data.cells import clean_columns
 from neuro_noodle.data.columns import Columns, as_groups, as_numbers, as_texts, merge
-from neuro_noodle.data.doubts import code_notes, naming_notes
+from neuro_noodle.data.doubts import code_notes, merged_notes, naming_notes
 from neuro_noodle.data.inventory import Inventory, Reading, take_inventory
 from neuro_noodle.data.store import Mapped, Store
 from neuro_noodle.plain import readable
@@ -171,7 +171,8 @@ class StimulusSet:
             f"cannot predict {' or '.join(missing)}: no such column; there are {', '.join(self.columns) or 'none'}",
         )
         numbers = [as_numbers(self.columns[name], name, self.ids) for name in names]
-        self.notes += [note for name, values in zip(names, numbers, strict=True) for note in code_notes(values, name)]
+        for name, values in zip(names, numbers, strict=True):
+            self.notes += code_notes(values, name) + merged_notes(values, name, self.columns[name])
         self.targets = torch.from_numpy(np.stack(numbers, 1))  # (N, K)
 
     def add_blocks(self, n_blocks: int) -> None:
@@ -185,8 +186,7 @@ class StimulusSet:
         recordings = as_texts(self.columns[self.group]) if self.group else None
         merge(self.columns, {"block": frame_blocks(self.ids, n_blocks, recordings)})
         self.has_blocks = True
-        first, last = (self.ids[i] for i in natural_order(self.ids)[[0, -1]])
-        self.notes.append(f"the numbers in the names give the order of the frames: from {first} to {last}")
+        self.notes.append(describe_order(self.ids))
 
     def keep_on(self, device: torch.device) -> None:
         """Move all images, labels, responses and targets to a device."""

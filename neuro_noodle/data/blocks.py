@@ -9,6 +9,8 @@ from decimal import Decimal
 import numpy as np
 
 Key = list[tuple[int, tuple, str]]
+NUMBER = re.compile(r"\d+(?:\.\d+)?[eE][-+]\d{1,3}(?!\d)|\d+(?:\.\d+)*")  # 1.5e-3, or 7, 0.25, 1.2.10
+SIGNS = {"-": "-", "\u2212": "-", "+": "+"}
 
 
 def frame_blocks(ids: list[str], n_blocks: int, recordings: Sequence[str] | None) -> list[str]:
@@ -36,76 +38,116 @@ def frame_blocks(ids: list[str], n_blocks: int, recordings: Sequence[str] | None
     return block_of
 
 
+def natural_order(ids: list[str]) -> np.ndarray:
+    """Return the (N,) indices that sort names by the numbers in them: frame9 before frame10, t-0.5 before t+0.25.
+
+    A - is a sign where other names lack it in the same place. A point between two numbers is a decimal point, except
+    where the second number is counted: 1.9 is before 1.10 but after 1.25. An exponent needs a sign: 5e-4.
+    """
+    return _Names(ids).order()
+
+
+def describe_order(ids: list[str]) -> str:
+    """Return in a sentence what gives the natural order of names, and the first and the last of them."""
+    names = _Names(ids)
+    first, last = (ids[i] for i in names.order()[[0, -1]])
+    what = "the numbers in the names give" if names.differ_in_numbers else "the alphabetical order of the names gives"
+    rules = f" ({'; '.join(names.rules)})" if names.rules else ""
+    return f"{what} the order of the frames: from {first} to {last}{rules}"
+
+
 @dataclass(frozen=True)
 class _Number:
     """A number in a name.
 
     Attributes:
-        before: the text between it and the number before it, without a minus sign at its end.
-        text: its digits, with points between them if there are some.
-        has_minus: whether a minus sign stands before it.
+        before: the text between it and the number before it, without a sign at its end.
+        sign: the character at the end of that text, if it is a sign.
+        text: its digits, with points between them if there are some, and an exponent if there is one.
         place: what comes before it in the name, with # for each number; numbers in the same place belong together.
     """
 
     before: str
+    sign: str
     text: str
-    has_minus: bool
     place: str
 
-    @property
-    def fraction(self) -> str:
-        """The digits after the point if there is exactly one, else nothing."""
-        return self.text.partition(".")[2] if self.text.count(".") == 1 else ""
 
+class _Names:
+    """Names, and how the numbers in them are read.
 
-def natural_order(ids: list[str]) -> np.ndarray:
-    """Return the (N,) indices that sort names by the numbers in them: frame9 before frame10, t-0.5 before t0.25.
-
-    A - is a sign where other names lack it in the same place. A point between two numbers is a decimal point, except
-    where the second number is counted: 1.9 is before 1.10 but after 1.25.
+    Attributes:
+        differ_in_numbers: whether some names have different numbers in the same place.
+        rules: the readings of signs and points that other names would not have.
     """
-    split = [_split(name) for name in ids]
-    bare: set[str] = set()
-    fractions: defaultdict[str, set[str]] = defaultdict(set)
-    for number in (number for numbers, _ in split for number in numbers):
-        bare |= set() if number.has_minus else {number.place}
-        fractions[number.place] |= {number.fraction} - {""}
-    counted = {place for place, found in fractions.items() if _are_counted(found)}
 
-    def key(numbers: list[_Number], rest: str) -> Key:
+    def __init__(self, ids: list[str]) -> None:
+        self._split = [_split(name) for name in ids]
+        found: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+        for number in (number for numbers, _ in self._split for number in numbers):
+            found[number.place].add((SIGNS.get(number.sign, ""), number.text))
+        signs = {place: {sign for sign, _ in numbers} for place, numbers in found.items()}
+        self._signed = {place for place, here in signs.items() if "-" in here and len(here) > 1}
+        self._counted = {place for place, numbers in found.items() if _are_counted({text for _, text in numbers})}
+        self.differ_in_numbers = any(len(numbers) > 1 for numbers in found.values())
+        readings = {
+            "a - before a number is its sign": self._signed,
+            "a - that all names have is no sign": [
+                place
+                for place, here in signs.items()
+                if here == {"-"} and len(found[place]) > 1 and not place.endswith("#")
+            ],
+            "1.9 is before 1.10, as in counting": self._counted,
+        }
+        self.rules = [rule for rule, places in readings.items() if places]
+
+    def order(self) -> np.ndarray:
+        """Return the (N,) indices that sort the names."""
+        keys = [self._key(*parts) for parts in self._split]
+        return np.array(sorted(range(len(keys)), key=keys.__getitem__))
+
+    def _key(self, numbers: list[_Number], rest: str) -> Key:
         pieces: Key = []
         for number in numbers:
-            is_signed = number.has_minus and number.place in bare
-            before = number.before + "-" * (number.has_minus and not is_signed)
-            pieces += [(0, (), before), (1, _value(number, is_signed, number.place in counted), "")]
+            is_signed, is_counted = number.place in self._signed, number.place in self._counted
+            before = number.before + ("" if is_signed else number.sign)
+            sign = -1 if is_signed and SIGNS.get(number.sign) == "-" else 1
+            pieces += [(0, (), before), (1, _value(number.text, sign, is_counted), "")]
         return [*pieces, (0, (), rest)]
-
-    keys = [key(*parts) for parts in split]
-    return np.array(sorted(range(len(ids)), key=keys.__getitem__))
 
 
 def _split(name: str) -> tuple[list[_Number], str]:
     """Return the numbers in a name, and the text after the last of them."""
     numbers, place, end = [], "", 0
-    for match in re.finditer(r"\d+(?:\.\d+)*", name):
+    for match in NUMBER.finditer(name):
         before = name[end : match.start()]
-        has_minus = before.endswith("-")
-        before = before.removesuffix("-")
+        sign = before[-1:] if before[-1:] in SIGNS else ""
+        before = before.removesuffix(sign)
         place += before
-        numbers.append(_Number(before, match[0], has_minus, place))
+        numbers.append(_Number(before, sign, match[0], place))
         place, end = f"{place}#", match.end()
     return numbers, name[end:]
 
 
-def _are_counted(fractions: set[str]) -> bool:
-    """Return whether numbers after a point are counted: they differ in length, and one such as 10 ends with 0."""
-    return len(set(map(len, fractions))) > 1 and any(len(text) > 1 and text.endswith("0") for text in fractions)
+def _are_counted(texts: set[str]) -> bool:
+    """Return whether the numbers after points are counted, to 10 or more and with few gaps: 1.8, 1.9, 1.10."""
+    fractions = {_fraction(text) for text in texts} - {""}
+    if len(set(map(len, fractions))) < 2 or not any(len(text) > 1 and text.endswith("0") for text in fractions):
+        return False
+    numbers = set(map(int, fractions))
+    return len(numbers) > (max(numbers) - min(numbers)) / 2
 
 
-def _value(number: _Number, is_signed: bool, is_counted: bool) -> tuple:
+def _fraction(text: str) -> str:
+    """Return the digits after the point of a number with exactly one and no exponent, else nothing."""
+    return text.partition(".")[2] if text.replace(".", "", 1).isdigit() else ""
+
+
+def _value(text: str, sign: int, is_counted: bool) -> tuple:
     """Return a number as a tuple that sorts: one decimal number, or the numbers between points."""
-    sign = -1 if is_signed else 1
-    if number.fraction and not is_counted:
-        return (sign * Decimal(number.text),)
-    first, *others = map(int, number.text.split("."))
-    return (sign * first, *others)
+    if text.isdigit():
+        return (sign * int(text),)
+    if text.count(".") > 1 or (is_counted and _fraction(text)):
+        first, *others = map(int, text.split("."))
+        return (sign * first, *others)
+    return (Decimal(text).copy_sign(Decimal(sign)),)

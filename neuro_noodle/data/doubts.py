@@ -9,9 +9,11 @@ import numpy as np
 
 from neuro_noodle.data.cells import number, quoted
 from neuro_noodle.data.columns import Columns, as_texts
+from neuro_noodle.plain import counted
 
 STAND_INS = {"unknown", "na", "?", "??", "none", "missing", "undefined", "not available", "not known", "void", "empty"}
 CODES = [float("9" * n) for n in range(2, 10)]  # and their negatives
+LAST_EXACT = 2**53  # above it, float64 skips whole numbers
 N_SHOWN = 5  # groups of names in a note, and names in a group
 
 _SHORTENED = re.compile(r"[1-9](?:[.,]\d+)?E\+(?:1[1-9]|[2-9]\d)|[1-9]\d{14}0{2,}")  # 9.82E+14, or zeros from digit 16
@@ -66,7 +68,7 @@ def _matching(counts: Counter[str], pattern: re.Pattern) -> dict[str, int]:
 def _counted(counts: dict[str, int] | Counter[str]) -> str:
     """Return the number of cells, and the text of the first."""
     n = sum(counts.values())
-    return f"{n} cell{'s' * (n > 1)} {'such as ' * (len(counts) > 1)}{quoted(next(iter(counts)))}"
+    return f"{counted(n, 'cell')} {'such as ' * (len(counts) > 1)}{quoted(next(iter(counts)))}"
 
 
 def _shortened_list(names: list[str], separator: str) -> str:
@@ -98,6 +100,14 @@ def code_notes(values: np.ndarray, name: str) -> list[str]:
     low, high = others[0], others[-1]
     is_far = is_code & ((known < low - (high - low) / 2) | (known > high + (high - low) / 2))
     far = zip(known[is_far].tolist(), n_of_each[is_far].tolist(), strict=True)
-    found = " and ".join(f"{value:g} ({n} image{'s' * (n > 1)})" for value, n in far)
+    found = " and ".join(f"{value:g} ({counted(n, 'image')})" for value, n in far)
     note = f"{name} is {found}, far from its other values ({low:g} to {high:g}), and is predicted like these; "
     return [f"{note}leave these cells empty if the value is missing"] if found else []
+
+
+def merged_notes(values: np.ndarray, name: str, column: Sequence) -> list[str]:
+    """Return a note if the numbers (N,) of a column are so large that different ones have become the same."""
+    is_large = np.abs(values) >= LAST_EXACT
+    n_merged = len(set(np.array(as_texts(column))[is_large])) - len(set(values[is_large]))
+    note = f"{counted(n_merged, 'value')} of {name} became equal to another, since numbers above {LAST_EXACT:.0e} are "
+    return [f"{note}rounded; subtract a constant from all first"] if n_merged else []

@@ -13,7 +13,7 @@ from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.cells import tidy
 from neuro_noodle.data.folder import find_images
 from neuro_noodle.data.splits import split_units
-from neuro_noodle.plain import cell
+from neuro_noodle.plain import cell, counted
 
 EMOTIONS = {"_Ha_": "happy", "_Sa_": "sad"}
 LEFT_OUT = "left out"
@@ -64,7 +64,7 @@ def _choose_folders(
         f"--rejig_data needs both {' and '.join(EMOTIONS)} in the file names below {data_dir}",
     )
     people, person_index = np.unique([tidy(path.name.split("_")[0]) for path in emotion_of], return_inverse=True)
-    units = f"{len(people)} different person" if apart else f"{len(emotions)} images"
+    units = f"{len(people)} different person" if apart else counted(len(emotions), "image")
     unit_index = person_index if apart else np.arange(len(emotions))
     labels = np.unique(emotions, return_inverse=True)[1]
     validation = set(split_units(unit_index, labels, units, val_fraction=val_fraction, seed=seed)["validation"])

@@ -12,19 +12,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from neuro_noodle.choices import Size, UserError, require
 from neuro_noodle.data.arrays import find_file
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet
 from neuro_noodle.data.columns import Columns, add_columns, listing, read_names
-from neuro_noodle.data.foreign import describe, describe_first
+from neuro_noodle.data.damage import reason
+from neuro_noodle.data.foreign import describe_first, is_picture
 from neuro_noodle.data.inventory import ORDINARY, Reading
 from neuro_noodle.data.pictures import BACKGROUNDS, SUFFIXES, Header, read_header, read_image
 from neuro_noodle.data.store import Store, fingerprint
 from neuro_noodle.data.tables import join_table
 from neuro_noodle.data.tree import walk
 from neuro_noodle.data.white import choose_white, require_white
+from neuro_noodle.plain import counted
 
 DECODER = 2  # increase when the same files would decode to other pixels
 MAX_MEMORY = 2**30  # bytes for decoding, besides the result
@@ -110,7 +112,10 @@ def _require_readable(unreadable: dict[Path, str], paths: list[Path], source: So
             + listing(f"{path}: {reason}" for path, reason in unreadable.items())
             + "\nrepair or remove them, or skip them with --skip_unreadable"
         )
-    require(len(unreadable) < len(paths), f"none of the {len(unreadable)} images in {source.folder} can be read")
+    require(
+        len(unreadable) < len(paths),
+        f"no image in {source.folder} can be read, of {len(unreadable)}",
+    )
 
 
 def _add_table(columns: Columns, folder: Path, metadata: str | None, ids: list[str], key: str | None) -> list[str]:
@@ -155,8 +160,8 @@ def search(folder: Path) -> Found:
     )
     require(folder.is_dir(), f"{folder} is a file; --data_dir needs a folder of images{describe_first([folder])}")
     tree = walk(folder)
-    images = [path for path in tree.files if path.suffix.lower() in SUFFIXES]
-    others = Counter(_kind(path) for path in tree.files if path.suffix.lower() not in SUFFIXES)
+    images = [path for path in tree.files if _is_image(path)]
+    others = Counter(map(_kind, sorted(set(tree.files) - set(images))))
     require(
         bool(images),
         f"no images in {folder}; searched at any depth for {', '.join(sorted(SUFFIXES))}{describe_first(tree.files)}",
@@ -169,11 +174,17 @@ def find_images(folder: Path) -> list[Path]:
     return search(folder).images
 
 
+def _is_image(path: Path) -> bool:
+    """Return whether a file is an image by its ending, or by its first bytes if it has none."""
+    return path.suffix.lower() in SUFFIXES or (not path.suffix and is_picture(path))
+
+
 def _kind(path: Path) -> str:
     ending = path.suffix.lower()
     if ending in ORDINARY_SUFFIXES or path.name.lower() in ORDINARY_NAMES:
         return ORDINARY
-    return f"{ending} files" if ending else "files without ending"
+    what = f"{ending} files" if ending else "files without ending"
+    return f"{what} that are images" if is_picture(path) else what
 
 
 @dataclass(frozen=True)
@@ -332,7 +343,7 @@ def _hash_contents(paths: list[Path], headers: list[Any]) -> list[str]:
 def _common_size(sizes: list[Size]) -> Size:
     counts = Counter(sizes)
     if len(counts) > 1:
-        few = ", ".join(f"{size} ({count} images)" for size, count in counts.most_common(3))
+        few = ", ".join(f"{size} ({counted(count, 'image')})" for size, count in counts.most_common(3))
         raise UserError(
             f"the images have {len(counts)} different sizes, such as {few}; choose one size for all, "
             f"for example --dataset folder size={min(counts)}"
@@ -344,11 +355,11 @@ def _attempt(function: Callable, path: Path, *arguments: object) -> Any:
     """Return the result of a function of a file, or the reason as text if the file cannot be read."""
     try:
         return function(path, *arguments)
-    except UnidentifiedImageError:
-        return describe(path) or "not an image"
+    except UserError as error:
+        return str(error)
     except FileNotFoundError:
         return "a link to a file that does not exist; fetch it, for example with datalad get or git annex get"
     except MemoryError as error:  # not the fault of the file
         raise UserError(f"there is not enough memory to decode {path}") from error
     except Exception as error:  # a damaged file can fail in any way
-        return str(error) or type(error).__name__
+        return reason(path, error)

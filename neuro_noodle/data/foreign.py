@@ -14,6 +14,8 @@ HDF5 = SAVE.format(module="h5py", call='h5py.File("{file}")["NAME"][()]')
 TIFF = SAVE.format(module="tifffile", call='tifffile.imread("{file}")')
 ARRAY = "read it with --dataset arrays file={file}"
 FETCH = "fetch its content: {command}"
+PICTURE = rb"\xff\xd8\xff|\x89PNG|BM....\0\0\0\0|RIFF....WEBP|P[1-6]\s"
+OTHER_PICTURE = rb"GIF8|II[*+]\0|MM\0[*+]|....ftypavi[fs]|\0\0\0\x0cjP  |\xff\x4f\xff\x51"
 
 KINDS = {  # a regular expression of the first bytes: what the file is, and what to do
     rb"MATLAB 7\.3": ("a MATLAB file (7.3)", f"{HDF5[:-1]}.T), then use axes=HWN"),
@@ -26,7 +28,7 @@ KINDS = {  # a regular expression of the first bytes: what the file is, and what
     rb"\0\0\x01[\xba\xb3]": ("a film (MPEG)", FRAMES),
     rb"GIF8": ("a GIF", f"if it is a film, {FRAMES}"),
     rb"II[*+]\0|MM\0[*+]": ("a TIFF", TIFF),
-    rb"\xff\xd8\xff|\x89PNG|BM....\0\0\0\0|RIFF....WEBP|P[1-6]\s": (
+    PICTURE: (
         "an image file",
         "name its folder for --dataset folder",
     ),
@@ -52,15 +54,25 @@ KINDS = {  # a regular expression of the first bytes: what the file is, and what
 
 def describe(path: Path) -> str | None:
     """Return what a file is, and how to convert it; None if that is unknown."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(N_BYTES)
-    except OSError:
-        return None
+    start = _first_bytes(path)
     for expression, (what, advice) in KINDS.items():
         if re.match(expression, start, re.DOTALL):
             return f"{what}; {advice.replace('{file}', path.name)}"
     return None
+
+
+def is_picture(path: Path) -> bool:
+    """Return whether a file starts like an image of one of the formats that --dataset folder reads."""
+    return bool(re.match(PICTURE + b"|" + OTHER_PICTURE, _first_bytes(path), re.DOTALL))
+
+
+def _first_bytes(path: Path) -> bytes:
+    """Return the first bytes of a file, none if it cannot be opened."""
+    try:
+        with path.open("rb") as file:
+            return file.read(N_BYTES)
+    except OSError:
+        return b""
 
 
 def describe_first(paths: Iterable[Path]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from neuro_noodle.choices import require
-from neuro_noodle.plain import readable
+from neuro_noodle.plain import counted, readable
 
 MAX_VALUES = 2**28  # image values that are inspected; of larger sets, evenly spaced images
 CHUNK = 2**24  # values inspected at a time
@@ -109,7 +109,7 @@ class Inventory:
         pixels, size = self.pixels, " x ".join(map(str, self.shape))
         checked = f" in {pixels.n_checked} of them" if pixels.n_checked < self.n_images else ""
         return (
-            f"{self.n_images} images of {size}: values {pixels.low:g} to {pixels.high:g}{checked}, white is "
+            f"{counted(self.n_images, 'image')} of {size}: values {pixels.low:g} to {pixels.high:g}{checked}, white is "
             f"{self.white:g}, mean {pixels.mean / self.white:.2g} of white"
         )
 
@@ -120,7 +120,7 @@ class Inventory:
             "are exact copies of another image": pixels.n_copies,
             f"are nearly black next to others: none of their values reaches {DARK * pixels.high:g}": pixels.n_dark,
         }
-        return [f"{n} of {pixels.n_checked} images {what}" for what, n in found.items() if n]
+        return [f"{n} of {counted(pixels.n_checked, 'image')} {what}" for what, n in found.items() if n]
 
 
 def take_inventory(
@@ -187,7 +187,7 @@ def _format_counts(name: str, counts: Mapping[str, int]) -> str:
     sizes = [n for one, n in counts.items() if one]
     least, most = min(sizes), max(sizes)
     unknown = f", {counts['']} images in none" if "" in counts else ""
-    return f"{len(sizes)} {name} of {least if least == most else f'{least} to {most}'} images{unknown}"
+    return f"{len(sizes)} {name} of {counted(most, 'image') if least == most else f'{least} to {most} images'}{unknown}"
 
 
 def _format_numbers(numbers: Mapping[str, int]) -> str:

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from neuro_noodle.choices import Size, require
+from neuro_noodle.data.pictures import BACKGROUNDS
 from neuro_noodle.data.store import IN_MEMORY, Mapped, format_shape
 
 Axes = Literal["NHW", "HWN", "NCHW", "NHWC", "HWCN"]
@@ -50,6 +51,35 @@ def as_images(images: np.ndarray, size: Size | None, axes: Axes | None, where: P
         f"{where} is {shape}, not images of {size}; arrays are never resized, so leave size= out",
     )
     return values if is_mapped else _in_memory(values)
+
+
+def on_background(images: np.ndarray, white: float, background: str, where: Path) -> tuple[np.ndarray, dict[str, int]]:
+    """Draw images of 4 channels, RGB and transparency, on a background, as image files are; others are not changed.
+
+    Args:
+        images: (N, C, H, W).
+        white: their value of white; that of pixels which are not transparent is the same, or 1.
+        background: one of `BACKGROUNDS`, or none to keep 4 channels.
+
+    Returns:
+        (N, C, H, W) images, and the number of those that changed, by description.
+
+    Raises:
+        UserError: if a mapped array has 4 channels, which cannot be changed.
+    """
+    if images.shape[1] != 4 or background == "none":
+        return images, {}
+    require(
+        not isinstance(images, Mapped),
+        f"{where} is large and has 4 channels: save it as RGB, or choose background=none, which keeps 4 channels",
+    )
+    colours = np.array(images[:, :3], order="C")  # (N, 3, H, W)
+    level, opaque = white * BACKGROUNDS[background] / 255, white if images[:, 3].max() > 1 else 1
+    for colour, alpha in zip(colours, images[:, 3] / opaque, strict=True):
+        mixed = level + alpha * (colour - level)
+        colour[:] = mixed if colours.dtype.kind == "f" else mixed.round()
+    what = f"images of 4 channels, drawn on {background} as RGB with transparent pixels (background=none keeps them)"
+    return colours, {what: len(images)}
 
 
 def infer_axes(shape: tuple[int, ...], where: Path) -> Axes:

@@ -1,7 +1,7 @@
 """Npz files, opened without trusting the sizes that their headers announce."""
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from neuro_noodle.choices import require
 from neuro_noodle.data.store import CHUNK, ArrayHeader, ObjectArrayError, Store, fingerprint, format_shape, read_header
+from neuro_noodle.plain import counted
 
 MAX_DEFLATE_RATIO = 1100  # deflate compresses at most 1032 bytes into one
 
@@ -19,20 +20,22 @@ class OpenedArray:
 
     Attributes:
         images: (N, ...) numbers.
-        others: its other arrays with one value per element of one of the axes of images.
-        passed_over: a description of each array that is neither.
+        others: its other arrays with one value, and those that were asked for with a row, per element of one of the
+            axes of images.
+        passed_over: what each array is that is neither, by name.
     """
 
     images: np.ndarray
     others: dict[str, np.ndarray]
-    passed_over: list[str]
+    passed_over: dict[str, str]
 
 
-def open_npz(path: Path, name: str | None, store: Store) -> OpenedArray:
+def open_npz(path: Path, name: str | None, store: Store, label: str | None = None) -> OpenedArray:
     """Open an npz file.
 
     Args:
         name: of the array with the images; None uses the only one that can be images.
+        label: an array that may have a row per image.
         store: keeps the images.
 
     Raises:
@@ -42,18 +45,19 @@ def open_npz(path: Path, name: str | None, store: Store) -> OpenedArray:
     with zipfile.ZipFile(path) as archive:
         members, passed_over = _read_members(path, archive)
         chosen = name or _only_images(path, members)
-        require(
-            chosen in members,
-            f"{path} has no array '{chosen}' of numbers; there are {', '.join([*members, *passed_over])}",
-        )
+        existing = ", ".join([*members, *describe_each(passed_over)])
+        require(chosen in members, f"{path} has no array '{chosen}' of numbers; there are {existing}")
         member, others = members[chosen], {}
         for one, other in members.items():
             if one == chosen:
                 continue
             if other.is_column(member.header.shape):
                 others[one] = np.lib.format.read_array(archive.open(other.info), allow_pickle=False).reshape(-1)
+            elif one == label and other.is_table(member.header.shape):
+                others[one] = np.lib.format.read_array(archive.open(other.info), allow_pickle=False)
             else:
-                passed_over.append(f"{one} ({format_shape(other.header.shape)})")
+                shape = other.header.shape
+                passed_over[one] = counted(shape[0], "value") if len(shape) == 1 else format_shape(shape)
         shape, is_fortran = member.header.shape, member.header.is_fortran
         images, _ = store.array(
             lambda: fingerprint([chosen, path]),
@@ -62,6 +66,11 @@ def open_npz(path: Path, name: str | None, store: Store) -> OpenedArray:
             _reader(archive, member),
         )
         return OpenedArray(images.T if is_fortran else images, others, passed_over)
+
+
+def describe_each(arrays: Mapping[str, str]) -> list[str]:
+    """Return each name with what it is in parentheses."""
+    return [f"{name} ({what})" for name, what in arrays.items()]
 
 
 @dataclass(frozen=True)
@@ -74,27 +83,33 @@ class _Member:
 
     def is_column(self, images: tuple[int, ...]) -> bool:
         """Return whether the array is N or N x 1, where N is the length of the first or last axis of images."""
-        shape = self.header.shape
-        return shape[1:] in ((), (1,)) and shape[:1] in (images[:1], images[-1:])
+        return self.header.shape[1:] in ((), (1,)) and self._fits(images)
+
+    def is_table(self, images: tuple[int, ...]) -> bool:
+        """Return whether the array is N x K, where N is the length of the first or last axis of images."""
+        return len(self.header.shape) == 2 and self._fits(images)
+
+    def _fits(self, images: tuple[int, ...]) -> bool:
+        return self.header.shape[:1] in (images[:1], images[-1:])
 
 
-def _read_members(path: Path, archive: zipfile.ZipFile) -> tuple[dict[str, _Member], list[str]]:
-    """Return the arrays of an npz file by name, and a description of each member that is never opened.
+def _read_members(path: Path, archive: zipfile.ZipFile) -> tuple[dict[str, _Member], dict[str, str]]:
+    """Return the arrays of an npz file by name, and what each member is that is never opened.
 
     Raises:
         ValueError: if the size that a header announces cannot be true.
     """
-    members, passed_over = {}, []
+    members, passed_over = {}, {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
         if name == info.filename:
-            passed_over.append(f"{name} (not an array)")
+            passed_over[name] = "not an array"
             continue
         with archive.open(info) as file:
             try:
                 header = read_header(file)
             except ObjectArrayError:
-                passed_over.append(f"{name} (Python objects, which are never opened)")
+                passed_over[name] = "Python objects, which are never opened"
                 continue
             if info.file_size != file.tell() + header.n_bytes:
                 raise ValueError(f"its array '{name}' is truncated")

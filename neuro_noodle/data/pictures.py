@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from neuro_noodle.choices import Size
+from neuro_noodle.choices import Size, UserError
 from neuro_noodle.data import tiff
+from neuro_noodle.data.damage import require_end
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")  # Pillow opens no others
 SUFFIXES = {
-    *(".avif", ".bmp", ".gif", ".jp2", ".j2k", ".jpg", ".jpeg", ".jfif", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
-    *(".tif", ".tiff", ".webp"),
+    *(".apng", ".avif", ".bmp", ".gif", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpg"),
+    *(".jpx", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 }
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 COLOUR_MODES = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"}
@@ -52,7 +53,8 @@ def read_header(path: Path, side: int, max_pixels: int) -> Header:
         max_pixels: the limit of pixels.
 
     Raises:
-        ValueError: if it holds more than one image, too many pixels, or values that cannot be read without loss.
+        UserError: if it holds more than one image, too many pixels, or values that cannot be read without loss, or if
+            its end is lost.
     """
     with path.open("rb") as file:
         if file.read(4) in TIFF_STARTS and (deep := tiff.inspect(path)):
@@ -63,15 +65,16 @@ def read_header(path: Path, side: int, max_pixels: int) -> Header:
             _require_few(size, max_pixels)
             _require_single(image)
             if image.mode == "F":
-                raise ValueError("it has floating-point pixels; save it with 8 or 16 bits")
+                raise UserError("it has floating-point pixels; save it with 8 or 16 bits")
             exif = Image.Image.getexif(image)  # the method of PNG images would decode them
             if exif.get(ExifTags.Base.Orientation, 1) >= 5:  # stored rotated by 90 degrees
                 if image.format == "TIFF":  # Pillow 13 confuses its rows and columns
-                    raise ValueError("it is a TIFF stored rotated by 90 degrees; save it upright")
+                    raise UserError("it is a TIFF stored rotated by 90 degrees; save it upright")
                 size = Size(image.width, image.height)
             remark = _remark(image)
             _draft(image, side)
             n_bytes = BYTES_PER_VALUE * len(image.getbands()) * image.width * image.height
+            require_end(file, image.format or "")
             return Header(size, image.mode in COLOUR_MODES, image.mode.startswith("I"), False, n_bytes, remark)
 
 
@@ -101,12 +104,12 @@ def read_image(path: Path, header: Header, fit: str, background: int, out: np.nd
         ImageOps.exif_transpose(image, in_place=True)
         image.load()
         if image.format == "PNG" and (image.height, image.width) != header.size:
-            raise ValueError("it is stored rotated by 90 degrees, and says so only after its pixels; save it upright")
+            raise UserError("it is stored rotated by 90 degrees, and says so only after its pixels; save it upright")
         opaque = _on_background(image, background)
     if opaque.mode.startswith("I"):
         values = np.asarray(opaque, np.float32)
         if values.min() < 0 or values.max() > 65535:
-            raise ValueError("it has values outside the range of 16 bits")
+            raise UserError("it has values outside the range of 16 bits")
         _write([Image.fromarray(values)], 65535, fit, out)
     else:
         mode = "RGB" if len(out) == 3 else "L"
@@ -124,9 +127,9 @@ def _draft(image: Image.Image, side: int) -> None:
 def _require_few(size: Size, max_pixels: int) -> None:
     n_pixels = math.prod(size)
     if not n_pixels:
-        raise ValueError("it has no pixels")
+        raise UserError("it has no pixels")
     if n_pixels > max_pixels:
-        raise ValueError(
+        raise UserError(
             f"it has {n_pixels:,} pixels ({size}), more than max_pixels={max_pixels}; raise that, or make it smaller"
         )
 
@@ -134,7 +137,7 @@ def _require_few(size: Size, max_pixels: int) -> None:
 def _require_single(image: Image.Image) -> None:
     n_frames = getattr(image, "n_frames", 1)
     if n_frames > 1 and image.format not in ("MPO", "TIFF"):  # of a TIFF, tifffile has counted the images
-        raise ValueError(f"it is an animation of {n_frames} frames; extract them, for example with ffmpeg, or save one")
+        raise UserError(f"it is an animation of {n_frames} frames; extract them, for example with ffmpeg, or save one")
 
 
 def _remark(image: Image.Image) -> str:
@@ -151,7 +154,7 @@ def _on_background(image: Image.Image, level: int) -> Image.Image:
     if not image.has_transparency_data:
         return image
     if image.mode.startswith("I"):
-        raise ValueError("it has 16 bits and a level that is transparent; save it without transparency")
+        raise UserError("it has 16 bits and a level that is transparent; save it without transparency")
     rgba = image.convert("RGBA")
     if rgba.getchannel("A").getextrema()[0] == 255:
         return image

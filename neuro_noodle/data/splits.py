@@ -8,6 +8,7 @@ from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.blocks import natural_order
 from neuro_noodle.data.columns import as_texts
+from neuro_noodle.plain import counted
 
 PART_OF_NAME = {
     "train": "training",
@@ -136,7 +137,7 @@ def _refuse_contradictions(how: str, test_fraction: float, fold: tuple[int, int]
 def _unit_index(dataset: StimulusSet, how: str) -> tuple[np.ndarray, str]:
     """Return the (N,) index of the image, group or block of each image (-1 if missing), and their number in words."""
     if how == "random":
-        return np.arange(len(dataset)), f"{len(dataset)} images"
+        return np.arange(len(dataset)), counted(len(dataset), "image")
     column = dataset.split_unit
     if column is None:
         raise UserError(
@@ -145,14 +146,14 @@ def _unit_index(dataset: StimulusSet, how: str) -> tuple[np.ndarray, str]:
         )
     texts = as_texts(dataset.columns[column])
     names = sorted(set(texts) - {""})
-    require(bool(names), f"--split {how}: {column} is missing for all {len(texts)} images")
+    require(bool(names), f"--split {how}: {column} is missing for every image")
     index = {name: i for i, name in enumerate(names)}
     return np.array([index.get(text, -1) for text in texts]), f"{len(names)} different {column}"
 
 
 def _require_images(parts: Parts, wanted: Sequence[str], units: str) -> None:
     empty = [part for part in wanted if not parts[part]]
-    require(not empty, f"{units} are too few to split: nothing is left for {' and '.join(empty)}")
+    require(not empty, f"too few to split ({units}): nothing is left for {' and '.join(empty)}")
 
 
 def _leave_gap(parts: Parts, order: np.ndarray, gap: int) -> Parts:

@@ -10,6 +10,7 @@ from neuro_noodle.choices import UserError, require, suggest
 from neuro_noodle.data.cells import MISSING, quoted, tidy, with_decimal_points
 from neuro_noodle.data.columns import Columns, unreserved
 from neuro_noodle.data.table_text import read_table_text
+from neuro_noodle.plain import counted
 
 N_LISTED = 9  # columns in an error
 
@@ -41,7 +42,7 @@ class Table:
         n_empty = self.n_rows - len(kept)
         if not n_empty:
             return self
-        note = f"left out {n_empty} empty row{'s' * (n_empty > 1)} of {self.path}"
+        note = f"left out {counted(n_empty, 'empty row')} of {self.path}"
         columns: Columns = {name: [row[i] for row in kept] for i, name in enumerate(self.columns)}
         return replace(self, columns=columns, notes=(*self.notes, note))
 
@@ -130,7 +131,7 @@ def _name_columns(path: Path, header: list[str], columns: list[list[str]]) -> Ta
     pairs = [(unreserved(name), cells) for name, cells in zip(header, columns, strict=True)]
     named = [(name, cells) for name, cells in pairs if name or any(map(str.strip, cells))]
     n_empty = len(pairs) - len(named)
-    note = f"left out {n_empty} empty column{'s' * (n_empty > 1)} of {path} without a name"
+    note = f"left out {counted(n_empty, 'empty column')} of {path} without a name"
     names = [name for name, _ in named]
     index = None
     if not names[0]:

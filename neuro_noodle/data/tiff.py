@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from neuro_noodle.choices import Size
+from neuro_noodle.choices import Size, UserError, require
+from neuro_noodle.plain import counted
 
 WHITE = 65535
 ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
@@ -34,13 +35,13 @@ def inspect(path: Path) -> Deep | None:
     """Return how to read a TIFF: None if Pillow reads it without loss.
 
     Raises:
-        ValueError: if it holds several images, or channels whose meaning is unknown; says what it holds.
+        UserError: if it holds several images, or channels whose meaning is unknown; says what it holds.
     """
     with tifffile.TiffFile(path) as file:
         page, *others = file.pages
         n_images = 1 + sum(not (other.is_reduced or other.is_mask) for other in others)
     if n_images > 1:
-        raise ValueError(
+        raise UserError(
             f"it holds {n_images} images; save each in a file of its own, or all in an array (tifffile, numpy.save)"
         )
     n_channels, bits = page.samplesperpixel, page.bitspersample
@@ -52,12 +53,12 @@ def inspect(path: Path) -> Deep | None:
         return None
     if kind not in "iuf" or page.photometric not in GREY_OR_RGB.get(n_channels, ()) or (n_unknown and bits <= 8):
         sort = {"f": "floating-point ", "i": "signed ", "c": "complex "}.get(kind, "")
-        raise ValueError(
-            f"it holds {n_channels} {sort}channels of {bits} bit ({page.photometric.name}); save it as grey or RGB, "
-            "with 8 or 16 bit"
+        channels = counted(n_channels, f"{sort}channel")
+        raise UserError(
+            f"it holds {channels} of {bits} bit ({page.photometric.name}); save it as grey or RGB, with 8 or 16 bit"
         )
     if page.tags.valueof(tifffile.TIFF.TAGS["Orientation"], 1) != 1:
-        raise ValueError("it is stored rotated or mirrored; save it upright")
+        raise UserError("it is stored rotated or mirrored; save it upright")
     return Deep(Size(page.imagelength, page.imagewidth), n_channels, kind == "f")
 
 
@@ -69,14 +70,16 @@ def read(path: Path) -> np.ndarray:
     """Return the values of a `Deep` TIFF, (C, H, W) float32 from 0 to WHITE.
 
     Raises:
-        ValueError: if a value is outside 0 to white, which is 1 for floating-point numbers, else 65535.
+        UserError: if a value is not finite, or outside 0 to white, which is 1 for floating-point numbers, else 65535.
     """
     with tifffile.TiffFile(path) as file:
         page = file.pages[0]
         values = page.asarray()
         values = np.moveaxis(values, page.axes.index("S"), 0) if "S" in page.axes else values[None]  # (C, H, W)
+    n_undefined = int((~np.isfinite(values)).sum())
+    require(not n_undefined, f"{n_undefined} of its {values.size} values are NaN or infinite; replace them")
     white = 1 if values.dtype.kind == "f" else WHITE
     low, high = values.min(), values.max()
     if not (low >= 0 and high <= white):
-        raise ValueError(f"it holds values from {low:g} to {high:g}, but white is {white}; scale them to 0 to {white}")
+        raise UserError(f"it holds values from {low:g} to {high:g}, but white is {white}; scale them to 0 to {white}")
     return values.astype(np.float32) * np.float32(WHITE / white)

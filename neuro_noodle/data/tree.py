@@ -55,7 +55,7 @@ class _Walk:
         while pending or self.linked:
             folder = pending.pop() if pending else self.linked.pop(0)
             if folder.real in seen:
-                self.skipped["folders that are linked several times"].append(folder.path)
+                self.skipped["links to folders that are read by another name"].append(folder.path)
             else:
                 seen.add(folder.real)
                 pending += self._read(folder)

@@ -39,8 +39,9 @@ def choose_white(images: np.ndarray, max_value: float | None, where: str) -> tup
     is_mask = max_value is None and kind in (np.uint8, np.uint16) and high == 1
     white = max_value or (1 if is_mask else {"uint8": 255, "uint16": 65535}.get(kind.name, 1))
     rounding = float(np.finfo(kind).eps) if kind.kind == "f" else 0  # 0.1 rounds up in float32
+    likely = _likely_white(high)
     if low < 0 or high > white * (1 + rounding):
-        advice = f"set the value of white by max_value=, such as {_likely_white(high):g}"
+        advice = f"set the value of white by max_value=, such as {likely:g}"
         raise UserError(
             f"{where} holds values from {low:g} to {high:g}, outside 0 to {white:g}; "
             + (advice if low >= 0 else "images cannot be negative; add a constant first")
@@ -48,12 +49,14 @@ def choose_white(images: np.ndarray, max_value: float | None, where: str) -> tup
     is_black = max_value is None and 0 < high < BLACK * white
     require(
         not is_black,
-        f"{where} is nearly black: its brightest value is {high:g} of {white:g}; max_value={high:g} makes it white, "
-        f"max_value={white:g} keeps the images as they are",
+        f"{where} is nearly black: its brightest value is {high:g} of {white:g}; max_value={likely:g} makes "
+        f"{likely:g} white, max_value={white:g} keeps the images as they are",
     )
     notes = ["all image values are 0 or 1, so 1 is white; max_value= sets another white"] * is_mask
     if max_value is None and 0 < high < DARK * white:
-        notes.append(f"the brightest image value is {high:g} of {white:g}; max_value={high:g} would make it white")
+        notes.append(
+            f"the brightest image value is {high:g} of {white:g}; max_value={likely:g} would make {likely:g} white"
+        )
     return max(white, high), notes
 
 

@@ -13,6 +13,7 @@ from neuro_noodle.measures.intervals import from_root_scale, to_root_scale
 from neuro_noodle.measures.scores import column_means, r_squared, why_constant
 from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Objective, Predictor
 from neuro_noodle.objectives.pixels import fit_pixel_ridge
+from neuro_noodle.plain import counted
 
 
 class Quantities(Objective):
@@ -39,9 +40,10 @@ class Quantities(Objective):
     def notes(self, augmentations: list) -> list[str]:
         if not self.n_stretched:
             return []
+        images, names = counted(self.n_stretched, "image"), ", ".join(self.columns)
         return [
-            f"fit=stretch changes the angles in {self.n_stretched} images, but the targets {', '.join(self.columns)} "
-            "are those of the files; fit=crop or fit=pad keeps angles"
+            f"fit=stretch changes the angles in {images}, but the targets {names} are those of the files; fit=crop or "
+            "fit=pad keeps angles"
         ]
 
     def has_target(self, dataset: Dataset) -> Tensor:
@@ -151,7 +153,7 @@ class Direction(Quantities):
     def undefined(self, dataset: Dataset, indices: Sequence[int]) -> dict[str, str]:
         _, vectors = self.pair({"image": torch.empty(0), "targets": dataset.targets[indices]}, Generator())
         is_known = bool(vectors.isfinite().any())
-        return {} if is_known else {"error_deg": f"none of the {len(indices)} images has a direction"}
+        return {} if is_known else {"error_deg": "no image has a direction"}
 
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
         scale = self.period_deg / 360

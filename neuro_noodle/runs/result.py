@@ -110,8 +110,7 @@ def _by_group(objective: Objective, evidence: Evidence, groups: np.ndarray) -> d
 def _explain_interval(n_units: int, unit: str) -> str:
     if n_units == 1:
         return f"a single {unit}"
-    few = f"{n_units} {unit}s are too few"
-    return few if n_units < MIN_GROUPS else f"the {n_units} {unit}s differ too much"
+    return f"{n_units} {unit}s are too few" if n_units < MIN_GROUPS else f"the {n_units} {unit}s differ too much"
 
 
 def judge_repetitions(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from neuro_noodle.plain import readable
+from neuro_noodle.plain import counted, readable
 from neuro_noodle.runs.files import sessions, short_path
 from neuro_noodle.runs.loaders import HELD_OUT
 from neuro_noodle.runs.result import Result
@@ -46,10 +46,10 @@ def format_part(part: str, metric: str, record: dict) -> str:
     ends, undefined = record["interval"], record["undefined"]
     interval = f"[95 %: {ends[0]:.4g} to {ends[1]:.4g}]" if ends else f"[no interval: {undefined['interval']}]"
     has_groups = record["n_groups"] and record["n_groups"] < record["n"]
-    groups = f" in {record['n_groups']} groups" if has_groups else ""
+    groups = f" in {counted(record['n_groups'], 'group')}" if has_groups else ""
     score = format_score(record["value"], undefined.get(metric, ""))
     line = f"{part} {metric} {score}  " + (f"{interval}  " if record["value"] is not None else "")
-    line += f"n = {record['n']} images{groups}"
+    line += f"n = {counted(record['n'], 'image')}{groups}"
     by_group = [f"{readable(name)} {format_score(value)}" for name, value in (record["by_group"] or {}).items()]
     line += f" ({', '.join(by_group)})" if by_group else ""
     line += "".join(f"  {name} {format_score(value)}" for name, value in record["baselines"].items())

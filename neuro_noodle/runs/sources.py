@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from neuro_noodle.choices import UserError, require, suggest
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.networks.base import Model, build_model
+from neuro_noodle.plain import counted
 from neuro_noodle.runs.files import reading, sessions
 from neuro_noodle.runs.latents import read_latents, snapshots
 from neuro_noodle.runs.loaders import training_sample
@@ -339,7 +340,7 @@ def _array(word: str, dataset: StimulusSet) -> Source:
     require(key in arrays, f"{path} has no array '{key}'; {suggest(key, arrays)}")
     require(
         len(arrays[key]) == len(dataset),
-        f"{word} has {len(arrays[key])} rows, but there are {len(dataset)} images; one each",
+        f"{word} has {counted(len(arrays[key]), 'row')} for {counted(len(dataset), 'image')}; one each",
     )
     values = arrays[key].reshape(len(dataset), -1).astype(np.float32)  # (N, D)
     label = path.stem + f":{key}" * (path.suffix == ".npz")

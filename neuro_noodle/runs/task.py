@@ -122,7 +122,7 @@ def drop_missing_targets(dataset: StimulusSet, objective: Objective, parts: Part
     for part in ("training", "validation", "test"):
         indices = parts.get(part, [])
         empty = [name for name, is_there in zip(names, values[indices].any(0).tolist(), strict=True) if not is_there]
-        require(not (indices and empty), f"none of the {len(indices)} {part} images has {' and '.join(empty)}")
+        require(not (indices and empty), f"no {part} image of {len(indices)} has {' and '.join(empty)}")
     missing = set((~is_known).nonzero()[:, 0].tolist())
     if not missing:
         return parts, notes

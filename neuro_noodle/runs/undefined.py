@@ -7,7 +7,7 @@ from neuro_noodle.choices import require
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.splits import Parts
 from neuro_noodle.objectives.base import Objective
-from neuro_noodle.plain import finite_each
+from neuro_noodle.plain import counted, finite_each
 
 Scores = Mapping[str, float]
 
@@ -25,8 +25,9 @@ def require_defined(dataset: StimulusSet, objective: Objective, parts: Parts) ->
         reasons = objective.undefined(dataset, indices) if indices else {}
         require(
             part == "test" or objective.metric not in reasons,
-            f"{objective.metric}, which chooses the best epoch, is undefined for these {len(indices)} validation "
-            f"images: {reasons.get(objective.metric)}; raise --val_fraction, or choose another --seed or --split",
+            f"{objective.metric}, which chooses the best epoch, is undefined for "
+            f"{counted(len(indices), 'validation image')}: {reasons.get(objective.metric)}; "
+            f"raise --val_fraction, or choose another --seed or --split",
         )
         notes += [f"the {part} {name} is undefined: {reason}" for name, reason in reasons.items()]
     return notes

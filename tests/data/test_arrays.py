@@ -96,6 +96,36 @@ def test_labels_of_shape_n_x_1_become_a_column(tmp_path):
         open_at(tmp_path, "arrays array=train_images label=labels")
 
 
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.float32])
+def test_one_hot_labels_are_classes(tmp_path, kind):
+    save_npz(tmp_path, images=GREY, y=np.array([[0, 1], [1, 0], [0, 1]], kind))
+    dataset = open_at(tmp_path, "arrays array=images label=y")
+    assert dataset.labels.tolist() == [1, 0, 1]
+    assert dataset.notes == ["y is 3 x 2: the class is the column of the 1, counted from 0"]
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        (np.ones((3, 2)), "3 x 2, and its rows are not a single 1 and else 0"),
+        (np.array([[2, 0], [0, 1], [1, 0]]), "3 x 2, and its rows are not a single 1 and else 0"),
+        (np.array([[1, 2, -2], [0, 1, 0], [1, 0, 0]]), "3 x 3, and its rows are not a single 1 and else 0"),
+        (np.full((3, 2), "a"), "3 x 2, and its rows are not a single 1 and else 0"),
+        (np.zeros((3, 0)), "3 x 0, and its rows are not a single 1 and else 0"),
+        (np.zeros(3, "M8[s]"), "3 values of type datetime64[s]"),
+        (np.zeros(3, complex), "3 values of type complex128"),
+        (np.array(["a", "b", "c"], object), "Python objects, which are never opened"),
+        (np.zeros(2), "2 values"),
+    ],
+)
+@pytest.mark.parametrize("option", ["label", "group"])
+def test_an_array_that_cannot_be_labels_is_described(tmp_path, values, what, option):
+    save_npz(tmp_path, images=GREY, y=values)
+    what = what.partition(",")[0] if option == "group" and values.ndim == 2 else what
+    with raises_user_error(f"{option}=y: this array holds {what}; save one number or text per image (y.astype(str) "):
+        open_at(tmp_path, f"arrays array=images {option}=y")
+
+
 def test_what_is_no_array_of_numbers_is_passed_over(tmp_path):
     save_npz(tmp_path, images=GREY, who=np.full(3, {}), age=np.arange(3))
     with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
@@ -133,7 +163,7 @@ def test_labels_of_the_last_axis_alone_ask_for_the_layout(tmp_path):
 def test_a_table_with_a_row_per_last_index_suggests_the_layout(tmp_path):
     save_npy(tmp_path, np.zeros((6, 9, 8)))
     (tmp_path / "t.csv").write_text("age\n" + "1\n" * 8)
-    with raises_user_error("has 8 rows, but there are 6 images; if the last axis counts the images, choose axes=HWN"):
+    with raises_user_error("has 8 rows for 6 images; if the last axis counts the images, choose axes=HWN"):
         open_at(tmp_path, "arrays metadata=t.csv")
 
 
@@ -237,9 +267,9 @@ def test_a_column_of_a_table_can_be_label_and_group(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "words", "message"),
     [
-        ("t.csv", "a\n1\n2\n", "metadata=t.csv", "t.csv has 2 rows, but there are 3 images"),
-        ("t.npy", np.eye(4), "metadata=t.npy", "t.npy has 4 rows, but there are 3 images"),
-        ("t.npy", np.zeros((0, 2)), "metadata=t.npy", "t.npy has 0 rows, but there are 3 images"),
+        ("t.csv", "a\n1\n2\n", "metadata=t.csv", "t.csv has 2 rows for 3 images"),
+        ("t.npy", np.eye(4), "metadata=t.npy", "t.npy has 4 rows for 3 images"),
+        ("t.npy", np.zeros((0, 2)), "metadata=t.npy", "t.npy has 0 rows for 3 images"),
         ("t.npy", np.eye(3), "metadata=t.npy columns=a,b", "t.npy has 3 columns, but columns= names 2: a, b"),
         ("t.npy", np.zeros((3, 1, 1)), "metadata=t.npy", "t.npy is 3 x 1 x 1, but a table is N rows by K columns"),
         ("t.csv", "a\n1\n2\n3\n", "metadata=t.csv columns=a", "columns= names the columns of a .npy table, but"),

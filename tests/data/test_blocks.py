@@ -1,11 +1,13 @@
 """The order of frames, and the blocks that are cut from it."""
 
+import re
+
 import numpy as np
 import pytest
 from helpers import film_frames, indexed_images, open_at, split_images
 
 from neuro_noodle.choices import UserError
-from neuro_noodle.data.blocks import frame_blocks, natural_order
+from neuro_noodle.data.blocks import describe_order, frame_blocks, natural_order
 from neuro_noodle.data.columns import as_texts
 from neuro_noodle.data.leaks import shared_groups
 
@@ -126,6 +128,12 @@ def in_order(names):
         [f"x{i / 100:.2f}_y{k}.png" for i in (-250, -5, 0, 5, 1000) for k in (-3, 2)],
         [f"sub-0{i}_t{t}.png" for i in (1, 2) for t in (-1.5, -1.25, 0.5, 10.0)],
         [str(i) for i in range(11)],
+        ["t-10.png", "t-2.png", "t-1.png", "t+0.png", "t+1.png", "t+10.png"],
+        ["t\u22122.png", "t\u22121.png", "t0.png"],
+        ["1e-10.png", "5e-4.png", "1e-3.png", "1.5e-3.png", "0.25.png", "2e+1.png"],
+        ["a0.10", "a0.25", "a0.5", "a1.0"],
+        ["s1e9", "s1e10", "s2e1"],
+        [f"n{10**30 + i}" for i in range(3)],
     ],
 )
 def test_numbers_with_sign_and_point_are_in_order(names):
@@ -137,6 +145,21 @@ def test_blocks_note_the_first_and_the_last_name():
     dataset = film_frames(30)
     dataset.add_blocks(5)
     assert dataset.notes == ["the numbers in the names give the order of the frames: from frame0 to frame29"]
+
+
+@pytest.mark.parametrize(
+    ("names", "note"),
+    [
+        (["a.jp2", "b.jp2"], "the alphabetical order of the names gives the order of the frames: from a.jp2 to b.jp2"),
+        (["anna1", "bert2"], "the alphabetical order of the names gives the order of the frames: from anna1 to bert2"),
+        (["t+1", "t-1"], "the numbers .* from t-1 to t\\+1 \\(a - before a number is its sign\\)"),
+        (["t-1", "t-2"], "the numbers .* from t-1 to t-2 \\(a - that all names have is no sign\\)"),
+        (["1.9", "1.10"], "the numbers .* from 1.9 to 1.10 \\(1.9 is before 1.10, as in counting\\)"),
+        (["2026-1-2", "2026-1-1"], "the numbers .* from 2026-1-1 to 2026-1-2"),
+    ],
+)
+def test_the_note_says_what_gives_the_order(names, note):
+    assert re.fullmatch(note, describe_order(names))
 
 
 def test_a_frame_without_a_recording_is_in_no_block():

@@ -109,7 +109,7 @@ def test_images_of_several_sizes_are_refused_with_the_sizes(tmp_path):
         save_image(tmp_path / f"{name}.png", np.zeros(shape, np.uint8))
     message = error_message(tmp_path)
     assert "2 different sizes" in message
-    assert "6x9 (2 images), 4x20 (1 images)" in message
+    assert "6x9 (2 images), 4x20 (1 image)" in message
     assert "--dataset folder size=4x20" in message
     assert open_folder(tmp_path, "size=4x20").images.shape == (3, 1, 4, 20)
 

@@ -10,9 +10,9 @@ from neuro_noodle.choices import Size, UserError
 from neuro_noodle.data.folder import _n_threads
 from neuro_noodle.data.pictures import SUFFIXES, Header
 
-LOSSLESS_GREY = ["png", "bmp", "tif", "tiff", "pgm", "gif"]
-LOSSLESS_COLOUR = ["png", "bmp", "tif", "ppm", "webp", "j2k"]
-LOSSY = ["jpg", "jpeg", "jfif", "avif"]
+LOSSLESS_GREY = ["png", "bmp", "tif", "tiff", "pgm", "gif", "apng"]
+LOSSLESS_COLOUR = ["png", "bmp", "tif", "ppm", "webp", "j2k", "j2c", "jpc", "jpx"]
+LOSSY = ["jpg", "jpe", "jpeg", "jfif", "avif"]
 
 
 @pytest.mark.parametrize("ending", [*LOSSLESS_GREY, "PNG", "Tif"])

@@ -124,7 +124,7 @@ def test_an_unclear_layout_is_refused_with_the_choices(tmp_path, shape, choices)
     ],
 )
 def test_the_only_likely_layout_is_chosen(tmp_path, shape, images):
-    dataset = open_at(save_npy(tmp_path, np.zeros(shape, np.uint8)))
+    dataset = open_at(save_npy(tmp_path, np.zeros(shape, np.uint8)), "arrays background=none")
     assert (len(dataset), *dataset.image_shape) == images
 
 
@@ -170,3 +170,42 @@ def test_16_bit_images_stay_16_bit(tmp_path, kind):
 def test_a_large_array_that_torch_cannot_map_is_refused(tmp_path, small_memory, stored, message):
     with raises_user_error(message):
         open_at(save_npy(tmp_path, stored), f"arrays max_value=255 axes={'HWN' if 'last' in message else 'none'}")
+
+
+# -------------------------------------------------------------------------------------------------- transparency
+
+RGBA = np.stack([np.full((2, 6, 9), value, np.uint8) for value in (200, 100, 0, 255)], 3)  # (N, H, W, C)
+RGBA[0, :, :4, 3] = 0
+RGBA[0, :, 4:8, 3] = 51  # a fifth of 255
+
+
+@pytest.mark.parametrize(("kind", "white"), [("u1", 255), ("u2", 65535), ("f4", 1)])
+@pytest.mark.parametrize(("background", "level"), [("white", 255), ("grey", 128), ("black", 0)])
+def test_transparent_pixels_of_arrays_show_the_background(tmp_path, kind, white, background, level):
+    """As those of image files do, by the same option."""
+    path = save_npy(tmp_path, (RGBA * (white / 255)).astype(kind))
+    dataset = open_at(path, f"arrays background={background}")
+    images = dataset.sample(torch.arange(2))["image"].numpy() * 255  # (N, 3, H, W)
+    colour = np.array([200, 100, 0])
+    assert dataset.image_shape == (3, 6, 9)
+    assert np.allclose(images[0, :, :, 0].T, level, atol=1e-3)
+    assert np.allclose(images[0, :, :, 4].T, 0.2 * colour + 0.8 * level, atol=0.51)
+    assert np.allclose(images[0, :, :, 8].T, colour, atol=1e-3)
+    assert np.allclose(images[1].T, colour, atol=1e-3)
+    (what,) = dataset.reading.changed
+    assert what.startswith(f"images of 4 channels, drawn on {background} as RGB with transparent pixels")
+
+
+def test_an_opacity_of_0_to_1_goes_with_any_white(tmp_path):
+    values = RGBA // np.array([1, 1, 1, 255], np.uint8)
+    images = open_at(save_npy(tmp_path, values)).images
+    assert images[0, :, 0, [0, 8]].T.tolist() == [[255, 255, 255], [200, 100, 0]]
+
+
+def test_a_background_of_none_keeps_4_channels(tmp_path, small_memory):
+    path = save_npy(tmp_path, RGBA.transpose(0, 3, 1, 2).copy())
+    dataset = open_at(path, "arrays background=none")
+    assert np.array_equal(dataset.images.numpy(), RGBA.transpose(0, 3, 1, 2))
+    assert dataset.reading.changed == {}
+    with raises_user_error("is large and has 4 channels: save it as RGB, or choose background=none"):
+        open_at(path)

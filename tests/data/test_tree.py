@@ -31,7 +31,15 @@ def test_a_linked_folder_is_read_once_by_its_own_name(tmp_path):
     save_image(tmp_path / "real" / "a.png")
     (tmp_path / "another").symlink_to(tmp_path / "real")
     assert names(tmp_path) == ["real/a.png"]
-    assert walk(tmp_path).passed_over == {"folders that are linked several times, such as another": 1}
+    assert walk(tmp_path).passed_over == {"links to folders that are read by another name, such as another": 1}
+
+
+def test_a_class_that_links_to_another_class_is_named(tmp_path):
+    save_image(tmp_path / "sad" / "a.png")
+    (tmp_path / "happy").symlink_to(tmp_path / "sad")
+    dataset = open_folder(tmp_path, "label=folder")
+    assert dataset.classes == ["sad"]
+    assert dataset.reading.passed_over == {"links to folders that are read by another name, such as happy": 1}
 
 
 def test_a_linked_folder_elsewhere_is_followed(tmp_path):
@@ -100,6 +108,14 @@ def test_other_files_are_counted_by_their_endings(tmp_path):
         "broken links, such as gone": 1,
         "entries that are not files (pipes, sockets, ...), such as pipe.png": 1,
     }
+
+
+def test_an_image_without_ending_is_read_and_others_are_counted(tmp_path):
+    for name in ("a.png", "b.jpe", "noending", "copy.png.bak"):
+        save_image(tmp_path / name, format="PNG")
+    dataset = open_folder(tmp_path)
+    assert dataset.ids == ["a.png", "b.jpe", "noending"]
+    assert dataset.reading.passed_over == {".bak files that are images": 1}
 
 
 def test_files_of_mnist_are_sought_by_the_same_walk(tmp_path, forbidden):

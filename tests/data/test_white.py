@@ -34,12 +34,20 @@ def test_white_is_the_maximum_of_the_type_or_1_by_default(tmp_path, kind, top, w
 
 
 @pytest.mark.parametrize(
-    ("kind", "top", "white"),
-    [("u2", 656, 65535), ("u2", 4000, 65535), ("u2", 32767, 65535), ("u1", 20, 255), ("u1", 127, 255), ("f4", 0.25, 1)],
+    ("kind", "top", "white", "likely"),
+    [
+        ("u2", 656, 65535, 1023),
+        ("u2", 4000, 65535, 4095),
+        ("u2", 32767, 65535, 32767),
+        ("u1", 20, 255, 20),
+        ("u1", 127, 255, 127),
+        ("f4", 0.25, 1, 0.25),
+    ],
 )
-def test_dark_images_are_noted_with_a_better_max_value(tmp_path, kind, top, white):
+def test_dark_images_are_noted_with_a_better_max_value(tmp_path, kind, top, white, likely):
+    """The same that is proposed for other types."""
     path = save_npy(tmp_path, np.full((2, 3, 3), top, kind))
-    expected = f"the brightest image value is {top} of {white}; max_value={top} would make it white"
+    expected = f"the brightest image value is {top} of {white}; max_value={likely} would make {likely} white"
     assert open_at(path).notes == [expected]
     assert open_at(path, f"arrays max_value={white}").notes == []
 
@@ -49,7 +57,7 @@ def test_nearly_black_images_are_refused_with_both_choices(tmp_path, kind, top, 
     """A float scaled twice, 8 bits in 16, or the numbers of classes."""
     path = save_npy(tmp_path, np.full((2, 3, 3), top, kind))
     with raises_user_error(
-        f"its brightest value is {top} of {white}; max_value={top} makes it white, max_value={white}"
+        f"its brightest value is {top} of {white}; max_value={top} makes {top} white, max_value={white}"
     ):
         open_at(path)
     for value in (top, white):
@@ -74,7 +82,7 @@ def test_an_error_suggests_the_likely_white(tmp_path, top, likely):
 def test_the_range_of_a_large_mapped_set_is_sampled(tmp_path, small_memory, monkeypatch):
     monkeypatch.setattr(white_module, "N_CHECKED", 2)
     dataset = open_at(save_npy(tmp_path, np.arange(8 * 25, dtype=np.uint8).reshape(8, 5, 5)))
-    assert dataset.notes == ["the brightest image value is 124 of 255; max_value=124 would make it white"]
+    assert dataset.notes == ["the brightest image value is 124 of 255; max_value=124 would make 124 white"]
 
 
 @pytest.mark.parametrize(

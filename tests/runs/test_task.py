@@ -55,14 +55,14 @@ def test_images_without_numbers_are_left_out_of_every_part():
 
 def test_a_part_without_any_target_is_refused():
     dataset = images(["a", "b", "a", "b", "", "n/a", "a", "b"])
-    with raises_user_error("none of the 2 validation images has mood (the label)"):
+    with raises_user_error("no validation image of 2 has mood (the label)"):
         drop_missing_targets(dataset, classify(dataset), PARTS)
 
 
 def test_a_column_that_is_empty_in_a_part_is_refused():
     dataset = images(list("aabbaabb"), x=["1"] * 8, y=["1"] * 4 + ["", ""] + ["1"] * 2)
     dataset.set_targets(["x", "y"])
-    with raises_user_error("none of the 2 validation images has y"):
+    with raises_user_error("no validation image of 2 has y"):
         drop_missing_targets(dataset, OBJECTIVES.build("regress columns=x,y").on(dataset), PARTS)
 
 
@@ -76,6 +76,18 @@ def test_codes_for_missing_targets_are_noted():
     dataset = images(list("abc"), x=["1", "2", "-999"])
     dataset.set_targets(["x"])
     assert dataset.notes[0].startswith("x is -999 (1 image), far from its other values (1 to 2)")
+
+
+@pytest.mark.parametrize("as_column", [np.array, lambda numbers: list(map(str, numbers))])
+def test_large_numbers_that_become_equal_are_counted(as_column):
+    """Numbers have 53 bits; from 10**17 on, that is every 16th whole number."""
+    dataset = images(list("aabbaabb"), x=as_column([10**17 + i for i in range(7)] + [10**17 + 64]))
+    dataset.set_targets(["x"])
+    (note,) = dataset.notes
+    assert note.startswith("6 values of x became equal to another, since numbers above 9e+15 are rounded; subtract a")
+    dataset = images(list("aabbaabb"), x=as_column([10**17 + 64 * i for i in range(8)]))
+    dataset.set_targets(["x"])
+    assert dataset.notes == []
 
 
 def test_images_left_out_for_lack_of_a_group_are_counted():

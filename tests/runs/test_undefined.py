@@ -43,7 +43,7 @@ def make_set(tmp_path):
 def test_one_validation_image_cannot_choose_the_epoch(make_set, run_main, tmp_path):
     words = make_set(list(range(9))) + " --objective regress columns=dose,day"
     message = error_message(run_main, words)
-    assert "r2, which chooses the best epoch, is undefined for these 1 validation images" in message
+    assert "r2, which chooses the best epoch, is undefined for 1 validation image:" in message
     assert "there is only one dose; there is only one day; raise --val_fraction" in message
     assert not (tmp_path / "w" / "faces_ae").exists()
 

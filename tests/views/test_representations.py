@@ -132,7 +132,7 @@ def test_a_source_that_does_not_exist_is_refused(film_runs, word, message):
 
 def test_a_file_with_other_rows_is_refused(film_runs, tmp_path):
     np.save(tmp_path / "few.npy", np.ones((7, 3)))
-    with raises_user_error("few.npy has 7 rows, but there are 240 images; one each"):
+    with raises_user_error("few.npy has 7 rows for 240 images; one each"):
         values_of(film_runs, str(tmp_path / "few.npy"))
     np.savez(tmp_path / "pair.npz", a=np.ones((N, 3)), b=np.ones((N, 3)))
     with raises_user_error("has no array 'c'; allowed: a, b"):
