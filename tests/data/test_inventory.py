@@ -71,7 +71,7 @@ def test_a_few_classes_are_listed_and_many_summarised():
     few = take(classes=["sad"] * 5 + ["happy"] * 7, groups=["p1"] * 12)
     assert few.text.splitlines()[1:] == ["classes: happy 7, sad 5"]
     many = take(classes=[str(i) for i in range(12)], groups=[str(i // 2 if i < 6 else i) for i in range(12)])
-    assert many.text.splitlines()[1:] == ["12 classes of 1 images; 9 groups of 1 to 2 images"]
+    assert many.text.splitlines()[1:] == ["12 classes of 1 image; 9 groups of 1 to 2 images"]
     assert many.record["groups"] == {"n": 9, "smallest": 1, "largest": 2}
     assert many.record["classes"]["7"] == 1
     assert take().record["groups"] is None
@@ -79,7 +79,7 @@ def test_a_few_classes_are_listed_and_many_summarised():
 
 def test_images_without_a_group_are_no_group():
     found = take(groups=[""] * 4 + [str(i) for i in range(8)])
-    assert found.text.splitlines()[1:] == ["8 groups of 1 images, 4 images in none"]
+    assert found.text.splitlines()[1:] == ["8 groups of 1 image, 4 images in none"]
     assert found.record["groups"] == {"n": 8, "smallest": 1, "largest": 1}
 
 
