@@ -11,10 +11,11 @@ from neuro_noodle.augment import AUGMENTATIONS, augment
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.splits import Parts
+from neuro_noodle.learning.evaluation import predict
 from neuro_noodle.networks.base import Model
-from neuro_noodle.objectives.base import Objective
+from neuro_noodle.objectives.base import Evidence, Objective
 from neuro_noodle.runs.latents import FIXED_LATENTS, encode, load_latents, save_latents
-from neuro_noodle.runs.loaders import Batches
+from neuro_noodle.runs.loaders import Batches, Loader
 from neuro_noodle.runs.manifest import best_session
 from neuro_noodle.runs.sessions import load_model
 from neuro_noodle.runs.split import load_split
@@ -47,6 +48,11 @@ class Run:
     parts: Parts
     precomputed: Tensor | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of its folder, and of the session if it is not the best."""
+        return self.folder.name if self.session == "best" else f"{self.folder.name}/{self.session}"
 
     @property
     def part(self) -> np.ndarray:
@@ -87,6 +93,11 @@ class Run:
         batches = Batches(self.task(), indices.tolist(), latents=self.precomputed)
         inputs = [batches.__getitems__(positions)[0] for positions in torch.arange(len(batches)).split(BATCH)]
         return torch.cat(inputs), self.objective.output(torch.cat([self.model(x) for x in inputs]))
+
+    def evidence(self, indices: np.ndarray) -> Evidence:
+        """Return what the objective needs to judge the outputs for some images, (n, ...) each."""
+        loader = Loader(Batches(self.task(), indices.tolist(), latents=self.precomputed), BATCH)
+        return predict(self.model, loader, self.objective)[1]
 
     def save_latents(self, values: np.ndarray) -> Path:
         """Write latents (N, D) with ids, parts and columns to latents/best.npz, or EPOCHS.npz for a session."""

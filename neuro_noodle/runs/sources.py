@@ -175,7 +175,6 @@ def _with_whole_path(source: Source, folder: Path) -> Source:
 
 def _of_run(word: str, parsed: ParsedSource, run: Run) -> Iterator[Source]:
     """Yield the sources of a run: one, or one for each of its epochs or stages."""
-    name = run.folder.name if run.session == "best" else f"{run.folder.name}/{run.session}"
     require(parsed.epochs is None or run.session == "best", f"{word}: name either a session or @EPOCHS of a run")
     for epochs in saved_epochs(run) if parsed.epochs == ALL else [parsed.epochs]:
         if epochs in snapshots_of(run) and not parsed.stage:
@@ -188,7 +187,7 @@ def _of_run(word: str, parsed: ParsedSource, run: Run) -> Iterator[Source]:
         for stage, features in found.items():
             after, of = f"@{epochs}" * (epochs is not None), f":{stage}" * (stage is not None)
             n_epochs = None if epochs is None else float(epochs)
-            yield Source(name + after + of, features, run, series=name + of, epochs=n_epochs)
+            yield Source(run.name + after + of, features, run, series=run.name + of, epochs=n_epochs)
 
 
 def snapshots_of(run: Run) -> dict[str | None, Path]:

@@ -25,6 +25,7 @@ from neuro_noodle.runs.split import trained_on
 from neuro_noodle.views.columns import Parts, choose_columns, probe_column, summarise_column, summarise_groups
 from neuro_noodle.views.comparison import Comparison, SourceSummary, format_comparison, plot_comparison
 from neuro_noodle.views.comparison_over_training import find_series, plot_over_training
+from neuro_noodle.views.pairs import pairs
 from neuro_noodle.views.saving import PNG, Format
 
 MAX_TRAINING = 10_000  # images that a probe is fitted to
@@ -101,7 +102,6 @@ def compare(sources: Sequence[Source], names: Sequence[str], held_out: Sequence[
     compared = evenly_spaced(time[parts.is_held_out[time]], MAX_COMPARED)
     probed = [source for source in sources if columns and not source.column_kind]
     found = {source.name: represent(source, used, parts.is_training[used]) for source in probed}
-    recorded = [source for source in sources if source.is_recorded]
     compacted = {source.name: compact(source.of(compared)) for source in sources}
     used_groups = None if groups is None else groups[used]
     blocks = groups[compared] if dataset.has_blocks and groups is not None else compared  # neighbouring frames
@@ -116,8 +116,16 @@ def compare(sources: Sequence[Source], names: Sequence[str], held_out: Sequence[
             found, {name: column.of(used) for name, column in columns.items()}, parts.of(used), used_groups
         ),
         similarity=similarities(compacted, blocks),
-        rsa_ceilings=finite_each({source.name: _rsa_ceiling(source, compared) for source in recorded}),
+        rsa_ceilings=_rsa_ceilings(sources, compared),
+        pairs=list(pairs(_trained_runs(sources), parts.is_held_out, groups)),
     )
+
+
+def _trained_runs(sources: Sequence[Source]) -> dict[str, Run]:
+    """Return the runs (or sessions) that are compared as they are after training, by name."""
+    runs = {id(source.run): source.run for source in sources if source.run and source.epochs is None}.values()
+    names = [run.name for run in runs]
+    return {run.name if names.count(run.name) == 1 else str(run.folder / run.session): run for run in runs}
 
 
 def _summarise_source(source: Source, found: Representation | None) -> SourceSummary:
@@ -174,10 +182,12 @@ def similarities(
     return scores
 
 
-def _rsa_ceiling(source: Source, indices: np.ndarray) -> float:
-    """Return the noise ceiling of RSA with recorded responses; NaN if not all images were shown at least twice."""
-    trials = source.trials(indices)
-    return math.nan if trials is None or len(trials) < 2 else rsa_ceiling(trials)
+def _rsa_ceilings(sources: Sequence[Source], indices: np.ndarray) -> dict[str, float | None]:
+    """Return the noise ceiling of RSA with recorded responses; None if not all images were shown at least twice."""
+    trials = {source.name: source.trials(indices) for source in sources if source.is_recorded}
+    return finite_each(
+        {name: math.nan if one is None or len(one) < 2 else rsa_ceiling(one) for name, one in trials.items()}
+    )
 
 
 def choose_parts(runs: Sequence[Run], held_out: Sequence[str] = HELD_OUT) -> Parts:

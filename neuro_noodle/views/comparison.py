@@ -1,7 +1,7 @@
 """The result of a comparison, its text (tables below a line about the images they are based on) and its picture."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from neuro_noodle.measures.similarity import MEASURES
 from neuro_noodle.views.figures import tidy
+from neuro_noodle.views.pairs import Pair, format_pair
 from neuro_noodle.views.texts import literal
 
 HEADINGS = {  # by kind of column: heading, names of the score and of the number in brackets, unit of the latter
@@ -75,6 +76,7 @@ class Comparison:
         probes: scores by source, column and name of the score.
         similarity: by measure, source and source: value, chance and p.
         rsa_ceilings: the RSA that a perfect model could reach, by source of recorded responses.
+        pairs: every two runs that predict the same, judged on the same images.
     """
 
     sources: dict[str, SourceSummary]
@@ -86,6 +88,7 @@ class Comparison:
     probes: dict[str, dict[str, dict[str, float | None]]]
     similarity: dict[str, dict[str, dict[str, dict[str, float | None]]]]
     rsa_ceilings: dict[str, float | None]
+    pairs: list[Pair] = field(default_factory=list)
 
 
 def format_comparison(comparison: Comparison) -> str:
@@ -105,6 +108,7 @@ def format_comparison(comparison: Comparison) -> str:
         lines += ["", f"{MEASURES[key].title}; {chance}", *_align(rows)]
         if key == "rsa":
             lines += [_format_ceiling(name, r) for name, r in comparison.rsa_ceilings.items()]
+    lines += ["", *map(format_pair, comparison.pairs)] if comparison.pairs else []
     return "\n".join(lines)
 
 
