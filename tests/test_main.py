@@ -28,7 +28,7 @@ def test_a_run_leaves_what_the_readme_lists(recipe, run_main, tmp_path):
     assert status == 0
     left = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     session = {"1/manifest.json", *(f"1/{name}.pth" for name in ("model", "optim", "state"))}
-    tables = {"config.json", "split.json", "metrics.jsonl", "result.json", "validation.csv", "test.csv"}
+    tables = {"config.json", "split.json", "metrics.jsonl", "result.json", "validation.csv", "test.csv", "tested.json"}
     assert left == session | tables | {"best/model.pth", ".lock"}
     result = json.loads((run / "result.json").read_text())
     assert f"{result['validation']['value']:.4g}" in out
@@ -53,6 +53,20 @@ def test_four_epochs_equal_two_then_two_after_a_resume(recipe, run_main, tmp_pat
     assert read_metrics(runs / "whole") == read_metrics(runs / "halves")
     results = [json.loads((runs / name / "result.json").read_text()) for name in ("whole", "halves")]
     assert [result.pop("seconds") >= 0 for result in results] and results[0] == results[1]
+
+
+def test_the_use_of_the_test_part_is_counted(run_main, tmp_path):
+    run = tmp_path / "weights" / "run"
+    run_main("faces_ae", "--namestr run --n_epochs 1 --test_fraction 0.25 --keep all")
+    counts = [json.loads((run / "result.json").read_text())["test"]["n_judged"]]
+    for words in ("--n_epochs 2", "--n_epochs 3"):
+        status, out, _ = run_main("", f"--load_dir {run} {words}")
+        counts.append(json.loads((run / "result.json").read_text())["test"]["n_judged"])
+    assert status == 0 and counts == [1, 2, 3] and "the test part has judged 3 best epochs of this run" in out
+    assert sorted(json.loads((run / "tested.json").read_text()).values()) == [0, 1, 2]
+    (run / "result.json").unlink()
+    assert run_main("", f"--load_dir {run}")[0] == 0  # the same weights count once
+    assert json.loads((run / "result.json").read_text())["test"]["n_judged"] == 3
 
 
 def test_an_interrupted_run_resumes_exactly(stimuli, tmp_path):

@@ -17,7 +17,7 @@ from neuro_noodle.networks.repetitions import Repetitions, seed_of
 from neuro_noodle.objectives.base import Evidence, Objective, Predictor
 from neuro_noodle.plain import finite, readable
 from neuro_noodle.runs.commits import RESULTS, commit_files
-from neuro_noodle.runs.files import RESULT, csv_bytes, json_bytes, parse_json
+from neuro_noodle.runs.files import BEST, RESULT, TESTED, csv_bytes, json_bytes, parse_json
 from neuro_noodle.runs.loaders import HELD_OUT, Loader, training_sample
 from neuro_noodle.runs.manifest import latest_manifest, read_checked
 from neuro_noodle.runs.task import Task
@@ -205,8 +205,17 @@ def result_files(record: dict, judged: Mapping[str, Judged], task: Task) -> dict
 
 
 def save_result(run: Path, result: Result, task: Task) -> None:
-    """Write result.json and the tables of a run."""
-    commit_files(run, result_files(result.record, result.judged, task))
+    """Write result.json and the tables of a run; the record gets the number of times that its test part was used."""
+    tested = {}
+    if test := result.record["test"]:
+        tested = _read_tested(run) | {latest_manifest(run).run[BEST]: result.record["best_epoch"]}
+        test["n_judged"] = len(tested)
+    files = result_files(result.record, result.judged, task)
+    commit_files(run, files | ({TESTED: json_bytes(tested)} if tested else {}))
+
+
+def _read_tested(run: Path) -> dict[str, int]:
+    return parse_json(read_checked(run / TESTED), run / TESTED) if TESTED in latest_manifest(run).run else {}
 
 
 def read_result(run: Path) -> dict:

@@ -19,10 +19,16 @@ def format_run(result: Result, folder: Path, patience: int | None) -> str:
         f"best epoch {n_best} of {n_epochs}{why}, {result.record['seconds']:.0f} s; written to {short_path(folder)}",
         f"pictures: python Plotting/report.py {short_path(folder)}",
     ]
-    if not result.record["test"]:
+    test = result.record["test"]
+    if not test:
         lines.append(
             "note: validation chose the epoch, so new images will do worse; --test_fraction 0.2 keeps images for a "
             "test, which has an interval"
+        )
+    if test and test["n_judged"] > 1:
+        lines.append(
+            f"note: the test part has judged {test['n_judged']} best epochs of this run; if you choose among them by "
+            "their test, its value is too good"
         )
     if better := beaten_by(result.record):
         lines.append(f"note: {' and '.join(better)} did as well as the network, or better")
