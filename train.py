@@ -16,7 +16,7 @@ from neuro_noodle.learning.best import Patience
 from neuro_noodle.learning.checks import check_moved, require_finite, weight_sums
 from neuro_noodle.learning.compilation import compiled
 from neuro_noodle.learning.evaluation import Batches, evaluate
-from neuro_noodle.learning.optimizers import OPTIMIZERS, RateScale, require_suitable
+from neuro_noodle.learning.optimizers import OPTIMIZERS, Moments, RateScale, require_suitable
 from neuro_noodle.learning.record import Record
 from neuro_noodle.learning.schedules import SCHEDULES
 from neuro_noodle.networks.base import Model
@@ -53,7 +53,7 @@ class Learning:
         self.schedule.step()
         if f"validation/{self.objective.metric}" in record.metrics:
             ranks = [self.objective.rank(record.of_repetition(index)) for index in range(network.n_repetitions)]
-            self.patience.update(record.epoch, ranks, network)
+            self.patience.update(record.epoch, ranks, network, Moments(self.optimizer, network.n_repetitions))
             self.rate_scale.scales = self.patience.rate_scales()
 
     @property

@@ -20,6 +20,18 @@ class Weighted(Protocol):
         ...
 
 
+class Remembering(Protocol):
+    """What an optimizer remembers of the weights of one or several repetitions; it can be copied and loaded."""
+
+    def copy(self, index: int) -> list[dict[str, Tensor]]:
+        """Return a copy of what is remembered of one repetition's weights."""
+        ...
+
+    def load(self, moments: list[dict[str, Tensor]], index: int) -> None:
+        """Load it."""
+        ...
+
+
 @dataclass
 class Best:
     """The best evaluation of one repetition so far.
@@ -28,6 +40,7 @@ class Best:
         epoch: of that evaluation; None before the first.
         rank: the value that orders epochs; the best is highest.
         weights: of that epoch.
+        moments: what the optimizer remembered of each weight then, if training may resume from there.
         waiting_since: the epoch from which patience counts.
         n_reductions: how often the learning rate was reduced because patience ran out.
         stopped: whether the repetition has stopped, so that later epochs no longer count.
@@ -36,6 +49,7 @@ class Best:
     epoch: int | None = None
     rank: Sequence[float] = ()
     weights: dict[str, Tensor] | None = None
+    moments: list[dict[str, Tensor]] | None = None
     waiting_since: int = 0
     n_reductions: int = 0
     stopped: bool = False
@@ -59,19 +73,22 @@ class Patience:
         self.factor = factor
         self.each = [Best() for _ in range(n_repetitions)]
 
-    def update(self, epoch: int, ranks: Sequence[tuple[float, float]], model: Weighted) -> None:
-        """Update with the ranks of an evaluated epoch; after a reduction, training resumes from the best weights."""
+    def update(self, epoch: int, ranks: Sequence[tuple[float, float]], model: Weighted, optimizer: Remembering) -> None:
+        """Update with the ranks of an evaluated epoch; after a reduction, training resumes from the best epoch."""
         for index, (best, rank) in enumerate(zip(self.each, ranks, strict=True)):
             if best.stopped:
                 continue
             if best.epoch is None or rank > tuple(best.rank):
                 best.epoch, best.rank, best.waiting_since = epoch, list(rank), epoch
                 best.weights = model.copy_weights(index)
+                best.moments = optimizer.copy(index) if self.max_reductions else None
             elif self._has_run_out(best, epoch):
                 best.stopped = best.n_reductions == self.max_reductions
                 if not best.stopped and best.weights is not None:
                     best.n_reductions, best.waiting_since = best.n_reductions + 1, epoch
                     model.load_weights(best.weights, index)
+                    if best.moments:  # an earlier version of the program saved none
+                        optimizer.load(best.moments, index)
 
     def _has_run_out(self, best: Best, epoch: int) -> bool:
         return bool(self.n_epochs) and epoch - best.waiting_since >= (self.n_epochs or 0)

@@ -1,7 +1,7 @@
 """Optimizers of torch by name, with their options; and the scale of each repetition's learning rate."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -178,6 +178,38 @@ def _build(
         return kind(weights, lr=lr, **options, **({"fused": True} if kind in FUSED else {}))  # type: ignore[call-arg]
     except ValueError as error:
         raise UserError(f"optimizer '{name}': {error}") from error
+
+
+class Moments:
+    """What an optimizer remembers of each weight, such as the moments of Adam, for each repetition; see `Remembering`.
+
+    The number of steps is not part of it, since all repetitions share it.
+
+    Args:
+        optimizer: all repetitions share it.
+        n_repetitions: for several, every weight is (R, ...).
+    """
+
+    def __init__(self, optimizer: optim.Optimizer, n_repetitions: int) -> None:
+        self.optimizer, self.is_stacked = optimizer, n_repetitions > 1
+
+    def copy(self, index: int) -> list[dict[str, Tensor]]:
+        """Return a copy on the CPU of what is remembered of one repetition, by name, for each weight."""
+        return [
+            {name: values.cpu().clone() for name, values in self._of(weights, index)}
+            for weights in _weights(self.optimizer)
+        ]
+
+    def load(self, moments: list[dict[str, Tensor]], index: int) -> None:
+        """Load what `copy` has returned."""
+        for weights, saved in zip(_weights(self.optimizer), moments, strict=True):
+            for name, values in self._of(weights, index):
+                values.copy_(saved[name])
+
+    def _of(self, weights: Tensor, index: int) -> Iterator[tuple[str, Tensor]]:
+        for name, values in self.optimizer.state[weights].items():
+            if name != "step" and isinstance(values, Tensor) and values.shape == weights.shape:
+                yield name, values[index] if self.is_stacked else values
 
 
 class RateScale:

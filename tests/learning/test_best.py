@@ -7,16 +7,22 @@ from neuro_noodle.learning.best import Patience
 
 
 class Tape:
-    """A stand-in for a model of several repetitions; the weights of each are one number."""
+    """A stand-in for a model of several repetitions and its optimizer; the weights of each are one number."""
 
     def __init__(self, n):
-        self.now = [0] * n
+        self.now, self.moments = [0] * n, [0] * n
 
     def copy_weights(self, index):
         return self.now[index]
 
     def load_weights(self, weights, index):
         self.now[index] = weights
+
+    def copy(self, index):
+        return [{"momentum": torch.tensor(self.moments[index])}]
+
+    def load(self, moments, index):
+        self.moments[index] = int(moments[0]["momentum"])
 
 
 def follow(ranks, n_epochs, max_reductions=0):
@@ -25,7 +31,7 @@ def follow(ranks, n_epochs, max_reductions=0):
     patience, model = Patience(n, n_epochs, max_reductions), Tape(n)
     for epoch, of_epoch in enumerate(ranks):
         model.now = [epoch] * n
-        patience.update(epoch, [(rank, 0.0) for rank in of_epoch], model)
+        patience.update(epoch, [(rank, 0.0) for rank in of_epoch], model, model)
         if patience.has_stopped:
             return patience, epoch
     return patience, None
@@ -54,17 +60,18 @@ def test_an_equal_rank_is_no_improvement():
 def test_the_second_number_of_a_rank_breaks_ties():
     patience, model = Patience(1), Tape(1)
     for epoch, rank in enumerate([(0.5, -2.0), (0.5, -1.0), (0.4, 0.0)]):
-        patience.update(epoch, [rank], model)
+        patience.update(epoch, [rank], model, model)
     assert patience.best.epoch == 1
 
 
-def test_a_plateau_restores_the_best_weights_at_each_reduction():
+def test_a_plateau_restores_the_best_epoch_at_each_reduction():
     patience, model = Patience(1, 2, 2), Tape(1)
     events = []
     for epoch, rank in enumerate([5, 1, 1, 6, 1, 1, 1, 1]):
-        model.now = [epoch]
-        patience.update(epoch, [(rank, 0.0)], model)
+        model.now, model.moments = [epoch], [10 * epoch]
+        patience.update(epoch, [(rank, 0.0)], model, model)
         events.append((patience.each[0].n_reductions, model.now[0], patience.has_stopped))
+        assert model.moments[0] == 10 * model.now[0]
     assert events == [
         (0, 0, False), (0, 1, False), (1, 0, False), (1, 3, False), (1, 4, False), (2, 3, False), (2, 6, False),
         (2, 7, True),
@@ -74,7 +81,7 @@ def test_a_plateau_restores_the_best_weights_at_each_reduction():
 def test_each_reduction_multiplies_the_rate_by_the_factor():
     patience, model = Patience(2, 1, 2, factor=0.5), Tape(2)
     for epoch, ranks in enumerate([(1, 1), (2, 0), (3, 0), (4, 0)]):
-        patience.update(epoch, [(rank, 0.0) for rank in ranks], model)
+        patience.update(epoch, [(rank, 0.0) for rank in ranks], model, model)
         assert patience.rate_scales().tolist() == [[1, 1], [1, 0.5], [1, 0.25], [1, 0]][epoch]
     assert [best.stopped for best in patience.each] == [False, True]
 
@@ -112,10 +119,10 @@ def test_a_restored_patience_continues_as_if_uninterrupted(tmp_path):
     resumed.restore(torch.load(tmp_path / "state.pth", weights_only=True), 2)
     for epoch in range(3, 6):
         model.now = [epoch] * 2
-        resumed.update(epoch, [(rank, 0.0) for rank in ranks[epoch]], model)
+        resumed.update(epoch, [(rank, 0.0) for rank in ranks[epoch]], model, model)
     assert resumed.state() == whole.state()
 
 
 def test_every_repetition_needs_a_rank():
     with pytest.raises(ValueError, match="shorter"):
-        Patience(2).update(0, [(1.0, 0.0)], Tape(2))
+        Patience(2).update(0, [(1.0, 0.0)], Tape(2), Tape(2))

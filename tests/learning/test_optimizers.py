@@ -7,7 +7,7 @@ import torch
 from helpers import raises_user_error
 from torch import nn
 
-from neuro_noodle.learning.optimizers import NOT_PROPORTIONAL, OPTIMIZERS, RateScale, require_suitable
+from neuro_noodle.learning.optimizers import NOT_PROPORTIONAL, OPTIMIZERS, Moments, RateScale, require_suitable
 from neuro_noodle.learning.schedules import SCHEDULES
 
 
@@ -253,3 +253,32 @@ def test_a_step_schedule_multiplies_by_its_factor_each_time():
     step = SCHEDULES["step"]
     assert [step(epoch, 9, every=3, factor=0.5) for epoch in (0, 2, 3, 6)] == [1, 1, 0.5, 0.25]
     assert step(60, 90) == pytest.approx(0.01)
+
+
+# -------------------------------------------------------------------------------------------------------- moments
+
+
+def step(optimizer, weights, slope):
+    weights.grad = slope * torch.ones_like(weights)
+    optimizer.step()
+
+
+@every_optimizer
+@pytest.mark.parametrize("n_repetitions", [1, 2])
+def test_steps_after_moments_were_restored_are_as_before(name, n_repetitions):
+    """As if the steps in between, of the first repetition only, had not been made; their number counts."""
+    if (name, n_repetitions) == ("adafactor", 2):
+        pytest.skip("its steps mix repetitions, so it is refused for them")
+    weights = nn.Parameter(torch.ones(2, 3))
+    optimizer = OPTIMIZERS.build(name, [weights], 0.01)
+    moments = Moments(optimizer, n_repetitions)
+    step(optimizer, weights, 1.0)
+    saved = moments.copy(0)
+    before = {key: one.clone() for key, one in optimizer.state[weights].items() if one.shape == weights.shape}
+    step(optimizer, weights, 5.0)
+    changed = {key: one.clone() for key, one in optimizer.state[weights].items()}
+    moments.load(saved, 0)
+    for key, one in before.items():
+        assert torch.equal(optimizer.state[weights][key][0], one[0])
+        assert torch.equal(optimizer.state[weights][key][1], one[1] if n_repetitions == 1 else changed[key][1])
+    assert all(set(one) == set(before) for one in saved)
