@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from neuro_noodle.choices import Table, UserError
-from neuro_noodle.measures.intervals import from_root_scale, jackknife, to_root_scale
+from neuro_noodle.measures.intervals import Ends, from_root_scale, jackknife, to_root_scale
 
 OBJECTIVES = Table("objective")
 
@@ -216,13 +216,24 @@ class Objective:
         """Return the columns of the table that has one row per image."""
         raise NotImplementedError
 
-    def ceiling(self, trials: np.ndarray) -> dict[str, float]:
-        """Return the highest values that metrics can reach; empty if that cannot be estimated.
+    def ceiling(self, evidence: Evidence, trials: np.ndarray) -> dict[str, float]:
+        """Return by metric the highest value it can reach, and numbers that depend on it; empty if there are none.
 
         Args:
-            trials: (T, n, n_neurons) responses to repeated presentations of n images.
+            evidence: of a whole split, (n, ...) each.
+            trials: (T, n, n_neurons) responses to repeated presentations of its images.
         """
         return {}
+
+    def share_interval(self, evidence: Evidence, trials: np.ndarray, groups: np.ndarray) -> Ends | None:
+        """Return the 95 % interval of `share`, one of the numbers of `ceiling`; None if it has none.
+
+        Args:
+            evidence: of a whole split, (n, ...) each.
+            trials: (T, n, n_neurons) responses to repeated presentations of its images.
+            groups: (n,) group of each image; image ids if there are no groups.
+        """
+        return None
 
     def rank(self, record: dict[str, float]) -> tuple[float, float]:
         """Return a sort key for validated epochs, largest for the best: the main metric, then the loss."""

@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from neuro_noodle.choices import require
-from neuro_noodle.measures.ceilings import noise_ceiling, pearson
+from neuro_noodle.measures.ceilings import Repeats, mean_ceiling, pearson, share_of_ceiling
+from neuro_noodle.measures.intervals import Ends, jackknife
+from neuro_noodle.measures.neurons import Table, are_counts, measure_neurons, summarise_neurons
 from neuro_noodle.measures.scores import varies
 from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Objective, Predictor
 from neuro_noodle.objectives.pixels import fit_pixel_ridge
@@ -92,13 +94,19 @@ class Response(Objective):
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
         return {"predicted": output, "recorded": target}  # (B, N)
 
-    def per_neuron(self, evidence: Evidence) -> np.ndarray:
-        """Return the correlation of each neuron, (N,)."""
-        return pearson(*(evidence[key].double().cpu().numpy() for key in ("predicted", "recorded")))
+    def per_neuron(self, evidence: Evidence, trials: np.ndarray | None = None) -> Table:
+        """Return the columns (N,) of the table with one row per neuron: r, and what needs trials (T, n, N)."""
+        predicted = to_numpy(evidence["predicted"])
+        r = pearson(predicted, to_numpy(evidence["recorded"]))
+        if trials is None:
+            return {"r": r}
+        is_poisson = self.loss_name == "poisson" and are_counts(trials)
+        reference = to_numpy(self.output(torch.zeros(self.output_shape))) if is_poisson else None
+        return {"r": r} | measure_neurons(predicted, trials, reference)
 
     def metrics(self, evidence: Evidence) -> dict[str, float]:
         is_defined = varies(evidence["recorded"].cpu().numpy()).any()
-        return _mean_and_median(self.per_neuron(evidence) if is_defined else np.empty(0))
+        return _mean_and_median(self.per_neuron(evidence)["r"] if is_defined else np.empty(0))
 
     def undefined(self, dataset: Dataset, indices: Sequence[int]) -> dict[str, str]:
         is_constant = ~varies(dataset.responses[indices].cpu().numpy())  # (N,)
@@ -108,8 +116,21 @@ class Response(Objective):
             return dict.fromkeys(("r", "r_median"), why)
         return {f"r of {n} of {n_neurons} neurons": "their responses are constant or unknown"} if n else {}
 
-    def ceiling(self, trials: np.ndarray) -> dict[str, float]:
-        return _mean_and_median(noise_ceiling(trials))
+    def ceiling(self, evidence: Evidence, trials: np.ndarray) -> dict[str, float]:
+        table, repeats = self.per_neuron(evidence, trials), Repeats.of(trials)
+        return {
+            "r": mean_ceiling(repeats),
+            "r_median": _mean_and_median(table["ceiling"])["r_median"],
+            "share": share_of_ceiling(to_numpy(evidence["predicted"]), repeats),
+        } | summarise_neurons(table)
+
+    def share_interval(self, evidence: Evidence, trials: np.ndarray, groups: np.ndarray) -> Ends | None:
+        predicted, repeats = to_numpy(evidence["predicted"]), Repeats.of(trials)
+
+        def share(is_kept: np.ndarray) -> float:
+            return share_of_ceiling(predicted[is_kept], repeats[is_kept])
+
+        return jackknife(share, groups, np.asarray, np.asarray)
 
     def baselines(self, x: Tensor, target: Tensor, latent_dim: int) -> dict[str, Predictor]:
         mean, ridge = target.nanmean(0), fit_pixel_ridge(x, target)
@@ -125,6 +146,11 @@ class Response(Objective):
         ):
             columns |= {f"{name}_recorded": recorded.tolist(), f"{name}_predicted": predicted.tolist()}
         return columns
+
+
+def to_numpy(values: Tensor) -> np.ndarray:
+    """Return the values of a tensor as float64."""
+    return values.double().cpu().numpy()
 
 
 def _mean_and_median(values: np.ndarray) -> dict[str, float]:

@@ -67,7 +67,10 @@ def _make_record(task: Task, part: str, evidence: Evidence, compared: dict[str, 
     groups = _groups_of(dataset, indices)
     units = np.asarray(dataset.ids)[indices] if groups is None else groups
     metrics, trials = objective.metrics(evidence), dataset.trials_of(indices)
-    ceiling = {} if trials is None else objective.ceiling(trials)
+    ceiling = {} if trials is None else objective.ceiling(evidence, trials)
+    share_interval = None
+    if trials is not None and part != "validation":
+        share_interval = objective.share_interval(evidence, trials, units)
     reasons = objective.undefined(dataset, indices)
     undefined = explain({"": metrics, "ceiling": ceiling} | compared, reasons)
     baseline_metrics = {name: defined(each, reasons) for name, each in compared.items()}
@@ -85,7 +88,7 @@ def _make_record(task: Task, part: str, evidence: Evidence, compared: dict[str, 
         "n_groups": None if groups is None else len(set(groups)),
         "by_group": None if groups is None or has_enough(groups) else _by_group(objective, evidence, groups),
         "metrics": defined(metrics, reasons),
-        "ceiling": defined(ceiling, reasons) or None,
+        "ceiling": defined(ceiling, reasons) | {"share_interval": share_interval} if ceiling else None,
         "baselines": {name: each[objective.metric] for name, each in baseline_metrics.items()},
         "baseline_metrics": baseline_metrics,
         "undefined": undefined,

@@ -1,5 +1,6 @@
 """The result of a run as text: the lines that are printed when it ends."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from neuro_noodle.plain import counted, readable
@@ -7,6 +8,8 @@ from neuro_noodle.runs.files import sessions, short_path
 from neuro_noodle.runs.loaders import HELD_OUT
 from neuro_noodle.runs.result import Result
 from neuro_noodle.runs.undefined import format_score
+
+FEW_REPEATS = 8  # presentations of an image, below which a noise ceiling is uncertain
 
 
 def format_run(result: Result, folder: Path, patience: int | None) -> str:
@@ -48,9 +51,9 @@ def format_result(record: dict, best_index: int = 0) -> str:
 
 
 def format_part(part: str, metric: str, record: dict) -> str:
-    """Return the main metric of a part with its interval, n, baselines and ceiling, and the other metrics below."""
-    ends, undefined = record["interval"], record["undefined"]
-    interval = f"[95 %: {ends[0]:.4g} to {ends[1]:.4g}]" if ends else f"[no interval: {undefined['interval']}]"
+    """Return the main metric of a part with its interval, n and baselines; below, its ceiling and other metrics."""
+    undefined = record["undefined"]
+    interval = _format_interval(record["interval"], ".4g") or f"[no interval: {undefined['interval']}]"
     has_groups = record["n_groups"] and record["n_groups"] < record["n"]
     groups = f" in {counted(record['n_groups'], 'group')}" if has_groups else ""
     score = format_score(record["value"], undefined.get(metric, ""))
@@ -59,11 +62,36 @@ def format_part(part: str, metric: str, record: dict) -> str:
     by_group = [f"{readable(name)} {format_score(value)}" for name, value in (record["by_group"] or {}).items()]
     line += f" ({', '.join(by_group)})" if by_group else ""
     line += "".join(f"  {name} {format_score(value)}" for name, value in record["baselines"].items())
-    if record["ceiling"]:
-        ceiling = record["ceiling"][metric]
-        line += f"  ceiling {format_score(ceiling)}" + _format_share(record["value"], ceiling, ", {:.1%} of it")
     others = [f"{name} {format_score(value)}" for name, value in record["metrics"].items() if name != metric]
-    return line + (f"\n{'':{len(part)}} {'  '.join(others)}" if others else "")
+    lines = [*([] if record["ceiling"] is None else format_ceiling(record["ceiling"])), "  ".join(others)]
+    return "\n".join([line, *(f"{'':{len(part)}} {below}" for below in lines if below)])
+
+
+def format_ceiling(ceiling: dict) -> list[str]:
+    """Return lines on how near a model of neurons comes to their noise ceiling, and what makes that uncertain."""
+    share = "share of the noise ceiling undefined: too little signal"
+    if ceiling["share"] is not None:
+        share = (
+            f"{ceiling['share']:.1%} of the noise ceiling {_format_interval(ceiling['share_interval'], '.1%')}".strip()
+        )
+    n_neurons = int(ceiling["n_neurons"])
+    lines = [
+        f"{share}  FEVE {format_score(ceiling['feve'])} ({ceiling['n_feve']:.0f} of {counted(n_neurons, 'neuron')})"
+    ]
+    if ceiling["n_without_signal"]:
+        lines.append(
+            f"note: {ceiling['n_without_signal']:.0f} of {counted(n_neurons, 'neuron')} have no significant signal"
+        )
+    if ceiling["n_repeats"] is not None and ceiling["n_repeats"] < FEW_REPEATS:
+        lines.append(
+            f"note: only {ceiling['n_repeats']:.3g} presentations of each image; with fewer than {FEW_REPEATS}, "
+            "the noise ceiling is uncertain"
+        )
+    return lines
+
+
+def _format_interval(ends: Sequence[float] | None, form: str) -> str:
+    return f"[95 %: {ends[0]:{form}} to {ends[1]:{form}}]" if ends else ""
 
 
 def format_repetitions(record: dict, best_index: int) -> list[str]:
@@ -75,13 +103,14 @@ def format_repetitions(record: dict, best_index: int) -> list[str]:
             median, low, high = (format_score(spread[key]) for key in ("median", "p10", "p90"))
             line = f"{len(each['seeds'])} repetitions, {part} {metric}: median {median}, "
             line += f"10th to 90th percentile {low} to {high}"
-            ceiling = (record[part]["ceiling"] or {}).get(metric)
-            lines.append(line + _format_share(spread["median"], ceiling, "; {:.1%} of the ceiling"))
+            lines.append(line + _format_share(spread["median"], record[part]))
     return [*lines, f"the best of them on validation, seed {each['seeds'][best_index]}:"]
 
 
-def _format_share(value: float | None, ceiling: float | None, text: str) -> str:
-    return text.format(value / ceiling) if value and ceiling and min(value, ceiling) > 0 else ""
+def _format_share(median: float | None, record: dict) -> str:
+    """Return the share of the ceiling that a median reaches, in proportion to that of the best repetition."""
+    share, value = (record["ceiling"] or {}).get("share"), record["value"]
+    return f"; {share * median / value:.1%} of the ceiling" if share and median and value else ""
 
 
 def beaten_by(record: dict) -> list[str]:

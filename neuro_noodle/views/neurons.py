@@ -2,14 +2,16 @@
 
 import copy
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
 from neuro_noodle.data.columns import Columns
-from neuro_noodle.measures.ceilings import explainable_variance, noise_ceiling, pearson, split_half
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.measures.similarity import subspace_overlap
+from neuro_noodle.objectives.base import Evidence
+from neuro_noodle.objectives.response import Response
 from neuro_noodle.runs.run import Run
 from neuro_noodle.views import figures
 
@@ -22,10 +24,10 @@ TRUTH = "truth.npz"  # true receptive fields of the simulated population
 
 def plot_population(run: Run, indices: np.ndarray) -> dict[str, figures.Figure | Columns]:
     """Return the figures of a model of neurons on some images, and the table neurons.csv of its numbers."""
-    predicted = run.outputs(indices)[1].numpy()  # (n, N)
-    recorded = run.dataset.responses[indices].numpy()  # (n, N)
+    evidence = run.objective.evidence(run.outputs(indices)[1], run.dataset.responses[indices])  # (n, N) each
+    predicted, recorded = (values.numpy() for values in evidence.values())
     fields = receptive_fields(run)  # (N, 2, H, W)
-    table = measure_neurons(run, indices, r=pearson(predicted, recorded), fields=fields)
+    table = measure_neurons(run, indices, evidence, fields)
     shown = np.argsort(-np.nan_to_num(table["r"], nan=-1))[:MAX_NEURONS]
     titles = [f"{table['neuron'][i]}\nr = {table['r'][i]:.2f}" for i in shown]
     best = f"the {len(shown)} best predicted of {len(table['r'])} neurons"
@@ -49,25 +51,21 @@ def plot_filters(run: Run) -> dict[str, figures.Figure]:
     return {"filters": figures.plot_fields({"": shown}, titles, f"the first {len(shown)} filters of the encoder")}
 
 
-def measure_neurons(run: Run, indices: np.ndarray, *, r: np.ndarray, fields: np.ndarray) -> dict[str, np.ndarray]:
+def measure_neurons(run: Run, indices: np.ndarray, evidence: Evidence, fields: np.ndarray) -> dict[str, np.ndarray]:
     """Return a table with one row per neuron.
 
     Args:
         run: the run.
         indices: (n,) the images that were predicted.
-        r: (N,) correlation of predicted and recorded responses.
+        evidence: predicted and recorded responses.
         fields: (N, K, H, W) receptive fields.
 
     Returns:
-        Columns (N,): neuron, r; ceiling, explainable_variance and split_half_r if images were repeated; field_overlap
-        if the true receptive fields are known.
+        Columns (N,): neuron, r; if images were repeated, those of `measures.neurons.measure_neurons`; field_overlap if
+        the true receptive fields are known.
     """
-    table = {"neuron": np.array(run.dataset.neurons), "r": r}
-    trials = run.dataset.trials_of(indices.tolist())
-    if trials is not None:
-        table["ceiling"] = noise_ceiling(trials)
-        table["explainable_variance"] = explainable_variance(trials)
-        table["split_half_r"] = split_half(trials)
+    numbers = cast(Response, run.objective).per_neuron(evidence, run.dataset.trials_of(indices.tolist()))
+    table = {"neuron": np.array(run.dataset.neurons)} | numbers
     path = Path(run.config["flags"]["data_dir"], TRUTH)
     if path.is_file():
         with np.load(path) as truth:

@@ -27,9 +27,9 @@ SMALLER = {
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory):
-    """A recording of 8 neurons: 60 images of 17x17 px presented once, and 12 presented four times."""
+    """A recording of 8 neurons: 60 images of 17x17 px presented once, and 12 presented 16 times."""
     folder = tmp_path_factory.mktemp("drawn") / "v1"
-    options = "--n_neurons 8 --n_images 60 --n_validation 12 --n_repeats 4 --size 17"
+    options = "--n_neurons 8 --n_images 60 --n_validation 12 --n_repeats 16 --size 17"
     command = [sys.executable, str(HERE / "Resources" / "simulate.py"), "v1", "--out", str(folder), *options.split()]
     subprocess.run(command, check=True, capture_output=True)
     return folder
@@ -58,7 +58,10 @@ def test_a_v1_result_has_baselines_ceiling_and_spread(name, weights):
     result = result_of(weights / name)
     assert (result["metric"], result["validation"]["n"], result["test"]["n"]) == ("r", 12, 12)
     assert result["validation"]["ceiling"] is None
-    assert 0 < result["ceiling"] == result["test"]["ceiling"]["r"] < 1
+    ceiling = result["test"]["ceiling"]
+    assert 0 < result["ceiling"] == ceiling["r"] < 1
+    assert (ceiling["n_repeats"], ceiling["n_neurons"]) == (16, 8)
+    assert ceiling["share_interval"][0] < ceiling["share"] < ceiling["share_interval"][1]
     assert result["test"]["baselines"].keys() == {"mean_rate", "linear_pixels"}
     assert result["test"]["baselines"]["mean_rate"] == 0
     spread = result["repetitions"]["test_spread"]["r"]
@@ -71,13 +74,13 @@ def test_a_v1_result_has_baselines_ceiling_and_spread(name, weights):
 def test_images_shown_fewer_times_keep_a_noise_ceiling(recording, weights, tmp_path):
     def forget(name, values):
         if name == "raw_validation_set":
-            values[3, :5] = np.nan
+            values[15, :5] = np.nan
         return values
 
     copy_region(recording / "region1", tmp_path / "region1", forget)
     run, responses, _ = open_sources([str(weights / "v1_ln"), "responses"], tmp_path)
     trials = responses.trials(np.flatnonzero(run.run.part == "test"))
-    assert trials.shape == (3, 12, 8) and np.isfinite(trials).all()
+    assert trials.shape == (15, 12, 8) and np.isfinite(trials).all()
 
 
 @each_recipe
@@ -90,6 +93,10 @@ def test_the_report_shows_neurons_fields_and_filters(name, weights):
     assert all(imread(path).std() > 0.01 for path in figures.glob("*.png"))
     rows = rows_of(figures / "neurons.csv")
     assert [row["neuron"] for row in rows] == [f"region1/{i}" for i in range(8)]
+    ceiling = result_of(weights / name)["test"]["ceiling"]
+    for measure in ("single_trial_r", "oracle_r", "bits_per_spike", "explainable_variance", "n_repeats"):
+        assert np.mean([float(row[measure]) for row in rows]) == pytest.approx(ceiling[measure], abs=1e-3)
+    assert sum(float(row["has_signal"]) == 0 for row in rows) == ceiling["n_without_signal"]
     r = np.mean([float(row["r"]) for row in rows])
     assert r == pytest.approx(result_of(weights / name)["test"]["value"], abs=1e-3)
     assert all(0 <= float(row["field_overlap"]) <= 1 + 1e-6 for row in rows)
@@ -126,7 +133,9 @@ def test_a_test_of_repetitions_uses_the_best_of_them(weights):
     train_silently(f"--test --load_dir {run}")
     trained, tested = result_of(run)["test"], result_of(run / "test")["test"]
     assert tested["value"] == pytest.approx(trained["value"], abs=1e-6)
-    assert tested["ceiling"] == trained["ceiling"]
+    interval = tested["ceiling"].pop("share_interval")
+    assert interval == pytest.approx(trained["ceiling"].pop("share_interval"), abs=1e-4)
+    assert tested["ceiling"] == pytest.approx(trained["ceiling"], abs=1e-4)
     assert (run / "test" / "neurons.csv").exists()
 
 
