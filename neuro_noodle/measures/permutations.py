@@ -1,6 +1,7 @@
 """Permutation tests: how often shuffled images give a value as high as the images themselves."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,10 +30,23 @@ def shuffles(groups: np.ndarray, n: int = N_SHUFFLES, seed: int = 0) -> Iterator
         yield members[np.repeat(starts[order], sizes[order]) + (position + turn) % length]
 
 
-def p_value(
+@dataclass(frozen=True)
+class Chance:
+    """A statistic compared with its values for shuffled images.
+
+    Attributes:
+        p: the share of shuffles, the true order included, whose statistic is at least as high as the true one.
+        level: the statistic that 95 % of the shuffles stay below.
+    """
+
+    p: float
+    level: float
+
+
+def permutation_test(
     statistic: Callable[[np.ndarray, np.ndarray], float], groups: np.ndarray, *, n: int = N_SHUFFLES, seed: int = 0
-) -> float:
-    """Return the share of shuffles, the true order included, whose statistic is at least as high as the true one.
+) -> Chance:
+    """Compare a statistic with its values for shuffled images.
 
     Args:
         statistic: function of two orders (N,) in which images are paired, for example of predictions and true values;
@@ -42,9 +56,9 @@ def p_value(
         seed: of the shuffles.
     """
     members = by_group(groups)
-    true = statistic(members, members)
-    as_high = sum(statistic(members, order) >= true - 1e-9 for order in shuffles(groups, n, seed))
-    return (1 + as_high) / (1 + n)
+    shuffled = np.array([statistic(members, order) for order in shuffles(groups, n, seed)])
+    as_high = int((shuffled >= statistic(members, members) - 1e-9).sum())
+    return Chance((1 + as_high) / (1 + n), float(np.quantile(shuffled, 0.95)))
 
 
 def by_group(groups: np.ndarray) -> np.ndarray:

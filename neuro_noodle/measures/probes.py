@@ -4,13 +4,14 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import numpy as np
 
 from neuro_noodle.measures.circular import difference_deg, period_deg
 from neuro_noodle.measures.intervals import from_root_scale, jackknife, share_interval, to_root_scale
 from neuro_noodle.measures.linear import N_FOLDS, grouped_ridge
-from neuro_noodle.measures.permutations import p_value
+from neuro_noodle.measures.permutations import permutation_test
 from neuro_noodle.measures.scores import varies
 
 INVERSE_STRENGTHS = np.logspace(-4, 2, 7)  # of the logistic regression
@@ -44,24 +45,21 @@ def probe(
     Returns:
         r2 over held-out images (for angles that of cosine and sine together; NaN if all held-out values are equal);
         low and high, the ends of its 95 % interval over groups, NaN with fewer than 5 of them; p of a permutation
-        test of predicted and true values; and either mae, the mean absolute error in the unit of the values, or for
-        angles median_deg, the median absolute error in degrees.
+        test of predicted and true values, and level, the r2 that 95 % of shuffles stay below; and either mae, the mean
+        absolute error in the unit of the values, or for angles median_deg, the median absolute error in degrees.
     """
     is_known = np.isfinite(values)
     is_training, is_held_out = is_training & is_known, is_held_out & is_known
     target = values[:, None] if period is None else _on_circle(values, period)  # (N, 1 or 2)
     scaled = _scale(latents, is_training, each=standardise)
-    fitted = grouped_ridge(scaled[is_training], target[is_training], _subset(groups, is_training))
-    predicted, true = fitted(scaled[is_held_out]), target[is_held_out]
+    predict = grouped_ridge(scaled[is_training], target[is_training], _subset(groups, is_training))
+    predicted, true = predict(scaled[is_held_out]), target[is_held_out]
     units = np.arange(len(true)) if groups is None else groups[is_held_out]
-    score = {"r2": _r2(predicted, true)} | _r2_interval(predicted, true, units)
-    a, b = (_unit_deviations(values) for values in (predicted, true))
-    score["p"] = p_value(lambda i, j: float((a[i] * b[j]).sum()), units)
+    score = {"r2": _r2(predicted, true)} | _r2_interval(predicted, true, units) | _r2_chance(predicted, true, units)
     if period is None:
         return score | {"mae": float(np.abs(predicted - true).mean())}
     scale = period_deg(period)
-    angles = np.arctan2(predicted[:, 1], predicted[:, 0]) * (scale / (2 * np.pi))
-    errors = difference_deg(angles, values[is_held_out] * (scale / period), scale)
+    errors = difference_deg(_angles(predicted, scale), values[is_held_out] * (scale / period), scale)
     return score | {"median_deg": float(np.median(np.abs(errors)))}
 
 
@@ -86,7 +84,8 @@ def probe_class(
 
     Returns:
         accuracy; low and high, the ends of its 95 % interval, NaN with fewer than 5 groups; p of a permutation test of
-        predicted and true names; and majority, the accuracy of always naming the most frequent training class.
+        predicted and true names, and level, the accuracy that 95 % of shuffles stay below; and
+        majority, the accuracy of always naming the most frequent training class.
     """
     classes = np.array(names)  # (N,)
     is_training, is_held_out = is_training & (classes != ""), is_held_out & (classes != "")
@@ -97,11 +96,14 @@ def probe_class(
     true = classes[is_held_out]
     units = np.arange(len(true)) if groups is None else groups[is_held_out]
     ends = share_interval((predicted == true).astype(float), units)
-    return {
-        "accuracy": float((predicted == true).mean()),
-        "majority": float((majority == true).mean()),
-        "p": p_value(lambda i, j: float((predicted[i] == true[j]).mean()), units),
-    } | _interval(ends)
+    return (
+        {
+            "accuracy": float((predicted == true).mean()),
+            "majority": float((majority == true).mean()),
+        }
+        | _interval(ends)
+        | asdict(permutation_test(lambda i, j: float((predicted[i] == true[j]).mean()), units))
+    )
 
 
 def class_folds(names: np.ndarray, groups: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -157,6 +159,11 @@ def _on_circle(angles: np.ndarray, period: float) -> np.ndarray:
     return np.stack([np.cos(radians), np.sin(radians)], 1)  # (N, 2)
 
 
+def _angles(vectors: np.ndarray, period: float) -> np.ndarray:
+    """Return the angles (N,) of vectors (N, 2), of which a whole turn is `period`."""
+    return np.arctan2(vectors[:, 1], vectors[:, 0]) * (period / (2 * np.pi))
+
+
 def _r2(predicted: np.ndarray, target: np.ndarray) -> float:
     if not varies(target).any():
         return math.nan
@@ -173,11 +180,26 @@ def _r2_interval(predicted: np.ndarray, true: np.ndarray, units: np.ndarray) -> 
     return _interval(ends and (1 - ends[1], 1 - ends[0]))
 
 
-def _unit_deviations(values: np.ndarray) -> np.ndarray:
-    """Return the deviations of values (N, K) from their mean, of total length 1; 0 if only rounding errors are left."""
+def _r2_chance(predicted: np.ndarray, true: np.ndarray, units: np.ndarray) -> dict[str, float]:
+    """Compare R² with that of shuffled images, which is lower by twice what the correlation of the two loses."""
+    (a, a_size), (b, b_size) = (_unit_deviations(values) for values in (predicted, true))
+
+    def correlation(i: np.ndarray, j: np.ndarray) -> float:
+        return float((a[i] * b[j]).sum())
+
+    chance = permutation_test(correlation, units)
+    lost = correlation(np.arange(len(a)), np.arange(len(a))) - chance.level
+    return {"p": chance.p, "level": _r2(predicted, true) - 2 * lost * (a_size / b_size if b_size else math.nan)}
+
+
+def _unit_deviations(values: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the deviations of values (N, K) from their mean, divided by their length; and this length.
+
+    They are 0 if only rounding errors are left.
+    """
     deviations = values - values.mean(0)
-    size = np.linalg.norm(deviations)
-    return deviations / size if size > 1e-9 * np.linalg.norm(values) else np.zeros_like(deviations)
+    size = float(np.linalg.norm(deviations))
+    return (deviations / size, size) if size > 1e-9 * np.linalg.norm(values) else (np.zeros_like(deviations), 0.0)
 
 
 def _interval(ends: tuple[float, float] | None) -> dict[str, float]:

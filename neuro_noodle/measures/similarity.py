@@ -220,11 +220,13 @@ class Similarity:
     Attributes:
         value: the score.
         chance: the mean score for shuffled images.
+        level: the score that 95 % of shuffles stay below; of a distance, above.
         p: the share of shuffles, the true order included, that are at least as similar.
     """
 
     value: float
     chance: float
+    level: float
     p: float
 
 
@@ -236,11 +238,12 @@ def compare(measure: Measure, a: np.ndarray, b: np.ndarray, groups: np.ndarray |
         groups: (N,) group of each image, or its index, see `permutations.shuffles`; None shuffles nothing.
     """
     if groups is None:
-        return Similarity(measure.score(a, b), math.nan, math.nan)
+        return Similarity(measure.score(a, b), math.nan, math.nan, math.nan)
     members, sign = by_group(groups), -1 if measure.is_distance else 1
     a, value = measure.reorder(a, members), measure.score(a, b)
     if not math.isfinite(value):
-        return Similarity(math.nan, math.nan, math.nan)
+        return Similarity(math.nan, math.nan, math.nan, math.nan)
     shuffled = np.array([measure.score(a, measure.reorder(b, order)) for order in shuffles(groups, N_SHUFFLES)])
     as_similar = int((sign * shuffled >= sign * value - 1e-12).sum())
-    return Similarity(value, float(shuffled.mean()), (1 + as_similar) / (1 + N_SHUFFLES))
+    level = float(np.quantile(shuffled, 0.05 if measure.is_distance else 0.95))
+    return Similarity(value, float(shuffled.mean()), level, (1 + as_similar) / (1 + N_SHUFFLES))

@@ -13,9 +13,9 @@ from neuro_noodle.views.pairs import Pair, format_pair
 from neuro_noodle.views.texts import literal
 
 HEADINGS = {  # by kind of column: heading, names of the score and of the number in brackets, unit of the latter
-    "number": ("R2 [95 %] (mean error)", "r2", "mae", ""),
-    "angle": ("R2 [95 %] (median error)", "r2", "median_deg", " deg"),
-    "class": ("accuracy [95 %] (majority)", "accuracy", "majority", ""),
+    "number": ("R2 [95 %] / chance (mean error)", "r2", "mae", ""),
+    "angle": ("R2 [95 %] / chance (median error)", "r2", "median_deg", " deg"),
+    "class": ("accuracy [95 %] / chance (majority)", "accuracy", "majority", ""),
 }
 MAX_P = 0.05  # above it, a score is marked
 MAX_CHANCE = 0.3  # similarity of shuffled images, from 0 to 1, above which there is a warning
@@ -113,16 +113,19 @@ def format_comparison(comparison: Comparison) -> str:
 
 
 def format_score(scores: dict[str, float | None], score: str, error: str, unit: str) -> str:
-    """Return a score with its interval and its error; ~ marks one that shuffled images often reach."""
+    """Return a score with its interval, its chance level and its error; ~ marks one that chance often reaches."""
     low, high, p = scores["low"], scores["high"], scores["p"]
     interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
     mark = "~" if p is not None and p > MAX_P else ""
-    return f"{mark}{format_decimal(scores[score])}{interval} ({format_digits(scores[error])}{unit})"
+    level = format_decimal(scores["level"])
+    return f"{mark}{format_decimal(scores[score])}{interval} / {level} ({format_digits(scores[error])}{unit})"
 
 
 def _format_similarity(one: dict[str, float | None], decimals: int) -> str:
-    p = one["p"]
-    return ("~" if p is not None and p > MAX_P else "") + format_decimal(one["value"], decimals)
+    p, level = one["p"], one["level"]
+    mark = "~" if p is not None and p > MAX_P else ""
+    chance = "" if level is None else f"/{format_decimal(level, decimals)}"
+    return f"{mark}{format_decimal(one['value'], decimals)}{chance}"
 
 
 def _format_ceiling(name: str, ceiling: float | None) -> str:
@@ -165,7 +168,7 @@ def _format_images(comparison: Comparison) -> list[str]:
     lines = [
         f"fitted to {comparison.n_training} training images{n_training}, evaluated on {comparison.n_held_out} held-out "
         f"images{n_held_out}; similarities of {comparison.n_compared} of these",
-        f"~ marks a score that shuffled images reach with a probability above {MAX_P}",
+        f"after / the score that 95 % of shuffles do not reach; ~ marks one that is reached in more than {MAX_P:.0%}",
     ]
     if groups and groups.n_in_both:
         lines.append(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from neuro_noodle.measures import probes
+from neuro_noodle.measures.permutations import shuffles
 
 N = 240
 TRAINING = np.arange(N) < 160
@@ -32,7 +33,7 @@ def test_a_probe_reads_a_linear_code_in_the_columns_unit(groups, standardise):
     latents = normal(N, 6) * [1, 10, 0.1, 1, 1, 1] + 7
     values = 1000 * latents @ [1, 0.2, 3, -1, 0, 0] - 4
     score = probe(latents, values, groups, standardise=standardise)
-    assert set(score) == {"r2", "low", "high", "p", "mae"}
+    assert set(score) == {"r2", "low", "high", "p", "level", "mae"}
     assert score["r2"] > 1 - 1e-6 and score["mae"] < 2  # of values that spread by 2,000
 
 
@@ -73,7 +74,7 @@ def test_a_probe_reads_angles_across_the_full_turn(turn):
     radians = angles * 2 * np.pi / turn
     latents = np.stack([np.cos(radians), np.sin(radians)], 1) @ normal(2, 4, seed=3)
     score = probe(latents, angles, period=turn)
-    assert set(score) == {"r2", "low", "high", "p", "median_deg"}
+    assert set(score) == {"r2", "low", "high", "p", "level", "median_deg"}
     assert score["r2"] > 1 - 1e-6 and score["median_deg"] < 0.01
     assert probe(latents, angles)["mae"] > turn / 50  # as plain numbers they cannot be read
 
@@ -205,3 +206,11 @@ def test_the_error_of_axes_is_in_degrees_of_the_axis(period):
     doubled = np.radians(2 * orientation + np.where(HELD_OUT, 10, 0))
     score = probe(np.stack([np.cos(doubled), np.sin(doubled)], 1), orientation * period / 180, period=period)
     assert score["median_deg"] == pytest.approx(5, abs=0.1)
+
+
+@pytest.mark.parametrize("n_columns", [1, 2])
+def test_the_level_is_the_r2_that_95_percent_of_shuffles_miss(n_columns):
+    true, units = 3 + normal(40, n_columns), np.arange(40)
+    predicted = 0.6 * true + normal(40, n_columns, seed=1)
+    found = [probes._r2(predicted, true[order]) for order in shuffles(units)]
+    assert probes._r2_chance(predicted, true, units)["level"] == pytest.approx(np.quantile(found, 0.95))

@@ -133,20 +133,21 @@ def test_the_command_prints_a_line_per_run_and_the_cka(command, tmp_path):
     )
     assert lines[3].split() == ["angle", "x", "mood"]
     assert re.split("  +", lines[4].strip()) == [
-        "R2 [95 %] (median error)",
-        "R2 [95 %] (mean error)",
-        "accuracy [95 %] (majority)",
+        "R2 [95 %] / chance (median error)",
+        "R2 [95 %] / chance (mean error)",
+        "accuracy [95 %] / chance (majority)",
     ]
     result = json.loads(out.read_text())
     names = ["one", "two", "pixels"]
     assert list(result["probes"]) == list(result["similarity"]["cka"]) == names
     for name, line in zip(names, lines[5:8], strict=True):
         numbers = result["probes"][name]
-        assert set(numbers["angle"]) == {"r2", "low", "high", "p", "median_deg"}
-        assert set(numbers["mood"]) == {"accuracy", "low", "high", "p", "majority"}
+        assert set(numbers["angle"]) == {"r2", "low", "high", "p", "level", "median_deg"}
+        assert set(numbers["mood"]) == {"accuracy", "low", "high", "p", "level", "majority"}
         assert numbers["angle"]["low"] is None  # of three animals there is no interval
-        assert re.fullmatch(rf"{name} +~?\S+ \(\S+ deg\) +~?\S+ \(\S+\) +~?\S+ \(0\.500\)", line)
-        assert f"{numbers['angle']['r2']:.3f} (" in line and f"{numbers['mood']['accuracy']:.3f} (0.500)" in line
+        assert re.fullmatch(rf"{name} +~?\S+ / \S+ \(\S+ deg\) +~?\S+ / \S+ \(\S+\) +~?\S+ / \S+ \(0\.500\)", line)
+        assert f"{numbers['angle']['r2']:.3f} / {numbers['angle']['level']:.3f} (" in line
+        assert f"{numbers['mood']['accuracy']:.3f} / {numbers['mood']['level']:.3f} (0.500)" in line
     assert result["probes"]["pixels"]["angle"]["r2"] > 0.9 and result["probes"]["pixels"]["mood"]["accuracy"] > 0.9
     for measure, same, line in (("cka", "1.000", 9), ("rsa", "1.000", 15), ("procrustes_deg", "0.0", 21)):
         assert lines[line].startswith(comparison.MEASURES[measure].title)
@@ -154,7 +155,7 @@ def test_the_command_prints_a_line_per_run_and_the_cka(command, tmp_path):
             cells = lines[line + 2 + index].split()
             assert cells[0] == name and cells[1 + index].removeprefix("~") == same
             value = result["similarity"][measure][name]["pixels"]["value"]
-            assert float(cells[3].removeprefix("~")) == pytest.approx(value, abs=0.06)
+            assert float(cells[3].removeprefix("~").partition("/")[0]) == pytest.approx(value, abs=0.06)
 
 
 def test_the_file_holds_what_the_numbers_are_based_on(command, film_runs, tmp_path):

@@ -14,8 +14,8 @@ NAMES = ["$5_$10$", "_neutral", "cost$x^{$_a", "caf\udce9", r"a\$b"]
 N = len(NAMES)
 IMAGES = random_images(N, 1)
 POINTS = np.random.default_rng(0).random((N, 2))
-SCORE = {"r2": 0.5, "accuracy": 0.5, "majority": 0.1, "mae": 0.1, "low": 0.1, "high": 0.9, "p": 0.01}
-PAIR = {"value": 0.5, "chance": 0.1, "p": 0.01}
+SCORE = {"r2": 0.5, "accuracy": 0.5, "majority": 0.1, "mae": 0.1, "low": 0.1, "high": 0.9, "p": 0.01, "level": 0.2}
+PAIR = {"value": 0.5, "chance": 0.1, "level": 0.2, "p": 0.01}
 
 
 def comparison(epochs):
