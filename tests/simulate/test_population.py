@@ -114,7 +114,7 @@ def test_images_have_contrast_and_none_is_shown_twice(recording):
 def ruler(monkeypatch):
     """Replace the photographs by images whose grey level is the column number."""
     columns = Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (200, 1)))
-    monkeypatch.setattr(population, "_load_photographs", lambda: [columns, columns])
+    monkeypatch.setattr(population, "load_photographs", lambda: [columns, columns])
     monkeypatch.setattr(population, "MIN_CONTRAST", 1)
 
 
