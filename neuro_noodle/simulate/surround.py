@@ -1,9 +1,9 @@
 """Simulate V1 neurons that no model here describes exactly: surround suppression, and noise that is not Poisson.
 
-The fields are those of `population`. A simple cell raises the positive part of its drive to a power, a complex cell the
-root of its energy. Both are divided by 1 + suppression * pool (Heeger 1992, doi:10.1017/S0952523800009640), and a
-resting rate is added. The pool is the mean energy of complex cells at the neuron's centre and on a ring around it, in
-four orientations, most in the neuron's own; it has a mean of 1 over the training images. Some neurons have none.
+The response of a neuron in `population` is raised to a power and divided by 1 + suppression * pool (Heeger 1992,
+doi:10.1017/S0952523800009640), and a resting rate is added. The pool is the mean energy of complex cells at the
+neuron's centre and on a ring around it, in four orientations, most in the neuron's own; it has a mean of 1 over the
+training images. Some neurons have no suppression.
 
 A spike count is Poisson with the rate times three gains, each with mean 1 (Goris et al. 2014, doi:10.1038/nn.3711): one
 that all neurons share in a presentation, one of the neuron in the presentation, and the slow drift of the neuron. The
@@ -33,7 +33,7 @@ REDUCED = 1.5  # the photographs are also used at this fraction of their size
 
 # Ranges of the parameters of the neurons that `population` does not have, or not like this.
 MEAN_RATE = (0.4, 2.5)  # spikes per presentation; with RESTING, half of the responses are 0, as in recordings
-RESTING = 0.4  # share of the mean rate that does not depend on the image
+RESTING = 0.3  # share of the mean rate that does not depend on the image
 EXPONENT = (1.0, 1.4)
 SUPPRESSION = (1.0, 5.0)
 UNSUPPRESSED = 0.2  # share of neurons without suppression
@@ -113,8 +113,7 @@ def pool_energies(cells: Cells, size: int, images: tuple[np.ndarray, ...]) -> li
 
 def respond(drives: np.ndarray, pool: np.ndarray, is_complex: np.ndarray, normalization: Normalization) -> np.ndarray:
     """Return the responses (n, N) to drives (n, N, 2) and pools (n, N), before they are scaled to the mean rate."""
-    positive = np.where(is_complex, np.hypot(drives[..., 0], drives[..., 1]), np.maximum(drives[..., 0], 0))
-    return positive**normalization.exponent / (1 + normalization.suppression * pool)
+    return population.respond(drives, is_complex) ** normalization.exponent / (1 + normalization.suppression * pool)
 
 
 # ---------------------------------------------------------------------------------------------------- noise

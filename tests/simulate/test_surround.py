@@ -154,15 +154,15 @@ def test_the_true_rates_follow_from_fields_and_pools(recording, neurons):
     mean, scale = recording.table["mean_rate"][:20], neurons.respond(neurons.trained).mean(0)
     for part in ("training", "validation"):
         responses = neurons.respond(recording.zscored(recording.sets[f"{part}_inputs"])) / scale
-        rates = mean * (0.4 + 0.6 * responses)
+        rates = mean * (0.3 + 0.7 * responses)
         assert np.allclose(recording.truth[f"{part}_rates"][:, :20], rates, rtol=0.01, atol=1e-3)  # rounded parameters
 
 
 def test_normalization_divides_a_power_of_the_drive():
-    drives = np.array([[[2.0, 9.0], [3.0, 4.0]], [[-2.0, 9.0], [-3.0, 4.0]]])  # two images, a simple and a complex cell
+    drives = np.array([[[9.0, 5.0], [3.0, 4.0]], [[-9.0, 5.0], [-3.0, 4.0]]])  # two images, a simple and a complex cell
     normalization = surround.Normalization(np.array([2.0, 1.0]), np.array([3.0, 0.0]))
     responses = surround.respond(drives, np.full((2, 2), 0.5), np.array([False, True]), normalization)
-    assert np.allclose(responses, [[4 / 2.5, 5], [0, 5]])
+    assert np.allclose(responses, [[81 / 2.5, 5], [0, 5]])
 
 
 def test_pools_have_a_mean_of_1_and_are_wider_than_the_centre(neurons):
@@ -248,12 +248,12 @@ def test_responses_follow_rates_and_drift(part, name, recording):
 
 
 def test_the_true_ceiling_is_that_of_simulated_recordings(recording):
-    """The estimate from the repeats, which takes them for independent, is 0.02 too low because of the drift."""
+    """The estimate from the repeats, which takes them for independent, is 0.015 too low because of the drift."""
     rates, drift = (recording.truth[f"validation_{name}"].astype(float) for name in ("rates", "drift"))
     ceiling, generator = recording.table["ceiling"], np.random.default_rng(0)
     trials = [surround.spikes(rates * drift, generator) for _ in range(200)]
     simulated = np.mean([pearson(rates, sample.mean(0)) for sample in trials], 0)
     assert np.abs(simulated - ceiling).max() < 0.025 and simulated.mean() == pytest.approx(ceiling.mean(), abs=0.005)
     estimated = np.mean([noise_ceiling(sample).mean() for sample in trials])
-    assert estimated == pytest.approx(ceiling.mean() - 0.02, abs=0.005)
-    assert ceiling.mean() == pytest.approx(0.82, abs=0.02)
+    assert estimated == pytest.approx(ceiling.mean() - 0.015, abs=0.005)
+    assert ceiling.mean() == pytest.approx(0.84, abs=0.02)
