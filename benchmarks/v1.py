@@ -1,7 +1,7 @@
 """The tables of V1: `v1.py FOLDER DATA_DIR [R]` trains every model with R repetitions (25) and prints the results.
 
-DATA_DIR is the output of `Resources/simulate.py v1`: a population with known receptive fields and noise. Models that
-FOLDER already holds are not trained again.
+DATA_DIR is the output of `Resources/simulate.py v1` or `v1_surround`: a population with known receptive fields and
+noise. Models that FOLDER already holds are not trained again.
 """
 
 import csv

@@ -16,7 +16,7 @@ Lengths are in px of a patch, relative to its upper left corner, x right and y d
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -27,7 +27,8 @@ from neuro_noodle.simulate.base import Kind, Option, Row, whole_number
 GABOR = ("x", "y", "orientation_deg", "cycles_per_px", "phase_deg", "sigma_px", "aspect")
 COLUMNS = ("neuron", "kind", *GABOR, "mean_rate", "ceiling")
 SETS = ("training_inputs", "training_set", "validation_inputs", "validation_set", "raw_validation_set")
-FILES = (*(f"region1/{name}.npy" for name in SETS), "truth.npz")
+TRUTH = "truth.npz"
+FILES = (*(f"region1/{name}.npy" for name in SETS), TRUTH)
 
 GREY = 1e-6  # value of one of 256 grey levels in the published images
 SCALES = (1, 2)  # px of a photograph per px of a patch
@@ -64,7 +65,7 @@ class Cells(NamedTuple):
 # ---------------------------------------------------------------------------------------------------- patches
 
 
-def _load_photographs() -> list[Image.Image]:
+def load_photographs() -> list[Image.Image]:
     """Return the photographs included in scikit-learn, converted to grey."""
     from sklearn.datasets import load_sample_images  # importing it takes seconds
 
@@ -127,17 +128,17 @@ def cut_patches(
 # ---------------------------------------------------------------------------------------------------- neurons
 
 
-def random_cells(n_neurons: int, size: int, seed: int) -> Cells:
+def random_cells(n_neurons: int, size: int, seed: int, mean_rate: tuple[float, float] = MEAN_RATE) -> Cells:
     """Return neurons with random parameters; the first ones do not depend on the number of neurons."""
     centre = (CENTRE[0] * size, CENTRE[1] * size)
-    low, high = np.transpose([centre, centre, (0, 180), CYCLES, (0, 360), SIGMA, ASPECT, np.log(MEAN_RATE)])
+    low, high = np.transpose([centre, centre, (0, 180), CYCLES, (0, 360), SIGMA, ASPECT, np.log(mean_rate)])
     parameters = low + (high - low) * np.random.default_rng([seed, 1]).random((n_neurons, len(low)))
     parameters[:, -1] = np.exp(parameters[:, -1])
     return Cells(*parameters.T)
 
 
 def gabor_fields(cells: Cells, size: int) -> np.ndarray:
-    """Return two fields per neuron, (N, 2, size, size), with sum 0 and norm 1; a simple cell's second field is 0."""
+    """Return two fields per neuron, a quarter of a cycle apart, (N, 2, size, size), with sum 0 and norm 1."""
     x, y, orientation, cycles, phase, sigma, aspect, _ = (values[:, None, None, None] for values in cells)
     pixel, angle = np.arange(size) + 0.5, np.radians(orientation)
     dx, dy = pixel - x, pixel[:, None] - y
@@ -146,9 +147,7 @@ def gabor_fields(cells: Cells, size: int) -> np.ndarray:
     quarter = np.radians([0, 90])[:, None, None]
     fields = envelope * np.cos(2 * np.pi * cycles * across + np.radians(phase) - quarter)  # (N, 2, size, size)
     fields -= envelope * fields.sum((2, 3), keepdims=True) / envelope.sum((2, 3), keepdims=True)
-    fields /= np.sqrt((fields**2).sum((2, 3), keepdims=True))
-    fields[~cells.is_complex, 1] = 0
-    return fields
+    return fields / np.sqrt((fields**2).sum((2, 3), keepdims=True))
 
 
 def drive(fields: np.ndarray, images: np.ndarray) -> np.ndarray:
@@ -163,24 +162,81 @@ def respond(drives: np.ndarray, is_complex: np.ndarray) -> np.ndarray:
     return np.where(is_complex, np.hypot(drives[..., 0], drives[..., 1]), positive)
 
 
-def true_ceiling(rates: np.ndarray, n_repeats: int) -> np.ndarray:
-    """Return the expected correlation (N,) of true rates (n, N) with the mean of `n_repeats` Poisson counts."""
-    signal = rates.var(0, ddof=1)
-    return np.sqrt(signal / (signal + rates.mean(0) / n_repeats))
+def true_ceiling(rates: np.ndarray, expected: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Return the expected correlation of true rates with responses averaged over presentations.
+
+    Args:
+        rates: (n, N) the true rates.
+        expected: (n, N) the expected values of the averaged responses.
+        noise: (N,) their variance due to noise, mean over the images.
+
+    Returns:
+        (N,) ceilings.
+    """
+    covariance = ((rates - rates.mean(0)) * (expected - expected.mean(0))).sum(0) / (len(rates) - 1)
+    return covariance / np.sqrt(rates.var(0, ddof=1) * (expected.var(0, ddof=1) + noise))
 
 
-def _rows(cells: Cells, ceilings: np.ndarray) -> Iterator[Row]:
-    """Yield the true parameters of each neuron."""
-    kinds = np.where(cells.is_complex, "complex", "simple").tolist()
-    for neuron, numbers in enumerate(np.stack([*cells, ceilings], 1).round(4).tolist()):
-        yield dict(zip(COLUMNS, (neuron, kinds[neuron], *numbers), strict=True))
+def table_rows(columns: tuple[str, ...], is_complex: np.ndarray, parameters: list[np.ndarray]) -> Iterator[Row]:
+    """Yield the number, kind and parameters, (N,) each, of each neuron."""
+    kinds = np.where(is_complex, "complex", "simple").tolist()
+    for neuron, numbers in enumerate(np.stack(parameters, 1).round(4).tolist()):
+        yield dict(zip(columns, (neuron, kinds[neuron], *numbers), strict=True))
 
 
 def scaled_fields(cells: Cells, size: int, images: np.ndarray) -> np.ndarray:
-    """Return fields (N, 2, size, size) float32 whose drives by z-scored images (n, size**2) have an sd of 1."""
+    """Return fields (N, 2, size, size) float32 whose drives by z-scored images (n, size**2) have an sd of 1.
+
+    A simple cell's second field is 0.
+    """
     fields = gabor_fields(cells, size)
+    fields[~cells.is_complex, 1] = 0
     variance = drive(fields, images).var(0).sum(1) / np.where(cells.is_complex, 2, 1)  # (N,)
     return (fields / np.sqrt(variance)[:, None, None, None]).astype(np.float32)
+
+
+def random_patches(
+    photographs: list[Image.Image], counts: tuple[int, int], side: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return training and validation patches, as many as `counts` says, (n, side, side) uint8 each."""
+    generator = np.random.default_rng([seed, 0])
+    training, validation = (
+        cut_patches(photographs, n, side, is_held_out, generator)
+        for n, is_held_out in zip(counts, (False, True), strict=True)
+    )
+    return training, validation
+
+
+def zscored(training: np.ndarray, validation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return patches (n, side, side) as rows (n, side**2), z-scored by the mean and sd of all training pixels."""
+    mean, sd = training.mean(), training.std()
+    first, second = ((patches.reshape(len(patches), -1) - mean) / sd for patches in (training, validation))
+    return first, second
+
+
+def save_recording(
+    folder: Path,
+    patches: tuple[np.ndarray, np.ndarray],
+    once: np.ndarray,
+    trials: np.ndarray,
+    truth: dict[str, np.ndarray],
+) -> None:
+    """Save a recording in the published format.
+
+    Args:
+        folder: an empty folder.
+        patches: training and validation images, (n, side, side) uint8.
+        once: (n, N) responses to the training images.
+        trials: (T, n, N) responses to the validation images.
+        truth: the content of truth.npz.
+    """
+    training, validation = (values.reshape(len(values), -1) * GREY for values in patches)
+    once, trials = once.astype(np.float64), trials.astype(np.float64)
+    (folder / "region1").mkdir()
+    for name, values in zip(SETS, (training, once, validation, trials.mean(0), trials), strict=True):
+        np.save(folder / "region1" / f"{name}.npy", values)
+    arrays: dict[str, Any] = {name: values.astype(np.float32) for name, values in truth.items()}
+    np.savez(folder / TRUTH, **arrays)
 
 
 def draw_v1(
@@ -200,38 +256,34 @@ def draw_v1(
     Returns:
         A row of true parameters for each neuron.
     """
-    position_generator, noise_generator = (np.random.default_rng([seed, use]) for use in (0, 2))
-    photographs, counts = _load_photographs(), ((n_images, False), (n_validation, True))
-    patches = [
-        cut_patches(photographs, n, size, is_held_out, position_generator).reshape(n, -1) for n, is_held_out in counts
-    ]  # training and validation, (n, size**2) each
-    images = [(values - patches[0].mean()) / patches[0].std() for values in patches]  # z-scored
+    patches = random_patches(load_photographs(), (n_images, n_validation), size, seed)
+    images = zscored(*patches)
     cells = random_cells(n_neurons, size, seed)
     fields = scaled_fields(cells, size, images[0])
     responses = [respond(drive(fields, values), cells.is_complex) for values in images]
     training, validation = (values * cells.mean_rate / responses[0].mean(0) for values in responses)  # (n, N)
-    once = noise_generator.poisson(training).astype(np.float64)
-    trials = noise_generator.poisson(validation, (n_repeats, *validation.shape)).astype(np.float64)
-    (folder / "region1").mkdir()
-    for name, values in zip(SETS, (patches[0] * GREY, once, patches[1] * GREY, trials.mean(0), trials), strict=True):
-        np.save(folder / "region1" / f"{name}.npy", values)
-    rates = {"training_rates": training.astype(np.float32), "validation_rates": validation.astype(np.float32)}
-    np.savez(folder / "truth.npz", fields=fields, **rates)
-    return _rows(cells, true_ceiling(validation, n_repeats))
+    generator = np.random.default_rng([seed, 2])
+    once, trials = generator.poisson(training), generator.poisson(validation, (n_repeats, *validation.shape))
+    truth = {"fields": fields, "training_rates": training, "validation_rates": validation}
+    save_recording(folder, patches, once, trials, truth)
+    ceiling = true_ceiling(validation, validation, validation.mean(0) / n_repeats)
+    return table_rows(COLUMNS, cells.is_complex, [*cells, ceiling])
 
+
+OPTIONS = (
+    Option("n_neurons", whole_number(1, 1000), 100, "number of neurons, half of them simple cells"),
+    Option("n_images", whole_number(10, 1_000_000), 1800, "number of training images, each shown once"),
+    Option("n_validation", whole_number(2, 10_000), 50, "number of validation images, each shown repeatedly"),
+    Option("n_repeats", whole_number(2, 1000), 10, "number of presentations of each validation image"),
+    Option("size", whole_number(16, 1000), 31, "side of an image in pixels"),
+)
 
 V1 = Kind(
     draw=draw_v1,
     summary="responses of simulated V1 neurons to patches of photographs, in the format of published recordings",
     folder="v1",
     columns=COLUMNS,
-    options=(
-        Option("n_neurons", whole_number(1, 1000), 100, "number of neurons, half of them simple cells"),
-        Option("n_images", whole_number(10, 1_000_000), 1800, "number of training images, each shown once"),
-        Option("n_validation", whole_number(2, 10_000), 50, "number of validation images, each shown repeatedly"),
-        Option("n_repeats", whole_number(2, 1000), 10, "number of presentations of each validation image"),
-        Option("size", whole_number(16, 1000), 31, "side of an image in pixels"),
-    ),
+    options=OPTIONS,
     files=FILES,
     row_noun="neurons",
 )

@@ -1,6 +1,5 @@
 """The built-in recording of V1: rates follow from the fields, noise is Poisson, validation patches are separate."""
 
-import csv
 import functools
 
 import helpers
@@ -10,41 +9,13 @@ import simulate
 import torch
 from helpers import HERE, bytes_by_path
 from PIL import Image
+from recordings import FEW, Recording
 
 from neuro_noodle.data.base import DATASETS, Source
 from neuro_noodle.data.store import Store
 from neuro_noodle.simulate import population
 
-FEW = "--n_neurons 6 --n_images 40 --n_validation 12 --n_repeats 3 --size 16"
-
-
 draw = functools.partial(helpers.draw_stimuli, kind="v1")
-
-
-def read_table(folder):
-    """Return the columns of the table as arrays."""
-    with (folder / "metadata.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    return {name: values if name == "kind" else values.astype(float) for name, values in columns.items()}
-
-
-class Recording:
-    """A drawn folder and the content of its files."""
-
-    def __init__(self, folder):
-        self.folder, self.table = folder, read_table(folder)
-        self.is_complex = self.table["kind"] == "complex"
-        self.sets = {name: np.load(folder / "region1" / f"{name}.npy") for name in population.SETS}
-        with np.load(folder / "truth.npz") as truth:
-            self.truth = dict(truth)
-
-    def zscored(self, images):
-        return (images - self.sets["training_inputs"].mean()) / self.sets["training_inputs"].std()
-
-    def respond(self, images):
-        """Return the responses to z-scored images before they are scaled, (n, N)."""
-        return population.respond(population.drive(self.truth["fields"], images), self.is_complex)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +85,7 @@ def test_images_have_contrast_and_none_is_shown_twice(recording):
 def ruler(monkeypatch):
     """Replace the photographs by images whose grey level is the column number."""
     columns = Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (200, 1)))
-    monkeypatch.setattr(population, "_load_photographs", lambda: [columns, columns])
+    monkeypatch.setattr(population, "load_photographs", lambda: [columns, columns])
     monkeypatch.setattr(population, "MIN_CONTRAST", 1)
 
 
