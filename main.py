@@ -57,7 +57,7 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     keep_freed_memory()
     flags = utils.arrange_by_emotion(command.resolve(flags))
     require_ready(names := command.chosen_trackers(flags), SETTINGS)
-    saved = files.find_saved(flags.load_dir)  # the session to resume, None for a new run
+    saved = sessions.find_resumed(flags.load_dir, command.plain(flags))  # the session to resume, None for a new run
     task = utils.open_task(flags, saved)  # images, objective, who is in which part; prints what the split leaks
     started = time.monotonic()
     description = model.describe(flags, task, saved)  # shapes, precision

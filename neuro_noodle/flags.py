@@ -5,6 +5,7 @@ To add one: a `Flag` in FLAGS. A new choice or option of a table needs none.
 
 import argparse
 import contextlib
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -117,9 +118,11 @@ def number(low: float, high: float, *, with_low: bool = False) -> Callable[[str]
             is_plain = text.isascii() and "_" not in text and text.strip() == text
             if is_plain and (low < float(text) < high or (with_low and float(text) == low)):
                 return float(text)
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not a number {'from' if with_low else 'above'} {low} to below {high}"
+        lower, upper = (
+            f"{low} or more" if with_low else f"above {low}",
+            "" if high == math.inf else f" and below {high}",
         )
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number {lower}{upper}")
 
     return read
 

@@ -41,6 +41,7 @@ def guarded(main: Callable[[list[str]], int]) -> Callable[..., int]:
                     ipdb.set_trace()
                 return main(words)
             except KeyboardInterrupt:
+                print("stopped", file=sys.stderr)
                 return 130  # as shells report an interrupted command
             except Exception as error:
                 is_expected = isinstance(error, UserError | OSError | MemoryError)

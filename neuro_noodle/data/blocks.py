@@ -10,6 +10,8 @@ import numpy as np
 
 Key = list[tuple[int, tuple, str]]
 NUMBER = re.compile(r"\d+(?:\.\d+)?[eE][-+]\d{1,3}(?!\d)|\d+(?:\.\d+)*")  # 1.5e-3, or 7, 0.25, 1.2.10
+DATE = re.compile(r"(?<!\d)\d{1,2}([-._])\d{1,2}\1\d{4}(?!\d)")  # day or month first
+N_SHOWN = 3  # names of the first frames
 SIGNS = {"-": "-", "\u2212": "-", "+": "+"}
 
 
@@ -48,12 +50,13 @@ def natural_order(ids: list[str]) -> np.ndarray:
 
 
 def describe_order(ids: list[str]) -> str:
-    """Return in a sentence what gives the natural order of names, and the first and the last of them."""
+    """Return in a sentence what gives the natural order of names, and the first three and the last of them."""
     names = _Names(ids)
-    first, last = (ids[i] for i in names.order()[[0, -1]])
+    ordered = [ids[i] for i in names.order()]
     what = "the numbers in the names give" if names.differ_in_numbers else "the alphabetical order of the names gives"
-    rules = f" ({'; '.join(names.rules)})" if names.rules else ""
-    return f"{what} the order of the frames: from {first} to {last}{rules}"
+    rules = [*names.rules, *["dates with the day first are ordered by the day"] * any(map(DATE.search, ids))]
+    shown = ordered if len(ordered) < N_SHOWN + 2 else [*ordered[:N_SHOWN], "...", ordered[-1]]
+    return f"{what} the order of the frames: {', '.join(shown)}" + (f" ({'; '.join(rules)})" if rules else "")
 
 
 @dataclass(frozen=True)

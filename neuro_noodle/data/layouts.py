@@ -32,8 +32,9 @@ def as_images(images: np.ndarray, size: Size | None, axes: Axes | None, where: P
     shape = format_shape(images.shape)
     if images.ndim == 2 and size and size.height * size.width == images.shape[1]:
         images, axes = images.reshape(-1, *size), "NHW"  # (N, H, W)
+    require(images.size > 0, f"{where} is {shape}: it holds no images")
     require(
-        images.ndim in (3, 4) and images.size > 0,
+        images.ndim in (3, 4),
         f"{where} is {shape}, but images are N x H x W or N x C x H x W; rows of pixels need size=HEIGHTxWIDTH",
     )
     axes = axes or infer_axes(images.shape, where)

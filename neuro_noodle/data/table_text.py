@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from neuro_noodle.choices import UserError, require
+from neuro_noodle.plain import counted
 
 DELIMITERS = {"\t": "tabs", "|": "bars", ";": "semicolons", ",": "commas"}  # texts hold commas most, and tabs least
 SPACES = {" ": "spaces"}  # only below a first line in quotes, as R writes it
@@ -80,7 +81,8 @@ def read_table_text(path: Path) -> TableText:
     is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     require(
         is_utf_16 or b"\0" not in content,
-        f"the table {path} holds {content.count(0)} NUL bytes, so it is damaged or no table in UTF-8 text; {_SAVE}",
+        f"the table {path} holds {counted(content.count(0), 'NUL byte')}, so it is damaged or no table in UTF-8 text; "
+        f"{_SAVE}",
     )
     try:
         text = content.decode("utf-16" if is_utf_16 else "utf-8-sig")

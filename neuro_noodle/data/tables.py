@@ -227,7 +227,8 @@ def _find_key(path: Path, cells: dict[str, list[str]], ids: list[str]) -> str:
         best > 0,
         f"no column of {path} names images such as {ids[0]}; there are "
         + ", ".join(f"{name} ({quoted(column[0])[1:-1]})" for name, column in list(cells.items())[:N_LISTED])
-        + (f" and {len(cells) - N_LISTED} more" if len(cells) > N_LISTED else ""),
+        + (f" and {len(cells) - N_LISTED} more" if len(cells) > N_LISTED else "")
+        + _describe_near_names(cells, ids),
     )
     candidates = [name for name, n in n_named.items() if n >= best / 2]
     full = [name for name in candidates if with_ending[name] >= best / 2]
@@ -239,6 +240,24 @@ def _find_key(path: Path, cells: dict[str, list[str]], ids: list[str]) -> str:
         + f"; choose one, such as --dataset folder metadata={path.name} key={chosen[0]}",
     )
     return chosen[0]
+
+
+def _describe_near_names(cells: dict[str, list[str]], ids: list[str]) -> str:
+    """Return which column would name images if folders, endings, case and leading zeros were as in their names."""
+    images = {_bare(name): name for name in ids}
+    for name, column in cells.items():
+        found = [cell for cell in column if _bare(cell) in images]
+        if len(found) > len(column) / 2:
+            return (
+                f"; without folders, endings, case and leading zeros, {name} names {len(found)} of them: "
+                f"{quoted(found[0])} must read {quoted(images[_bare(found[0])])}"
+            )
+    return ""
+
+
+def _bare(name: str) -> str:
+    stem = PurePosixPath(tidy(name).replace("\\", "/")).stem.casefold()
+    return stem.lstrip("0") or "0"
 
 
 def _first_duplicate(names: list[str]) -> str | None:

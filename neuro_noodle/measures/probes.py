@@ -29,8 +29,8 @@ def probe(
 ) -> dict[str, float]:
     """Return how well a ridge regression from latents predicts the numbers of held-out images.
 
-    The regression is fitted on the training images. Its strength is chosen by cross-validation among them, with no
-    group in two folds. For angles, cosine and sine are predicted.
+    Its strength is chosen by cross-validation among training images, with no group in two folds. For angles, cosine and
+    sine are predicted.
 
     Args:
         latents: (N, D) latents.
@@ -39,14 +39,13 @@ def probe(
         is_held_out: (N,) bool; at least 1 of these images has a value.
         groups: (N,) group of each image (block of frames, animal), or None for folds of consecutive images.
         period: of the values if they are angles or axes, see `circular.period`; else None.
-        standardise: scale each dimension by its own standard deviation in training; if False, scale all dimensions by
-            the largest.
+        standardise: scale each dimension by its own standard deviation in training; if False, all by the largest.
 
     Returns:
         r2 over held-out images (for angles that of cosine and sine together; NaN if all held-out values are equal);
         low and high, the ends of its 95 % interval over groups, NaN with fewer than 5 of them; p of a permutation
-        test of predicted and true values, and level, the r2 that 95 % of shuffles stay below; and either mae, the mean
-        absolute error in the unit of the values, or for angles median_deg, the median absolute error in degrees.
+        test, and level, the r2 that 95 % of shuffles stay below; and either mae, the mean absolute error in the unit of
+        the values, or for angles median_deg, the median absolute error in degrees.
     """
     is_known = np.isfinite(values)
     is_training, is_held_out = is_training & is_known, is_held_out & is_known
@@ -54,7 +53,7 @@ def probe(
     scaled = _scale(latents, is_training, each=standardise)
     predict = grouped_ridge(scaled[is_training], target[is_training], _subset(groups, is_training))
     predicted, true = predict(scaled[is_held_out]), target[is_held_out]
-    units = np.arange(len(true)) if groups is None else groups[is_held_out]
+    units = _units(groups, is_held_out)
     score = {"r2": _r2(predicted, true)} | _r2_interval(predicted, true, units) | _r2_chance(predicted, true, units)
     if period is None:
         return score | {"mae": float(np.abs(predicted - true).mean())}
@@ -94,16 +93,10 @@ def probe_class(
     predicted = classify(scaled[is_held_out])
     majority = Counter(classes[is_training].tolist()).most_common(1)[0][0]
     true = classes[is_held_out]
-    units = np.arange(len(true)) if groups is None else groups[is_held_out]
-    ends = share_interval((predicted == true).astype(float), units)
-    return (
-        {
-            "accuracy": float((predicted == true).mean()),
-            "majority": float((majority == true).mean()),
-        }
-        | _interval(ends)
-        | asdict(permutation_test(lambda i, j: float((predicted[i] == true[j]).mean()), units))
-    )
+    units = _units(groups, is_held_out)
+    chance = permutation_test(lambda i, j: float((predicted[i] == true[j]).mean()), units)
+    score = {"accuracy": float((predicted == true).mean()), "majority": float((majority == true).mean())}
+    return score | _interval(share_interval((predicted == true).astype(float), units)) | asdict(chance)
 
 
 def class_folds(names: np.ndarray, groups: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -205,6 +198,11 @@ def _unit_deviations(values: np.ndarray) -> tuple[np.ndarray, float]:
 def _interval(ends: tuple[float, float] | None) -> dict[str, float]:
     low, high = ends or (math.nan, math.nan)
     return {"low": low, "high": high}
+
+
+def _units(groups: np.ndarray | None, is_chosen: np.ndarray) -> np.ndarray:
+    """Return the group of each chosen image, its index without groups."""
+    return np.flatnonzero(is_chosen) if groups is None else groups[is_chosen]
 
 
 def _subset(groups: np.ndarray | None, is_chosen: np.ndarray) -> np.ndarray | None:

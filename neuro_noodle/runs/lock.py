@@ -63,6 +63,12 @@ def _describe_self() -> dict[str, object]:
     }
 
 
+def require_idle(run: Path) -> None:
+    """Raise UserError if another process of this host trains a run; `locked` looks again, once there is more to do."""
+    if (run / OWNER).is_file() and _still_runs(read_json(run / OWNER)):
+        raise UserError(f"{_describe(run)} is training {short_path(run)}; wait until it has finished")
+
+
 def _require_no_owner(run: Path) -> None:
     """Raise UserError if the process that has trained the run last may still do so; prints a note if it was killed."""
     if not (run / OWNER).is_file():
@@ -73,8 +79,7 @@ def _require_no_owner(run: Path) -> None:
             f"{_describe(run)} was training {short_path(run)}, and did not exit cleanly; if it no longer runs there, "
             f"remove {short_path(run / OWNER)} and try again"
         )
-    if _still_runs(owner):  # without locks, or because someone has removed the file of the lock
-        raise UserError(f"{_describe(run)} is training {short_path(run)}; wait until it has finished")
+    require_idle(run)  # it may train without locks, or someone has removed the file of the lock
     print(f"note: {_describe(run)} was killed while it was training {short_path(run)}", file=sys.stderr)
 
 

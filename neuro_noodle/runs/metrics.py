@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from neuro_noodle.plain import counted
 from neuro_noodle.runs.files import short_path, write_bytes
 from neuro_noodle.runs.manifest import Manifest, latest_manifest, read_manifest, sha256
 from neuro_noodle.tracking.records import FILE as METRICS
@@ -35,6 +36,10 @@ def restore_metrics(run: Path, session: Path) -> None:
     path, manifest = run / METRICS, read_manifest(session)
     content = path.read_bytes() if path.is_file() else b""
     if _is_intact(content, manifest):
+        n_lost = content.count(b"\n", manifest.n_metrics)
+        if n_lost:
+            trained = f"the last {counted(n_lost, 'epoch')} in {METRICS}"
+            print(f"note: no session has {trained}; training goes on from {short_path(session)}", file=sys.stderr)
         write_bytes(path, content[: manifest.n_metrics])
         return
     epochs = {record["epoch"]: record for record in parse_records(content)[0] if record["epoch"] <= int(session.name)}

@@ -23,9 +23,9 @@ from neuro_noodle.networks.base import Encoder, Model, build_model
 from neuro_noodle.networks.tensors import read_tensors
 from neuro_noodle.runs.commits import METRICS, RESULTS, Contents, commit_session, recover
 from neuro_noodle.runs.config import load_config
-from neuro_noodle.runs.files import BEST, CONFIG, FITTED_STATE, SPLIT, json_bytes, sessions, write_json
+from neuro_noodle.runs.files import BEST, CONFIG, FITTED_STATE, SPLIT, find_saved, json_bytes, sessions, write_json
 from neuro_noodle.runs.latents import FIXED_LATENTS, load_fitted_state, save_fitted_state, save_latents, snapshots
-from neuro_noodle.runs.lock import locked
+from neuro_noodle.runs.lock import locked, require_idle
 from neuro_noodle.runs.manifest import best_session, has_result, latest_manifest, read_checked
 from neuro_noodle.runs.metrics import restore_metrics
 from neuro_noodle.runs.pictures import saved_pictures
@@ -149,6 +149,8 @@ def settle_finished(saved: Path | None, n_trained: int, learning: Resumable) -> 
             recover(saved.parent, keep_all=True)
         more = "raise --patience" if learning.patience.has_stopped else "--n_epochs is the total: raise it"
         raise UserError(f"{saved} has already trained {n_trained} epochs; {more}")
+    if saved and finished:
+        print(f"note: {saved} has already trained {n_trained} epochs; only its result is made", file=sys.stderr)
     return finished
 
 
@@ -290,8 +292,23 @@ def save_task(run: Path, task: Task, encoder: Encoder, latents: Tensor | None) -
         save_latents(run / FIXED_LATENTS, latents.cpu(), task.dataset, task.part)
 
 
+def find_resumed(load_dir: Path | None, flags: dict[str, Any]) -> Path | None:
+    """Return the session to resume that a path names; None for a new run.
+
+    Raises:
+        UserError: if there is none, or if another process trains the run that would be resumed.
+    """
+    saved = find_saved(load_dir)
+    if saved and saved.parent == load_dir and _keeps_name(load_dir, flags):
+        require_idle(load_dir)
+    return saved
+
+
 def is_in_place(session: Path, flags: dict[str, Any]) -> bool:
     """Return whether a session is resumed in its own run: it is the latest, and name and folder are the same."""
-    before = load_config(session.parent)["flags"]
-    is_latest = session == sessions(session.parent)[-1]
-    return is_latest and all(flags[key] == before[key] for key in ("namestr", "save_dir"))
+    return session == sessions(session.parent)[-1] and _keeps_name(session.parent, flags)
+
+
+def _keeps_name(run: Path, flags: dict[str, Any]) -> bool:
+    before = load_config(run)["flags"]
+    return all(flags[key] == before[key] for key in ("namestr", "save_dir"))

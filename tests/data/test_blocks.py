@@ -141,21 +141,27 @@ def test_numbers_with_sign_and_point_are_in_order(names):
     assert in_order(names) == names
 
 
-def test_blocks_note_the_first_and_the_last_name():
+def test_blocks_note_the_first_names_and_the_last():
     dataset = film_frames(30)
     dataset.add_blocks(5)
-    assert dataset.notes == ["the numbers in the names give the order of the frames: from frame0 to frame29"]
+    assert dataset.notes == [
+        "the numbers in the names give the order of the frames: frame0, frame1, frame2, ..., frame29"
+    ]
 
 
 @pytest.mark.parametrize(
     ("names", "note"),
     [
-        (["a.jp2", "b.jp2"], "the alphabetical order of the names gives the order of the frames: from a.jp2 to b.jp2"),
-        (["anna1", "bert2"], "the alphabetical order of the names gives the order of the frames: from anna1 to bert2"),
-        (["t+1", "t-1"], "the numbers .* from t-1 to t\\+1 \\(a - before a number is its sign\\)"),
-        (["t-1", "t-2"], "the numbers .* from t-1 to t-2 \\(a - that all names have is no sign\\)"),
-        (["1.9", "1.10"], "the numbers .* from 1.9 to 1.10 \\(1.9 is before 1.10, as in counting\\)"),
-        (["2026-1-2", "2026-1-1"], "the numbers .* from 2026-1-1 to 2026-1-2"),
+        (["a.jp2", "b.jp2"], "the alphabetical order of the names gives the order of the frames: a.jp2, b.jp2"),
+        (["anna1", "bert2"], "the alphabetical order of the names gives the order of the frames: anna1, bert2"),
+        (["t+1", "t-1"], "the numbers .* t-1, t\\+1 \\(a - before a number is its sign\\)"),
+        (["t-1", "t-2"], "the numbers .* t-1, t-2 \\(a - that all names have is no sign\\)"),
+        (["1.9", "1.10"], "the numbers .* 1.9, 1.10 \\(1.9 is before 1.10, as in counting\\)"),
+        (
+            ["9.01.2024", "1.02.2024"],
+            "the numbers .* 1.02.2024, 9.01.2024 \\(dates with the day first .* by the day\\)",
+        ),
+        (["2026-1-2", "2026-1-1"], "the numbers .* 2026-1-1, 2026-1-2"),
     ],
 )
 def test_the_note_says_what_gives_the_order(names, note):

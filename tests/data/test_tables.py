@@ -158,6 +158,8 @@ def test_columns_with_reserved_names_are_renamed(tmp_path):
 @pytest.mark.parametrize(
     ("ids", "text", "message"),
     [
+        (["000.png", "010.png"], "img,age\n0,3\n10,4\n", "img names 2 of them: '0' must read '000.png'"),
+        (["a/1.png", "a/2.png"], "f,age\nC:\\a\\1.JPG,3\nC:\\a\\2.JPG,4\n", "must read 'a/1.png'"),
         (IDS, "who,age\nAnn,3\n", "names images such as a/one.png; there are who (Ann), age (3)"),
         (["a/1.png", "b/1.png", "b/2.png"], "file\n1.png\n2.png\n", "several images are called 1.png, so"),
         (["a/1.png", "a/1.jpg"], "file\n1\n", "several images are called 1, so"),

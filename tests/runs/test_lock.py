@@ -9,7 +9,7 @@ from helpers import raises_user_error
 
 from neuro_noodle.choices import UserError
 from neuro_noodle.runs import lock
-from neuro_noodle.runs.lock import LOCK, OWNER, locked
+from neuro_noodle.runs.lock import LOCK, OWNER, locked, require_idle
 
 HOST = platform.node()
 
@@ -87,3 +87,10 @@ def test_a_damaged_description_of_the_owner_is_named(tmp_path):
     (tmp_path / OWNER).write_text("{")
     with raises_user_error("cannot be read"), locked(tmp_path):
         pass
+
+
+def test_a_run_in_training_is_refused_before_anything_is_read(tmp_path):
+    require_idle(tmp_path)
+    with locked(tmp_path), raises_user_error("is training"):
+        require_idle(tmp_path)
+    require_idle(tmp_path)
