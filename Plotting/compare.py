@@ -33,7 +33,8 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="what to compare, see above")
     parser.add_argument("--columns", type=comma_separated, default=[], metavar="NAME,NAME",
-        help="metadata columns to read from the latents (default: informative ones)")  # fmt: skip
+        help="metadata columns to read from the latents (default: informative ones); NAME:180 sets the period of "
+        "its angles, NAME:number says that it holds none")  # fmt: skip
     parser.add_argument("--parts", type=comma_separated, default=list(HELD_OUT), metavar="validation,test",
         help="parts of the first run whose images are compared (default: both)")  # fmt: skip
     parser.add_argument("--data_dir", type=Path, help="the folder of the images, if it has moved since training")

@@ -24,7 +24,8 @@ def main(words: list[str]) -> int:
     parser.add_argument("--data_dir", type=Path, help="the folder of the images, if it has moved since training")
     parser.add_argument("--trust_pickle", action="store_true", help="load the UMAP of a run, which can run code")
     parser.add_argument("--columns", type=comma_separated, default=[], metavar="NAME,NAME",
-        help="metadata columns that colour the maps (default: informative ones)")  # fmt: skip
+        help="metadata columns that colour the maps (default: informative ones); NAME:180 sets the period of "
+        "its angles, NAME:number says that it holds none")  # fmt: skip
     parser.add_argument("--map", nargs="+", default=["umap"], metavar=("NAME", "KEY=VALUE"),
         help="kind of the maps: umap (default), pca or pacmap; 2-D latents are shown as they are")  # fmt: skip
     parser.add_argument("--n_mapped", type=positive, default=2000, help="images on the maps (default: %(default)s)")

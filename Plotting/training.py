@@ -28,7 +28,8 @@ def main(words: list[str]) -> int:
         "fitted to; `every` fits one UMAP per snapshot and rotates it onto the one before; a RUN stands for its last "
         "snapshot; two-dimensional latents need no UMAP (default: %(default)s)")  # fmt: skip
     add("--columns", type=comma_separated, default=[], metavar="NAME,NAME",
-        help="metadata columns that colour the maps (default: up to two informative ones, angles first)")  # fmt: skip
+        help="metadata columns that colour the maps (default: up to two informative ones, angles first); "
+        "NAME:180 sets the period of its angles, NAME:number says that it holds none")  # fmt: skip
     add("--images", type=comma_separated, default=[], metavar="ID,ID",
         help="images shown above each map (default: three that end up far apart)")  # fmt: skip
     add("--data_dir", type=Path, help="the folder of the images, if it has moved since training")

@@ -182,7 +182,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              "is given if the images come with such parts and no other test part is asked for, else random", "auto",
              choices=SPLITS),
         Flag("n_blocks", "number of blocks of --split block; default: 20", type=positive),
-        Flag("gap", "frames left out of training on both sides of a held-out block", 0,
+        Flag("gap", "frames left out between blocks of different parts", 0,
              whole(0, 10**9)),
         Flag("val_fraction", "share of the images (groups) outside the test part used for validation", 0.1,
              number(0, 1)),

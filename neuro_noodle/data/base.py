@@ -61,6 +61,7 @@ class StimulusSet:
         repeated: (n,) indices of the images that were presented repeatedly.
         contents: N hashes, which tell images of the same name apart; empty for images that are not hashed.
         labels: (N,) the index of the class of each image, -1 where its label is missing; None without a label.
+        stretch: (N, 2) factors of the width and height of each image, both 1 if their ratio stayed; None if all did.
         targets: (N, K) float64, the values of the columns to predict, NaN where missing, or None; see `set_targets`.
         notes: what the user should know.
         reading: what was left out or changed when the files were read.
@@ -81,6 +82,7 @@ class StimulusSet:
         contents: Sequence[str] = (),
         notes: Sequence[str] = (),
         reading: Reading | None = None,
+        stretch: np.ndarray | None = None,
     ) -> None:
         columns, missing = clean_columns(columns)
         _require_column(columns, "label", label)
@@ -100,6 +102,7 @@ class StimulusSet:
         self.targets: Any = None
         self.notes = [*notes, *missing, *naming_notes(columns, (label, group)), *_undecodable(ids)]
         self.reading = reading or Reading()
+        self.stretch: Any = None if stretch is None else torch.from_numpy(stretch)
         names = as_texts(columns[label]) if label else []
         self.classes = sorted(set(names) - {""})
         class_index = {name: index for index, name in enumerate(self.classes)}
@@ -147,8 +150,8 @@ class StimulusSet:
         """Return the samples at (B,) indices as a batch on a device.
 
         Returns:
-            image (B, C, H, W) float32, where 1 is white; and label (B,) int64, response (B, n_neurons) and
-            targets (B, K) float64, each only if the dataset has them.
+            image (B, C, H, W) float32, where 1 is white; and label (B,) int64, response (B, n_neurons),
+            targets (B, K) float64 and stretch (B, 2) float64, each only if the dataset has them.
         """
         device = torch.device(device)
         indices = indices.to(self.images.device)
@@ -196,6 +199,7 @@ class StimulusSet:
         self.labels = None if self.labels is None else self.labels.to(device)
         self.responses = None if self.responses is None else self.responses.to(device)
         self.targets = None if self.targets is None else self.targets.to(device)
+        self.stretch = None if self.stretch is None else self.stretch.to(device)
 
     def read_ahead(self, indices: Tensor) -> None:
         """Ask the system to read the images at these indices of a mapped set in the background."""
@@ -204,6 +208,7 @@ class StimulusSet:
 
     def _target_tensors(self) -> dict[str, Tensor]:
         tensors = {"label": self.labels, "response": self.responses, "targets": self.targets}
+        tensors["stretch"] = None if self.targets is None else self.stretch
         return {name: values for name, values in tensors.items() if values is not None}
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.cells import MISSING, number, quoted, tidy
 from neuro_noodle.data.store import format_shape
+from neuro_noodle.measures.circular import split_name
 
 RESERVED = ("id", "folder")  # columns that the program adds itself
 
@@ -129,9 +130,14 @@ def as_groups(column: Sequence, ids: Sequence[str]) -> list[str]:
     return [name or f"image {image}" for name, image in zip(as_texts(column), ids, strict=True)]
 
 
+def name_of_column(columns: Columns, name: str) -> str:
+    """Return the name of a column without the period that may follow it, see `circular.split_name`."""
+    return name if name in columns else split_name(name)[0]
+
+
 def require_columns(columns: Columns, names: Sequence[str]) -> None:
     """Raise UserError if --columns names a column that does not exist."""
-    unknown = [name for name in names if name not in columns]
+    unknown = [name for name in names if name_of_column(columns, name) not in columns]
     require(not unknown, f"--columns: there is no {' or '.join(unknown)}; there are {', '.join(columns)}")
 
 

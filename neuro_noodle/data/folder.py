@@ -84,7 +84,6 @@ class Folder(StimulusSet):
         paths, decoded = found.images, decode(found.images, source.folder, how, source.store)
         _require_readable(decoded.unreadable, paths, source)
         unreadable = [path.relative_to(source.folder).as_posix() for path in decoded.unreadable]
-        passed_over = found.passed_over | decoded.skipped
         paths = [path for path in paths if path not in decoded.unreadable]
         ids = [path.relative_to(source.folder).as_posix() for path in paths]
         columns: Columns = {"folder": [path.parent.absolute().name for path in paths]}
@@ -99,7 +98,8 @@ class Folder(StimulusSet):
             label=label,
             group=group,
             notes=notes + white_notes,
-            reading=Reading(passed_over, decoded.changed, unreadable, decoded.n_stretched),
+            reading=Reading(found.passed_over | decoded.skipped, decoded.changed, unreadable, decoded.n_stretched),
+            stretch=decoded.stretch,
             contents=decoded.contents,
         )
 
@@ -207,14 +207,19 @@ class Decoded:
         unreadable: the reason for each file that cannot be read.
         changed: the number of images that differ from their files, by description.
         contents: a hash of the file of each readable image.
-        n_stretched: number of images whose aspect ratio was changed.
+        stretch: (N, 2) factors of width and height, both 1 if their ratio stayed; None if all did.
     """
 
     images: np.ndarray
     unreadable: dict[Path, str]
     changed: dict[str, int]
     contents: list[str]
-    n_stretched: int = 0
+    stretch: np.ndarray | None = None
+
+    @property
+    def n_stretched(self) -> int:
+        """The number of images whose aspect ratio was changed."""
+        return 0 if self.stretch is None else int((self.stretch != 1).any(1).sum())
 
     @property
     def skipped(self) -> dict[str, int]:
@@ -268,8 +273,10 @@ def _keep_readable(
     readable = [index for index, path in enumerate(paths) if path not in unreadable]
     found, target = [headers[index] for index in readable], Size(*images.shape[2:])
     changed = _changes(found, target, about["n_transparent"], how.background)
-    n_stretched = sum(_is_stretched(header.size, target) for header in found) if how.fit == "stretch" else 0
-    return Decoded(images[: len(readable)], unreadable, changed, [contents[i] for i in readable], n_stretched)
+    stretch = np.array([_stretch(header.size, target) for header in found]) if how.fit == "stretch" else np.ones(1)
+    is_stretched = bool((stretch != 1).any())
+    kept = images[: len(readable)], unreadable, changed, [contents[i] for i in readable]
+    return Decoded(*kept, stretch if is_stretched else None)
 
 
 @contextlib.contextmanager
@@ -317,10 +324,10 @@ def _changes(headers: list[Header], target: Size, n_transparent: int, background
     return dict(changed)
 
 
-def _is_stretched(size: Size, target: Size) -> bool:
-    """Return whether the aspect ratio changes by more than rounding to whole pixels can explain."""
-    ratio = size.width * target.height / (size.height * target.width)
-    return abs(math.log(ratio)) > MAX_ROUNDING
+def _stretch(size: Size, target: Size) -> tuple[float, float]:
+    """Return the factors of width and height; 1 if rounding to whole pixels can explain the change of their ratio."""
+    factors = target.width / size.width, target.height / size.height
+    return factors if abs(math.log(factors[0] / factors[1])) > MAX_ROUNDING else (1.0, 1.0)
 
 
 def _move_to_front(images: np.ndarray, indices: list[int]) -> None:

@@ -1,49 +1,17 @@
 """Leaks: what the held-out images share with the training images, counted and reported."""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.columns import as_texts
+from neuro_noodle.data.duplicates import Duplicates, near_duplicates
 from neuro_noodle.data.splits import Parts, given_parts
-
-THUMBNAIL_PX = 16
-MIN_SPREAD = 1e-5  # sd between thumbnails below which all images are considered the same
-MIN_CORRELATION = 0.99  # of two thumbnails that count as near-duplicates
-NOTED_SHARE = 0.02  # a larger share of near-duplicates is reported to the user
-CHUNK_VALUES = 2**24  # pixels that are reduced to thumbnails at a time
-MAX_CHECKED = 1000  # held-out images of a part that are compared ...
-MAX_COMPARED = 50_000  # ... with at most this many training images ...
-MAX_VALUES = 2**31  # ... and at most this many pixels of them
 
 INDIVIDUALS = "person people face identity subject participant observer individual animal mouse rat monkey fish bird"
 RECORDINGS = "session recording video clip movie day block experiment"
 GROUPING_WORDS = {*INDIVIDUALS.split(), *RECORDINGS.split()}
-
-
-@dataclass(frozen=True)
-class Duplicates:
-    """The number of near-duplicates among held-out images.
-
-    Attributes:
-        n: held-out images that have a near-duplicate in training.
-        n_checked: held-out images that were compared.
-    """
-
-    n: int
-    n_checked: int
-
-    @property
-    def is_worth_noting(self) -> bool:
-        """Whether there are so many that the user should know."""
-        return self.n > NOTED_SHARE * self.n_checked
 
 
 @dataclass(frozen=True)
@@ -111,50 +79,6 @@ def seen_before(dataset: StimulusSet, parts: Parts, seen: set[str]) -> tuple[dic
     return counts, [note] if images else []
 
 
-def near_duplicates(
-    dataset: StimulusSet, training: list[int], held_out: list[int], other: StimulusSet | None = None
-) -> Duplicates:
-    """Count the held-out images that are nearly identical to a training image.
-
-    Two images are near-duplicates if their thumbnails, less the mean training image, correlate by 0.99 or more,
-    whatever their brightness and contrast: frames of a film 1/30 s apart do, two photographs of one person do not.
-    At most 1,000 held-out images are compared with a limited number of training images, which include the neighbours
-    of each held-out image in the order of the dataset.
-
-    Args:
-        training, held_out: indices of images.
-        other: the dataset of the held-out images, if it is not the same.
-    """
-    checked = _every_kth(held_out, MAX_CHECKED)
-    compared = _every_kth(training, min(MAX_COMPARED, MAX_VALUES // math.prod(dataset.image_shape)))
-    if len(compared) < len(training) and other is None:
-        neighbours = (checked[:, None] + np.array([-2, -1, 1, 2])).ravel()
-        compared = np.union1d(compared, neighbours[np.isin(neighbours, training)])
-
-    trained, new = (
-        F.normalize(small - small.mean(1, keepdim=True))  # removes brightness and contrast
-        for small in (thumbnails(dataset, compared), thumbnails(other or dataset, checked))
-    )
-    is_varied = trained.std(0, correction=0).max() > MIN_SPREAD
-    mean = trained.mean(0) if is_varied else 0  # what all images share would make any two correlate
-    correlation = F.normalize(new - mean) @ F.normalize(trained - mean).T  # (n_checked, n_compared)
-    return Duplicates(int((correlation.max(1).values >= MIN_CORRELATION).sum()), len(checked))
-
-
-def thumbnails(dataset: StimulusSet, indices: np.ndarray) -> Tensor:
-    """Return (n, 256): grey 16x16 versions of images, in which every pixel is the mean of its area."""
-    height, width = (_area_weights(length) for length in dataset.image_shape[1:])
-    small = torch.empty(len(indices), THUMBNAIL_PX**2)
-    size = max(1, CHUNK_VALUES // math.prod(dataset.image_shape))
-    for start in range(0, len(indices), size):
-        chunk = torch.as_tensor(indices[start : start + size])
-        if dataset.is_mapped:
-            dataset.read_ahead(chunk)
-        grey = dataset.sample(chunk)["image"].mean(1)  # (B, H, W)
-        small[start : start + size] = (height @ grey @ width.T).flatten(1)  # (B, 256)
-    return small
-
-
 def suggested_groups(dataset: StimulusSet) -> SuggestedGroups | None:
     """Guess from the names of columns and files which images show one person, animal or recording.
 
@@ -212,8 +136,8 @@ def _duplicates_note(dataset: StimulusSet, part: str, duplicates: Duplicates) ->
     else:
         remedy = "--split group or block keeps images together that belong together"
     return (
-        f"{duplicates.n} of {duplicates.n_checked} {part} images have a near-duplicate in training, so the result may "
-        f"reflect memory; {remedy}"
+        f"at least {duplicates.n} of {duplicates.n_checked} {part} images have a near-duplicate in training, so the "
+        f"result may reflect memory; {remedy}"
     )
 
 
@@ -227,16 +151,3 @@ def _repeats(groups: Sequence[str]) -> bool:
     """Return whether there are at least two groups, with two images or more on average; an empty name is no group."""
     known = [group for group in groups if group]
     return 1 < len(set(known)) <= len(known) / 2
-
-
-def _area_weights(length: int) -> Tensor:
-    """Return (16, length): the weight of each pixel in each of 16 means."""
-    edges = torch.linspace(0, length, THUMBNAIL_PX + 1)
-    pixel = torch.arange(length)
-    overlap = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
-    return overlap.clamp(min=0) * THUMBNAIL_PX / length
-
-
-def _every_kth(indices: list[int], n_max: int) -> np.ndarray:
-    """Return every k-th index, with the smallest k that gives at most n_max."""
-    return np.array(indices)[:: -(-len(indices) // max(1, n_max))]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from neuro_noodle.choices import UserError, require
+from neuro_noodle.data.balance import balance
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.blocks import natural_order
 from neuro_noodle.data.columns import as_texts
@@ -40,10 +41,10 @@ def split(
         dataset: its ids, labels, columns and groups are used, but not its images.
         how: random (classes balanced), group (no person in two parts), block (no block of frames in two parts), given
             (by the column `part` or top folders), or auto (given if possible and no other test part is asked for).
-        val_fraction: share of the images (groups, blocks) that remain after the test part.
-        test_fraction: share of the images (groups, blocks).
+        val_fraction: share of the images that remain after the test part, as near as whole groups or blocks allow.
+        test_fraction: share of the images.
         fold: (k, K): the test part is the k-th of K equal parts, counted from 1.
-        gap: training frames at most this many frames from a held-out one are left out of every part.
+        gap: validation frames at most this many from a test frame are left out, then training frames near either.
         seed: of the split only.
 
     Returns:
@@ -62,7 +63,7 @@ def split(
     parts = split_units(unit_index, labels, units, **shares, fold=fold, seed=seed)
     if gap:
         parts = _leave_gap(parts, natural_order(dataset.ids), gap)
-        _require_images(parts, ["training"], units)
+        _require_images(parts, ["training", "validation"], units)
     return parts
 
 
@@ -93,7 +94,7 @@ def split_units(
     fold: tuple[int, int] | None = None,
     seed: int,
 ) -> Parts:
-    """Split images into parts such that no unit is in two parts and classes are balanced.
+    """Split images into parts such that no unit is in two parts, and sizes and classes are balanced.
 
     Args:
         unit_index: (N,) the unit (image, group or block) of each image, from 0; -1 for an image that is in no part.
@@ -108,15 +109,14 @@ def split_units(
         UserError: if a requested part would be empty.
     """
     order = _balanced_order(unit_index, labels, seed)
-    if fold:
-        slices = np.array_split(order, fold[1])
-        test = slices[fold[0] - 1]
-        order = np.concatenate(slices[: fold[0] - 1] + slices[fold[0] :])
-    else:
-        n_test = max(1, round(test_fraction * len(order))) if test_fraction else 0
-        test, order = order[:n_test], order[n_test:]
+    counts = None if len(order) == len(unit_index) else _class_counts(unit_index, labels)
+    n_test = max(1, round(test_fraction * len(order))) if test_fraction else 0
+    slices = np.array_split(order, fold[1]) if fold else np.split(order, [n_test])
+    test = balance(slices, counts, seed)[fold[0] - 1 if fold else 0]
+    order = order[~np.isin(order, test)]
     n_validation = max(1, round(val_fraction * len(order)))
-    units_of = {"training": order[n_validation:], "validation": order[:n_validation], "test": test}
+    validation, training = balance(np.split(order, [n_validation]), counts, seed)
+    units_of = {"training": training, "validation": validation, "test": test}
     parts = {part: np.flatnonzero(np.isin(unit_index, chosen)).tolist() for part, chosen in units_of.items()}
     _require_images(parts, ["training", "validation"] + (["test"] if fold or test_fraction else []), units)
     left_out = np.flatnonzero(unit_index < 0).tolist()
@@ -157,19 +157,21 @@ def _require_images(parts: Parts, wanted: Sequence[str], units: str) -> None:
 
 
 def _leave_gap(parts: Parts, order: np.ndarray, gap: int) -> Parts:
-    """Move training frames that are near a held-out frame to the part `left_out`."""
-    is_held_out = np.zeros(len(order), bool)
-    is_held_out[parts["validation"] + parts["test"]] = True
-    n_before = np.cumsum([0, *is_held_out[order]])  # number of held-out frames before each position in time
-    position = np.arange(len(order))
-    is_near = n_before[np.minimum(position + gap + 1, len(order))] > n_before[np.maximum(position - gap, 0)]
-    left_out = {*order[is_near & ~is_held_out[order]].tolist(), *parts.get("left_out", [])}
-    training = [index for index in parts["training"] if index not in left_out]
-    return parts | {"training": training, "left_out": sorted(left_out)}
+    """Move validation frames near a test frame, then training frames near any held-out one, to the part `left_out`."""
+    parts = parts | {"left_out": parts.get("left_out", [])}
+    for part, others in (("validation", ["test"]), ("training", ["validation", "test"])):
+        is_other = np.isin(order, [index for other in others for index in parts[other]])
+        n_before = np.cumsum([0, *is_other])  # number of frames of the other parts before each position in time
+        position = np.arange(len(order))
+        is_near = n_before[np.minimum(position + gap + 1, len(order))] > n_before[np.maximum(position - gap, 0)]
+        near = {*order[is_near].tolist()}
+        parts["left_out"] = sorted([*parts["left_out"], *near.intersection(parts[part])])
+        parts[part] = [index for index in parts[part] if index not in near]
+    return parts
 
 
 def _balanced_order(unit_index: np.ndarray, labels: np.ndarray | None, seed: int) -> np.ndarray:
-    """Return the units in random order, such that every stretch of it has the classes in proportion.
+    """Return the units in random order; if each is one image, every stretch has the classes in proportion.
 
     Args:
         unit_index: (N,) the unit of each image, from 0; -1 for none.
@@ -178,10 +180,8 @@ def _balanced_order(unit_index: np.ndarray, labels: np.ndarray | None, seed: int
     generator = np.random.default_rng(seed)
     n_units = int(unit_index.max()) + 1
     shuffled = generator.permutation(n_units)
-    if labels is None:
+    if labels is None or len(unit_index) > n_units:
         return shuffled
-    if len(unit_index) > n_units:
-        return shuffled[_spread_mixed(_class_counts(unit_index, labels)[shuffled], generator)]
     labels = labels[np.argsort(unit_index)][shuffled]
     position = np.empty(n_units)
     for label in np.unique(labels):
@@ -190,36 +190,13 @@ def _balanced_order(unit_index: np.ndarray, labels: np.ndarray | None, seed: int
     return shuffled[np.argsort(position, kind="stable")]
 
 
-def _class_counts(unit_index: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _class_counts(unit_index: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
     """Return how many images of each class each unit has, (n_units, n_classes); those without a label are a class."""
-    classes, label_index = np.unique(labels, return_inverse=True)
+    classes, label_index = np.unique(unit_index * 0 if labels is None else labels, return_inverse=True)
     counts = np.zeros((unit_index.max() + 1, len(classes)), int)
     is_in_unit = unit_index >= 0
     np.add.at(counts, (unit_index[is_in_unit], label_index[is_in_unit]), 1)
     return counts[:, counts.any(0)]
-
-
-def _spread_mixed(counts: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Return an order of units, such that every stretch of it has the classes in proportion.
-
-    After each unit, the images of each class so far are as near as possible to their share of the units so far.
-
-    Args:
-        counts: (n_units, n_classes) images of each class in each unit; units with the same counts keep their order.
-        generator: decides at which unit each class first falls due.
-    """
-    kinds, kind = np.unique(counts, axis=0, return_inverse=True)  # (n_kinds, n_classes), (n_units,)
-    waiting = [list(np.flatnonzero(kind.ravel() == one)[::-1]) for one in range(len(kinds))]
-    total = counts.sum(0)
-    excess = (generator.random(len(total)) - 0.5) * kinds.max(0)  # (n_classes,) images above the share
-    order = []
-    for _ in range(len(counts)):
-        excess -= total / len(counts)
-        distance = (np.square(excess + kinds) / total).sum(1)  # (n_kinds,)
-        chosen = min((one for one, units in enumerate(waiting) if units), key=distance.__getitem__)
-        excess += kinds[chosen]
-        order.append(waiting[chosen].pop())
-    return np.array(order, int)
 
 
 def _given_parts(dataset: StimulusSet, val_fraction: float, seed: int) -> Parts:

@@ -21,10 +21,12 @@ class Quantities(Objective):
 
     Attributes:
         constant_baseline: name of the baseline that predicts the same for all images.
+        after_stretch: what becomes of the targets {names} when images are stretched, for a note.
         n_stretched: number of images with another aspect ratio than their files, set by `on`.
     """
 
     constant_baseline: str
+    after_stretch = "the targets {names} are still those of the files; fit=crop or fit=pad keeps angles"
     n_stretched = 0
 
     def on(self, dataset: Dataset) -> Self:
@@ -41,10 +43,7 @@ class Quantities(Objective):
         if not self.n_stretched:
             return []
         images, names = counted(self.n_stretched, "image"), ", ".join(self.columns)
-        return [
-            f"fit=stretch changes the angles in {images}, but the targets {names} are those of the files; fit=crop or "
-            "fit=pad keeps angles"
-        ]
+        return [f"fit=stretch changes the angles in {images}; {self.after_stretch.format(names=names)}"]
 
     def has_target(self, dataset: Dataset) -> Tensor:
         return dataset.targets.isfinite().all(1)
@@ -73,7 +72,7 @@ class Direction(Quantities):
     """Predict a direction in the image plane; the metric is the mean angular error in degrees.
 
     The network predicts a vector of length 1. x points right and y points down, so angles increase clockwise on the
-    screen. If augmentation rotates or mirrors a training image, its direction is rotated or mirrored with it.
+    screen. If an image is stretched, or a training image rotated or mirrored by augmentation, so is its direction.
 
     Args:
         columns: metadata columns: one angle; the x and y of a vector; or the x and y of a start point and of an end
@@ -86,6 +85,7 @@ class Direction(Quantities):
     metric = "error_deg"
     direction = "min"
     constant_baseline = "circular_mean"
+    after_stretch = "the directions {names} are stretched with them, so results refer to the images as they are shown"
 
     def __init__(
         self, *, columns: tuple[str, ...] = ("angle",), unit: Literal["rad", "deg"] = "rad", axis: bool = False
@@ -142,6 +142,8 @@ class Direction(Quantities):
         else:
             vector = targets[:, 2:] - targets[:, :2] if targets.shape[1] == 4 else targets
         vector = vector.float()  # only now: differences of large coordinates need all their digits
+        if "stretch" in sample:
+            vector = vector * sample["stretch"].float()
         if "turn" in sample:
             vector = (sample["turn"] @ vector[:, :, None])[:, :, 0]
         vector = vector / vector.norm(dim=1, keepdim=True)  # NaN for a vector of length 0

@@ -7,7 +7,7 @@ import numpy as np
 
 from neuro_noodle.choices import UserError, require, suggest
 from neuro_noodle.data.base import StimulusSet
-from neuro_noodle.data.columns import as_numbers, as_texts
+from neuro_noodle.data.columns import as_numbers, as_texts, name_of_column
 from neuro_noodle.measures.circular import period
 
 
@@ -54,13 +54,23 @@ class Column:
 
 
 def read_column(dataset: StimulusSet, name: str) -> Column:
-    """Return a column: classes if it is the label, the group or the folder, or if it holds other texts than numbers."""
+    """Return a column: classes if it is the label, the group or the folder, or if it holds other texts than numbers.
+
+    A period after the name (`orientation:180`) makes it an angle, see `circular.split_name`.
+
+    Raises:
+        UserError: if a period is given for a column of other texts than numbers.
+    """
+    stem = name_of_column(dataset.columns, name)
+    found = dataset.columns[stem]
     if name in ("folder", dataset.label, dataset.group):
-        return Column(np.array(as_texts(dataset.columns[name])), is_class=True)
+        return Column(np.array(as_texts(found)), is_class=True)
     try:
-        values = as_numbers(dataset.columns[name], name)
+        values = as_numbers(found, name)
     except UserError:
-        return Column(np.array(dataset.columns[name]), is_class=True)
+        if name != stem:
+            raise
+        return Column(np.array(found), is_class=True)
     return Column(values, is_class=False, period=period(name, values))
 
 
@@ -70,7 +80,8 @@ def read_complete_column(dataset: StimulusSet, name: str) -> Column:
     Raises:
         UserError: if it does not exist, or is empty for some images.
     """
-    require(name in dataset.columns, f"column:{name}: no such column; {suggest(name, dataset.columns)}")
+    stem = name_of_column(dataset.columns, name)
+    require(stem in dataset.columns, f"column:{name}: no such column; {suggest(stem, dataset.columns)}")
     column = read_column(dataset, name)
     n_unknown = int((~column.is_known).sum())
     require(

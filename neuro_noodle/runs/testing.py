@@ -8,7 +8,7 @@ from torch import Tensor
 
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import DATASETS
-from neuro_noodle.data.leaks import near_duplicates
+from neuro_noodle.data.duplicates import near_duplicates
 from neuro_noodle.objectives.base import Predictor
 from neuro_noodle.runs.files import RESULT, read_json, short_path, write_folder
 from neuro_noodle.runs.loaders import make_loaders, training_sample
@@ -91,8 +91,8 @@ def _compare(run: Run, trained: Task) -> dict:
     if n_same or n_named or found.is_worth_noting:
         print(
             f"note: of {len(tested)} images, {n_same} are training images, {n_named} have the name of one, and "
-            f"{found.n} of {found.n_checked} are near-duplicates of one; if they show the same, this result measures "
-            "memory",
+            f"at least {found.n} of {found.n_checked} are near-duplicates of one; if they show the same, this result "
+            "measures memory",
             file=sys.stderr,
         )
     duplicates = {"n": found.n, "checked": found.n_checked}

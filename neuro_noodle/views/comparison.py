@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from neuro_noodle.measures.circular import format_name
 from neuro_noodle.measures.similarity import MEASURES
 from neuro_noodle.views.figures import tidy
 from neuro_noodle.views.pairs import Pair, format_pair
@@ -94,7 +95,8 @@ class Comparison:
 def format_comparison(comparison: Comparison) -> str:
     """Return a comparison as tables: a line per source with the scores of its probes, then one table per measure."""
     kinds = {name: HEADINGS[column.kind] for name, column in comparison.columns.items()}
-    rows = [["", *kinds], ["", *(heading for heading, *_ in kinds.values())]]
+    titles = [format_name(name, column.period) for name, column in comparison.columns.items()]
+    rows = [["", *titles], ["", *(heading for heading, *_ in kinds.values())]]
     for source, scores in comparison.probes.items():
         rows.append([source, *(format_score(scores[name], *kind[1:]) for name, kind in kinds.items())])
     lines = [*_format_images(comparison), "", *(_align(rows) if kinds else ["no metadata column can be probed"])]
@@ -206,7 +208,7 @@ def plot_comparison(comparison: Comparison) -> Figure:
     for i, (name, column) in enumerate(comparison.columns.items()):
         axis = upper.add_subplot(1, n, i + 1)
         _plot_scores(axis, {source: scores[name] for source, scores in comparison.probes.items()}, column.kind)
-        axis.set_title(literal(name))
+        axis.set_title(literal(format_name(name, column.period)))
         axis.set_yticks(range(len(comparison.probes)), [*map(literal, comparison.probes)] if i == 0 else [])
     for i, (axis, (key, table)) in enumerate(
         zip(lower.subplots(1, len(MEASURES), squeeze=False)[0], comparison.similarity.items(), strict=True)

@@ -224,7 +224,9 @@ def _add_legend(axis: Axes, colours: ScalarMappable | dict, name: str = "") -> N
         bar, turn = axis.figure.colorbar(colours, ax=axis, shrink=0.8), colours.norm.vmax
         bar.set_label(literal(name))
         if colours.cmap.name == CYCLE.name:
-            bar.set_ticks(np.linspace(0, turn, 5), labels=TICKS[turn])
+            bar.set_ticks(
+                np.linspace(0, turn, 5), labels=TICKS.get(turn, [f"{turn * quarter / 4:g}" for quarter in range(5)])
+            )
     elif len(colours) <= MAX_CATEGORIES:
         handles = [Line2D([], [], ls="", marker=look.marker, color=look.colour) for look in colours.values()]
         place = {"loc": "upper left", "bbox_to_anchor": (1, 1), "title": literal(name)} if name else {}

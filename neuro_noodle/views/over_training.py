@@ -13,7 +13,7 @@ from scipy.linalg import orthogonal_procrustes
 
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import StimulusSet
-from neuro_noodle.data.columns import as_numbers
+from neuro_noodle.data.columns import as_numbers, name_of_column
 from neuro_noodle.measures import circular
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.runs.config import load_config
@@ -252,7 +252,7 @@ def choose_columns(dataset: StimulusSet, names: Sequence[str]) -> dict[str, Sequ
     angles = [name for name in columns if name not in categories and holds_angles(name, columns[name])]
     order = maps.preferred_order(dataset, [name for name in (dataset.label, dataset.group) if name in columns])
     chosen = maps.choose_columns(columns, names, order=order, always=angles, n_max=MAX_ROWS)
-    return {name: columns[name] for name in chosen} or {"image": [""] * len(dataset)}
+    return {name: columns[name_of_column(columns, name)] for name in chosen} or {"image": [""] * len(dataset)}
 
 
 def holds_angles(name: str, column: Sequence) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neuro_noodle.data.columns import name_of_column
 from neuro_noodle.learning.devices import choose_device
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.runs.files import write_csv
@@ -145,7 +146,7 @@ def choose_map_columns(run: Run, names: Sequence[str]) -> dict[str, Sequence]:
     first = [name for name in (dataset.label, dataset.group) if name not in (None, "folder")]
     order = maps.preferred_order(dataset, first)
     chosen = maps.choose_columns(dataset.columns, names, order=order, n_max=MAX_PANELS)
-    return {name: dataset.columns[name] for name in chosen}
+    return {name: dataset.columns[name_of_column(dataset.columns, name)] for name in chosen}
 
 
 def plot_augmented(run: Run) -> figures.Figure:

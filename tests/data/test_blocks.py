@@ -77,16 +77,22 @@ def test_the_folds_of_blocks_test_every_frame_once(gap):
 
 @pytest.mark.parametrize("gap", [0, 1, 2, 5])
 @pytest.mark.parametrize("sizes", [{}, {"test_fraction": 0.2}, {"fold": (1, 5)}])
-def test_no_training_frame_is_within_the_gap(gap, sizes):
+def test_no_frame_of_another_part_is_within_the_gap(gap, sizes):
+    """Of training from a held-out one, and of validation from a test one; all test frames are kept."""
     dataset = film_frames(200)
     dataset.columns["block"], dataset.group = frame_blocks(dataset.ids, 10, None), "block"
     parts = split_images(dataset, "block", **sizes, gap=gap)
     time = np.empty(200, int)
     time[indices_in_time(dataset)] = np.arange(200)
-    held_out = time[parts["validation"] + parts["test"]]
-    distances = np.abs(time[:, None] - held_out).min(1)
-    assert (distances[parts["training"]] > gap).all()
-    assert (distances[parts.get("left_out", [])] <= gap).all()
+    whole = split_images(dataset, "block", **sizes)
+    assert parts["test"] == whole["test"] and set(parts["validation"]) <= set(whole["validation"])
+
+    def distances(part, *others):
+        frames = sum((parts[other] for other in others), [])
+        return np.abs(time[parts[part]][:, None] - time[frames]).min(1, initial=200)
+
+    assert (distances("training", "validation", "test") > gap).all() and (distances("validation", "test") > gap).all()
+    assert gap == 0 or (distances("left_out", "validation", "test") <= gap).all()
     assert sorted(i for part in parts.values() for i in part) == list(range(200))
     assert ("left_out" in parts) == (gap > 0)
 
@@ -101,7 +107,7 @@ def test_a_gap_needs_a_split_by_blocks(how):
 def test_a_gap_that_leaves_nothing_for_training_is_refused(gap):
     dataset = film_frames(21)
     dataset.columns["block"], dataset.group = frame_blocks(dataset.ids, 3, None), "block"
-    with pytest.raises(UserError, match="nothing is left for training"):
+    with pytest.raises(UserError, match="nothing is left for (training|validation)"):
         split_images(dataset, "block", test_fraction=0.34, gap=gap)
 
 

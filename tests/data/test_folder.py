@@ -133,6 +133,8 @@ def test_only_images_of_another_aspect_ratio_count_as_stretched(tmp_path):
         save_image(tmp_path / f"{name}.png", np.zeros(shape, np.uint8))
     counts = {fit: open_folder(tmp_path, f"size=65x51 fit={fit}").n_stretched for fit in ("crop", "stretch", "pad")}
     assert counts == {"crop": 0, "stretch": 1, "pad": 0}
+    dataset = open_folder(tmp_path, "size=65x51 fit=stretch")
+    assert dataset.stretch.tolist() == [[1, 1], [1, 1], [51 / 130, 65 / 130]] and "stretch" not in dataset.provides
 
 
 @pytest.mark.parametrize("shape", [(40, 80), (80, 40)])

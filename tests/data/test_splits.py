@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import film_frames, indexed_images, raises_user_error, split_images
+from sklearn.model_selection import StratifiedGroupKFold
 
 from neuro_noodle.choices import UserError
 from neuro_noodle.data.base import StimulusSet
@@ -170,16 +171,62 @@ def people_with_classes(n_people=60, seed=0):
     return person, (generator.random(len(person)) < generator.beta(0.5, 1, n_people)[person]).astype(int)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_every_fold_of_groups_has_the_classes_in_proportion(seed):
-    """And about as many images as the others, up to the size of a group."""
-    person, label = people_with_classes()
-    for k in range(1, 6):
-        parts = split_units(person, label, "people", val_fraction=0.2, fold=(k, 5), seed=seed)
-        for part, share in (("test", 0.2), ("validation", 0.16)):
-            assert len(set(person[parts[part]])) == round(share * 60)
-            assert abs(len(parts[part]) - share * len(person)) < 1.5 * np.bincount(person).max()
-            assert label[parts[part]].mean() == pytest.approx(label.mean(), abs=0.06)
+def test_every_fold_of_groups_has_the_classes_in_proportion():
+    """And as many images as the others: the classes differ less than with scikit-learn's StratifiedGroupKFold."""
+    sds = {"ours": [], "scikit-learn": []}
+    for seed in range(5):
+        person, label = people_with_classes()
+        ours = [split_units(person, label, "", val_fraction=0.2, fold=(k, 5), seed=seed) for k in range(1, 6)]
+        for parts in ours:
+            assert len(parts["test"]) == pytest.approx(0.2 * len(person), abs=3)
+            assert len(parts["validation"]) == pytest.approx(0.16 * len(person), abs=8)
+            assert label[parts["validation"]].mean() == pytest.approx(label.mean(), abs=0.04)
+        theirs = StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(person, label, person)
+        sds["ours"].append(np.std([label[parts["test"]].mean() for parts in ours]))
+        sds["scikit-learn"].append(np.std([label[test].mean() for _, test in theirs]))
+    assert np.mean(sds["ours"]) < np.mean(sds["scikit-learn"]) and max(sds["ours"]) < 0.02
+
+
+def test_shares_count_images_if_people_differ_in_size():
+    """One person has 100 of 178 images."""
+    person = np.repeat(np.arange(40), [100, *[2] * 39])
+    for seed in range(10):
+        parts = split_units(person, None, "", val_fraction=0.1, test_fraction=0.2, seed=seed)
+        assert 0 not in person[parts["test"]] and len(parts["test"]) in range(28, 38, 2)
+        assert 0 not in person[parts["validation"]] and len(parts["validation"]) in range(12, 18, 2)
+
+
+def random_setting(seed):
+    """Return the group and the class of each image, and K."""
+    generator = np.random.default_rng(seed)
+    n_groups, n_folds = generator.integers(6, 25), generator.integers(2, 6)
+    group = generator.permutation(np.repeat(np.arange(n_groups), generator.geometric(0.2, n_groups)))
+    label = generator.integers(-1, generator.integers(1, 5), len(group))
+    return group, (None if seed % 3 == 0 else label), n_folds
+
+
+def test_200_random_settings_split_every_image_once():
+    """No group is in two parts, each is tested in one fold, and the same seed gives the same split."""
+    for seed in range(200):
+        group, label, n_folds = random_setting(seed)
+        if seed % 5 == 0:
+            group = np.arange(len(group))
+        tested = []
+        for k in range(1, n_folds + 1):
+            parts = split_units(group, label, "", val_fraction=0.15, fold=(k, n_folds), seed=seed)
+            assert sorted(sum(parts.values(), [])) == list(range(len(group)))
+            assert sum(len(set(group[part])) for part in parts.values()) == len(set(group))
+            tested += parts["test"]
+        assert sorted(tested) == list(range(len(group)))
+        assert parts == split_units(group, label, "", val_fraction=0.15, fold=(n_folds, n_folds), seed=seed)
+
+
+def test_equal_groups_are_split_at_random_as_if_they_were_images():
+    person, parts = np.repeat(np.arange(30), 4), []
+    for seed in range(9):
+        parts.append(split_units(person, person % 2, "", val_fraction=0.1, test_fraction=0.1, seed=seed))
+        assert [len(one) for one in parts[-1].values()] == [96, 12, 12]
+    assert len({tuple(one["test"]) for one in parts}) == 9
 
 
 def test_each_image_of_a_group_counts_not_only_the_first():

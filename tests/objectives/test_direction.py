@@ -246,11 +246,30 @@ def test_angles_of_half_a_turn_get_a_note_about_axes(choice, values, is_noted):
 
 
 def test_stretched_images_get_a_note_about_their_angles():
-    for choice in ("direction columns=dx,dy", "regress columns=dx,dy"):
+    for choice, rest in (
+        ("direction columns=dx,dy", "the directions dx, dy are stretched with them"),
+        ("regress columns=dx,dy", "the targets dx, dy are still those of the files"),
+    ):
         (note,) = build(choice, n_stretched=3).notes([])
-        assert note.startswith(
-            "fit=stretch changes the angles in 3 images, but the targets dx, dy are those of the files"
-        )
+        assert note.startswith(f"fit=stretch changes the angles in 3 images; {rest}")
+
+
+@pytest.mark.parametrize(
+    ("choice", "targets"),
+    [
+        ("columns=a unit=deg", [[45.0]]),
+        ("columns=x,y", [[3.0, 3.0]]),
+        ("columns=x0,y0,x1,y1", [[9.0, 2.0, 10.0, 3.0]]),
+        ("columns=a unit=deg axis=true", [[225.0]]),
+    ],
+)
+def test_a_direction_is_stretched_with_its_image(choice, targets):
+    """An image of twice the width: 45 degrees become the angle of the vector 2, 1."""
+    objective, stretch = OBJECTIVES.build(f"direction {choice}"), torch.tensor([[2.0, 1.0]]).double()
+    sample = {"image": torch.empty(1), "targets": torch.tensor(targets).double(), "stretch": stretch}
+    _, vector = objective.pair(sample, torch.Generator())
+    angle = np.arctan2(1, 2) * (2 if "axis" in choice else 1)
+    assert vector[0].tolist() == pytest.approx([np.cos(angle), np.sin(angle)], abs=1e-6)
 
 
 # -------------------------------------------------------------------------------------------------- baselines

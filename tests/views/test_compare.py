@@ -51,6 +51,20 @@ def test_the_kind_of_a_column_follows_from_values_and_name():
     np.testing.assert_allclose(found["angle"].values, angles)
 
 
+def test_the_period_of_a_column_can_be_set_and_is_shown():
+    gaze = np.random.default_rng(0).uniform(0, 180, N)
+    found = chosen(dataset_with(gaze=gaze, mood=["glad", "sad"] * (N // 2)), "gaze:180", "gaze:number", "mood")
+    assert [(column.kind, column.period) for column in found.values()] == [
+        ("angle", 180),
+        ("number", None),
+        ("class", None),
+    ]
+    with raises_user_error("--columns: there is no look:180 or gaze:half; there are animal, gaze"):
+        chosen(dataset_with(gaze=gaze), "look:180", "gaze:half")
+    with raises_user_error("the column 'mood:180' holds 'glad', which is not a number"):
+        chosen(dataset_with(mood=["glad", "sad"] * (N // 2)), "mood:180")
+
+
 def test_only_informative_columns_are_chosen_by_default():
     x = normal(N)
     mood = ["glad", "sad"] * (N // 2)
@@ -131,7 +145,7 @@ def test_the_command_prints_a_line_per_run_and_the_cka(command, tmp_path):
         "fitted to 180 training images of 9 animals, evaluated on 60 held-out images of 3 animals; "
         "similarities of 60 of these"
     )
-    assert lines[3].split() == ["angle", "x", "mood"]
+    assert re.split("  +", lines[3].strip()) == ["angle (2pi rad)", "x", "mood"]
     assert re.split("  +", lines[4].strip()) == [
         "R2 [95 %] / chance (median error)",
         "R2 [95 %] / chance (mean error)",
