@@ -148,7 +148,8 @@ def _unit_index(dataset: StimulusSet, how: str) -> tuple[np.ndarray, str]:
     names = sorted(set(texts) - {""})
     require(bool(names), f"--split {how}: {column} is missing for every image")
     index = {name: i for i, name in enumerate(names)}
-    return np.array([index.get(text, -1) for text in texts]), f"{len(names)} different {column}"
+    other = "" if dataset.has_blocks else "; group=COLUMN of --dataset names another column"
+    return np.array([index.get(text, -1) for text in texts]), f"{len(names)} different {column}{other}"
 
 
 def _require_images(parts: Parts, wanted: Sequence[str], units: str) -> None:
