@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from runs import format_median, read_result, start, train
 
+from neuro_noodle.measures.ceilings import pearson
+
 MODELS = {
     "LN": "--recipe v1_ln",
     "LNLN": "--recipe v1_lnln",
@@ -27,9 +29,9 @@ MODELS = {
 def main(folder: str, data_dir: str, n_repetitions: str = "25") -> None:
     """Train all models and print a row for each."""
     neurons = read_table(Path(data_dir) / "metadata.csv")
-    ceiling = np.mean([float(neuron["ceiling"]) for neuron in neurons])
+    ceiling = r_of_true_rates(Path(data_dir))
     is_simple = np.array([neuron["kind"] == "simple" for neuron in neurons])
-    print(f"true noise ceiling {ceiling:.3f}; median (10th to 90th percentile) over repetitions;")
+    print(f"the true rates reach r = {ceiling:.3f}; median (10th to 90th percentile) over repetitions;")
     print("simple, complex: overlap of the best repetition's receptive fields with the true ones, at most 1")
     print(f"{'':<22}{'validation r':<26}{'test r':<26}{'of ceiling':<12}{'simple':<8}{'complex':<8}n    epoch  seconds")
     for name, words in MODELS.items():
@@ -43,6 +45,13 @@ def main(folder: str, data_dir: str, n_repetitions: str = "25") -> None:
         if name == "HSM":
             for baseline, metrics in result["test"]["baseline_metrics"].items():
                 print(f"{baseline:<22}{'':<26}{metrics['r']:<26.3f}{metrics['r'] / ceiling:.3f}")
+
+
+def r_of_true_rates(data_dir: Path) -> float:
+    """Return the mean r over neurons that the true rates reach with the recorded trials: what a perfect model would."""
+    with np.load(data_dir / "truth.npz") as truth:
+        rates = truth["validation_rates"]
+    return float(pearson(rates, np.load(data_dir / "region1" / "validation_set.npy")).mean())
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -59,7 +68,7 @@ def format_row(name: str, result: dict, fields: list[dict[str, str]], is_simple:
         result: content of result.json.
         fields: rows of neurons.csv.
         is_simple: (N,) bool, True for simple cells.
-        ceiling: mean noise ceiling of the neurons.
+        ceiling: r that the true rates reach.
     """
     repetitions = result["repetitions"]
     test_r, overlap = repetitions["test"]["r"], np.array([float(row["field_overlap"]) for row in fields])

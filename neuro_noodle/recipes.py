@@ -176,19 +176,19 @@ RECIPES = {
         summary="V1 responses from differences of Gaussians and one hidden layer (HSM)",
         flags=V1 | {"encoder": "dog", "latent_dim": 9, "head": "mlp hidden=0.2 l2=0.1", "lr": 3e-3},
         source="Antolik et al. 2016, the hierarchical structural model",
-        expected="built-in population, 25 repetitions: r = 0.549, 68 % of the noise ceiling; 2 to 4 min",
+        expected="built-in population, 25 repetitions: r = 0.549, 67 % of what the true rates reach; 2 to 4 min",
     ),
     "v1_ln": Recipe(
         summary="V1 responses from one linear receptive field per neuron (LN)",
         flags=V1 | {"encoder": "identity", "head": "linear smooth=0.3 l2=0.01", "patience": 15},
         source="Antolik et al. 2016, the linear-nonlinear model",
-        expected="built-in population, 25 repetitions: r = 0.332, 41 % of the noise ceiling; 7 min",
+        expected="built-in population, 25 repetitions: r = 0.332, 40 % of what the true rates reach; 7 min",
     ),
     "v1_lnln": Recipe(
         summary="V1 responses from one hidden layer of linear receptive fields (LNLN)",
         flags=V1 | {"encoder": "identity", "head": "mlp hidden=0.2 l2=0.1", "patience": 20},
         source="Antolik et al. 2016, the LNLN model",
-        expected="built-in population, 25 repetitions: r = 0.533, 66 % of the noise ceiling; 1.5 min",
+        expected="built-in population, 25 repetitions: r = 0.533, 65 % of what the true rates reach; 1.5 min",
     ),
     "v1_conv": Recipe(
         summary="V1 responses from one convolution, with a spatial mask and feature weights for each neuron",
@@ -199,7 +199,7 @@ RECIPES = {
             "patience": 10,
         },
         source="ours, after the convolutional model with a separable readout in the thesis on the HSM",
-        expected="built-in population, 25 repetitions: r = 0.711, 88 % of the noise ceiling; 9 to 13 min",
+        expected="built-in population, 25 repetitions: r = 0.711, 86 % of what the true rates reach; 9 to 13 min",
     ),
     "v1_what_where": Recipe(
         summary="V1 responses from three convolutions, with a spatial mask and feature weights for each neuron",
@@ -211,6 +211,6 @@ RECIPES = {
             "patience": 5,
         },
         source="Klindt et al. 2017, arXiv:1711.02653",
-        expected="built-in population, 25 repetitions: r = 0.730, 91 % of the noise ceiling; 40 min",
+        expected="built-in population, 25 repetitions: r = 0.730, 89 % of what the true rates reach; 40 min",
     ),
 }
