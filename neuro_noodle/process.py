@@ -86,14 +86,16 @@ def handling(handler: Callable[[int, Any], None]) -> Iterator[None]:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     while frame:
-        if "importlib" in frame.f_code.co_filename:  # a library whose import is interrupted fails in any way
+        if frame.f_code.co_filename.startswith("<frozen importlib"):  # an interrupted import fails in any way
+            with contextlib.suppress(RuntimeError):  # the signal came while standard error was being written
+                print("stopped", file=sys.stderr)
             os._exit(130)
         frame = frame.f_back
     raise KeyboardInterrupt
 
 
 class Interrupt(contextlib.ExitStack):
-    """Turns the first signal that stops a command into a request to stop after this epoch; a second Ctrl-C stops it.
+    """Turns the first signal that stops a command into a request to stop after this epoch; a second Ctrl-C stops now.
 
     Attributes:
         requested: whether there was such a signal.

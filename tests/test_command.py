@@ -20,7 +20,7 @@ MISTAKES = {
     "--enocder fc": ["--enocder", "did you mean '--encoder'"],
     "--latent_dim 0": ["latent_dim", "'0' is not a whole number from 1 to 1,000,000,000"],
     "--n_epochs": ["--n_epochs"],
-    "--val_fraction 1": ["'1' is not a number above 0 to below 1"],
+    "--val_fraction 1": ["'1' is not a number above 0 and below 1"],
     "--val_fraction 0": ["'0' is not a number above 0"],
     "--lr 0": ["'0' is not a number above 1e-20"],
     "--fold 1/3 --test_fraction 0.2": ["--test_fraction", "--fold", "give one"],

@@ -61,7 +61,7 @@ def test_training_goes_on_when_its_output_is_lost(tmp_path, where):
         (OSError("odd"), 2, "error: odd"),
         (MemoryError(), 2, "error: there is not enough memory"),
         (MemoryError("for 9 GiB"), 2, "error: there is not enough memory (for 9 GiB)"),
-        (KeyboardInterrupt(), 130, ""),
+        (KeyboardInterrupt(), 130, "stopped"),
     ],
 )
 def test_an_expected_error_is_a_line_and_a_status(error, status, message, capsys):

@@ -10,7 +10,7 @@ import numpy as np
 
 from neuro_noodle.choices import Size, UserError, require
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet, numbered_ids
-from neuro_noodle.data.columns import Columns, listing, merge, read_array_columns
+from neuro_noodle.data.columns import Columns, listing, merge, read_array_columns, unreserved
 from neuro_noodle.data.foreign import describe, describe_first
 from neuro_noodle.data.inventory import Reading
 from neuro_noodle.data.layouts import Axes, as_images, on_background
@@ -138,16 +138,16 @@ def _read_others(opened: OpenedArray, n_images: int, path: Path) -> _Others:
         elif values.ndim == 1:
             merge(columns, read_array_columns(values, [name], f"array '{name}' of {path}"))
         elif is_one_hot(values):
-            columns[name] = values.argmax(1)
+            merge(columns, {unreserved(name): values.argmax(1)})
             notes.append(f"{name} is {format_shape(values.shape)}: the class is the column of the 1, counted from 0")
         else:
-            unused[name] = f"{format_shape(values.shape)}, and its rows are not a single 1 and else 0"
+            unused[name] = f"{format_shape(values.shape)}, and not one-hot (a single 1 in each row, otherwise 0)"
     rest = ", ".join(describe_each(unused))
     return _Others(columns, unused, [*notes, *([f"not used from {path.name}: {rest}"] if unused else [])])
 
 
 def is_one_hot(values: np.ndarray) -> bool:
-    """Return whether each row of a matrix is a single 1 and else 0."""
+    """Return whether each row of a matrix holds a single 1, and otherwise zeros."""
     return values.dtype.kind in "biuf" and bool(((values != 0).sum(1) == 1).all() and (values.max(1) == 1).all())
 
 

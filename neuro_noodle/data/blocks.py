@@ -54,7 +54,8 @@ def describe_order(ids: list[str]) -> str:
     names = _Names(ids)
     ordered = [ids[i] for i in names.order()]
     what = "the numbers in the names give" if names.differ_in_numbers else "the alphabetical order of the names gives"
-    rules = [*names.rules, *["dates with the day first are ordered by the day"] * any(map(DATE.search, ids))]
+    dates = ["dates that do not start with the year are not in order of time"] if any(map(DATE.search, ids)) else []
+    rules = [*names.rules, *dates]
     shown = ordered if len(ordered) < N_SHOWN + 2 else [*ordered[:N_SHOWN], "...", ordered[-1]]
     return f"{what} the order of the frames: {', '.join(shown)}" + (f" ({'; '.join(rules)})" if rules else "")
 
@@ -95,7 +96,7 @@ class _Names:
         self.differ_in_numbers = any(len(numbers) > 1 for numbers in found.values())
         readings = {
             "a - before a number is its sign": self._signed,
-            "a - that all names have is no sign": [
+            "a - that all names have is a separator, not a sign": [
                 place
                 for place, here in signs.items()
                 if here == {"-"} and len(found[place]) > 1 and not place.endswith("#")
@@ -151,6 +152,5 @@ def _value(text: str, sign: int, is_counted: bool) -> tuple:
     if text.isdigit():
         return (sign * int(text),)
     if text.count(".") > 1 or (is_counted and _fraction(text)):
-        first, *others = map(int, text.split("."))
-        return (sign * first, *others)
+        return tuple(sign * int(part) for part in text.split("."))
     return (Decimal(text).copy_sign(Decimal(sign)),)

@@ -20,7 +20,7 @@ _MANTISSA_WITH_POINT = r"(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d{1,5})?"
 _WHOLE_NUMBER = r"\d+(?:[eE][+-]\d{1,5})?"  # without a point, an exponent needs a sign: 12e1 is a name
 _NUMBER = re.compile(f"[+-]?(?:{_MANTISSA_WITH_POINT}|{_WHOLE_NUMBER})", re.ASCII)
 _INFINITE = re.compile("[+-]?inf(?:inity)?", re.IGNORECASE)
-_COMMA_NUMBER = re.compile(r"[+-]?\d+(?:,\d+)?", re.ASCII)
+_COMMA_NUMBER = re.compile(r"[+-]?\d+(?:,\d+)?(?:[eE][+-]\d{1,5})?", re.ASCII)
 _MAYBE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})?", re.ASCII)
 
 

@@ -158,8 +158,8 @@ def as_numbers(column: Sequence | np.ndarray, name: str, ids: Sequence[str] = ()
         of = f" for image {ids[wrong[0]]}" if ids else ""
         raise UserError(
             f"the column '{name}' holds {quoted(column[wrong[0]])}{of}, which is not a number ({len(wrong)} of "
-            f"{len(column)} cells are none); numbers are written like -2.5 or 1e-05, and a missing value is an empty "
-            "cell, n/a, NA, nan, null or -"
+            f"{len(column)} cells are not numbers); numbers are written like -2.5 or 1e-05, and a missing value is an "
+            "empty cell, n/a, NA, nan, null or -"
         )
     return np.array(numbers, np.float64)
 

@@ -13,7 +13,7 @@ from neuro_noodle.plain import first_line
 N_ZEROS = 16  # bytes: more zeros at the end of a compressed file than chance would give
 
 
-def reason(path: Path, error: Exception) -> str:
+def explain_unreadable(path: Path, error: Exception) -> str:
     """Return why a file cannot be read, from what a decoder or the system says."""
     if isinstance(error, OSError) and error.errno:
         return first_line(error)
@@ -41,6 +41,7 @@ def require_end(file: BinaryIO, name: str) -> None:
     if name in ("JPEG", "MPO"):
         is_whole = content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda")  # the end after the last start of a scan
     else:
-        is_whole = (b"IEND" if name == "PNG" else b"EXIF") in content.upper()  # only metadata may end with zeros
+        last = {"PNG": b"IEND", "WEBP": b"EXIF"}.get(name)  # what may come last and end with zeros
+        is_whole = last is not None and last in content.upper()
     n_zeros = len(content) - len(content.rstrip(b"\0"))
     require(is_whole, f"its end is lost: the last {n_zeros:,} of {len(content):,} bytes are zeros; fetch it again")

@@ -36,12 +36,12 @@ def _doubts(column: Sequence, is_cells: bool) -> Iterator[str]:
     counts = Counter(as_texts(column))
     if shortened := _matching(counts, _SHORTENED):
         yield (
-            f"has {_counted(shortened)}: a spreadsheet may have shortened long numbers, which makes several names one; "
+            f"has {_cells(shortened)}: a spreadsheet may have shortened long numbers, which makes several names one; "
             "format the column as text before the numbers are entered or imported"
         )
     if lost := {text: n for text, n in counts.items() if "\ufffd" in text}:
         yield (
-            f"has {_counted(lost)}: \ufffd stands for characters that were lost when the text was saved, which may "
+            f"has {_cells(lost)}: \ufffd stands for characters that were lost when the text was saved, which may "
             "make several names one"
         )
     if pairs := similar_names(counts):
@@ -50,13 +50,13 @@ def _doubts(column: Sequence, is_cells: bool) -> Iterator[str]:
         yield f"has names that look alike but count as different: {shown}{more}"
     spellings: dict[str, Counter[str]] = defaultdict(Counter)
     for text, n in _matching(counts, _DATE).items():
-        spellings[re.sub(r"[A-Za-z]+", "M", re.sub(r"\d\d?", "d", re.sub(r"\d{3,4}", "Y", text)))][text] = n
+        spellings[re.sub(r"\d\d?", "d", re.sub(r"\d{3,4}", "Y", re.sub(r"[A-Za-z]+", "M", text)))][text] = n
     if len(spellings) > 1:
-        yield f"writes dates in {len(spellings)} ways: {', '.join(map(_counted, spellings.values()))}; each is a name"
+        yield f"writes dates in {len(spellings)} ways: {', '.join(map(_cells, spellings.values()))}; each is a name"
     stand_ins = {text: n for text, n in counts.items() if text.casefold() in STAND_INS}
     if stand_ins and is_cells:
         yield (
-            f"has {', '.join(_counted({text: n}) for text, n in stand_ins.items())}, which is a name like any other; "
+            f"has {', '.join(_cells({text: n}) for text, n in stand_ins.items())}, which is a name like any other; "
             "leave these cells empty if the value is missing"
         )
 
@@ -65,7 +65,7 @@ def _matching(counts: Counter[str], pattern: re.Pattern) -> dict[str, int]:
     return {text: n for text, n in counts.items() if pattern.fullmatch(text)}
 
 
-def _counted(counts: dict[str, int] | Counter[str]) -> str:
+def _cells(counts: dict[str, int] | Counter[str]) -> str:
     """Return the number of cells, and the text of the first."""
     n = sum(counts.values())
     return f"{counted(n, 'cell')} {'such as ' * (len(counts) > 1)}{quoted(next(iter(counts)))}"
@@ -100,14 +100,15 @@ def code_notes(values: np.ndarray, name: str) -> list[str]:
     low, high = others[0], others[-1]
     is_far = is_code & ((known < low - (high - low) / 2) | (known > high + (high - low) / 2))
     far = zip(known[is_far].tolist(), n_of_each[is_far].tolist(), strict=True)
-    found = " and ".join(f"{value:g} ({counted(n, 'image')})" for value, n in far)
-    note = f"{name} is {found}, far from its other values ({low:g} to {high:g}), and is predicted like these; "
+    found = " and ".join(f"{value:.10g} ({counted(n, 'image')})" for value, n in far)
+    note = f"{name} is {found}, far from its other values ({low:.10g} to {high:.10g}), and is predicted like these; "
     return [f"{note}leave these cells empty if the value is missing"] if found else []
 
 
 def merged_notes(values: np.ndarray, name: str, column: Sequence) -> list[str]:
     """Return a note if the numbers (N,) of a column are so large that different ones have become the same."""
     is_large = np.abs(values) >= LAST_EXACT
-    n_merged = len(set(np.array(as_texts(column))[is_large])) - len(set(values[is_large]))
-    note = f"{counted(n_merged, 'value')} of {name} became equal to another, since numbers above {LAST_EXACT:.0e} are "
+    large = np.array(as_texts(column))[is_large].tolist()
+    n_merged = len({Decimal(text) for text in large}) - len(set(values[is_large]))
+    note = f"{counted(n_merged, 'value')} of {name} became equal to another, since numbers above 2^53 (9e15) are "
     return [f"{note}rounded; subtract a constant from all first"] if n_merged else []

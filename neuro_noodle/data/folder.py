@@ -18,7 +18,7 @@ from neuro_noodle.choices import Size, UserError, require
 from neuro_noodle.data.arrays import find_file
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet
 from neuro_noodle.data.columns import Columns, add_columns, listing, read_names
-from neuro_noodle.data.damage import reason
+from neuro_noodle.data.damage import explain_unreadable
 from neuro_noodle.data.foreign import describe_first, is_picture
 from neuro_noodle.data.inventory import ORDINARY, Reading
 from neuro_noodle.data.pictures import BACKGROUNDS, SUFFIXES, Header, read_header, read_image
@@ -369,4 +369,4 @@ def _attempt(function: Callable, path: Path, *arguments: object) -> Any:
     except MemoryError as error:  # not the fault of the file
         raise UserError(f"there is not enough memory to decode {path}") from error
     except Exception as error:  # a damaged file can fail in any way
-        return reason(path, error)
+        return explain_unreadable(path, error)

@@ -164,8 +164,7 @@ def join_table(path: Path, ids: list[str], key: str | None = None) -> JoinedTabl
     """
     table = read_table(path).without_empty_rows()
     cells = {name: list(map(tidy, column)) for name, column in table.columns.items()}
-    if key is None:
-        key = _find_key(path, cells, ids)
+    key = _find_key(path, cells, ids) if key is None else unreserved(key)
     require(key in cells, f"key={key} is no column of {path}; {suggest(key, cells)}")
     table = table if key == table.index else table.without_index()
     names = max(_forms(ids), key=lambda names: len(set(names) & set(cells[key])))

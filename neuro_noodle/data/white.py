@@ -41,7 +41,7 @@ def choose_white(images: np.ndarray, max_value: float | None, where: str) -> tup
     rounding = float(np.finfo(kind).eps) if kind.kind == "f" else 0  # 0.1 rounds up in float32
     likely = _likely_white(high)
     if low < 0 or high > white * (1 + rounding):
-        advice = f"set the value of white by max_value=, such as {likely:g}"
+        advice = f"set the value of white by max_value=, such as {likely:.10g}"
         raise UserError(
             f"{where} holds values from {low:g} to {high:g}, outside 0 to {white:g}; "
             + (advice if low >= 0 else "images cannot be negative; add a constant first")
@@ -49,13 +49,14 @@ def choose_white(images: np.ndarray, max_value: float | None, where: str) -> tup
     is_black = max_value is None and 0 < high < BLACK * white
     require(
         not is_black,
-        f"{where} is nearly black: its brightest value is {high:g} of {white:g}; max_value={likely:g} makes "
-        f"{likely:g} white, max_value={white:g} keeps the images as they are",
+        f"{where} is nearly black: its brightest value is {high:g} of {white:g}; max_value={likely:.10g} makes "
+        f"{likely:.10g} white, max_value={white:g} keeps the images as they are",
     )
     notes = ["all image values are 0 or 1, so 1 is white; max_value= sets another white"] * is_mask
     if max_value is None and 0 < high < DARK * white:
         notes.append(
-            f"the brightest image value is {high:g} of {white:g}; max_value={likely:g} would make {likely:g} white"
+            f"the brightest image value is {high:g} of {white:g}; max_value={likely:.10g} would make {likely:.10g} "
+            "white"
         )
     return max(white, high), notes
 
@@ -83,5 +84,8 @@ def _range(images: np.ndarray, max_value: float | None) -> tuple[float, float]:
 
 
 def _likely_white(high: float) -> float:
-    """Return the largest value of the usual number of bits that holds this value, or the value itself."""
+    """Return the largest value of the usual number of bits that holds this value, else the value, rounded up."""
+    if not float(high).is_integer():
+        step = 10.0 ** (math.floor(math.log10(high)) - 3)
+        high = math.ceil(high / step - 1e-6) * step
     return next((white for white in (255, 1023, 4095, 16383, 65535) if white / 2 < high <= white), high)

@@ -37,8 +37,8 @@ def jackknife(
 
     Returns:
         The lower and upper end; None if there are fewer than 5 groups, if they differ so much that an end is infinite,
-        or if the metric is undefined without one of them. If every group is predicted perfectly, both ends are the
-        metric.
+        or if the metric is undefined (or perfect) without one of them. If every group is predicted perfectly, both ends
+        are the metric.
 
     Source: delete-a-group jackknife with Student's t, Kott 2001, Journal of Official Statistics 17(4).
     """
@@ -55,7 +55,7 @@ def jackknife(
     with np.errstate(divide="ignore", over="ignore"):
         scaled, middle = transform(values), transform(value)
         if not np.isfinite([*scaled, middle]).all():  # the metric is at the end of its range
-            inverse, scaled, middle = np.array, values, value
+            return (float(value), float(value)) if (values == value).all() else None
         half = stdtrit(n_groups - 1, TAILS[1]) * np.std(scaled) * np.sqrt(n_groups - 1)
         low, high = sorted(float(inverse(end)) for end in (middle - half, middle + half))
     return (low, high) if np.isfinite([low, high]).all() else None

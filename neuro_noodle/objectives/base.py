@@ -240,6 +240,14 @@ class Objective:
         sign = 1 if self.direction == "max" else -1
         return sign * record[f"validation/{self.metric}"], -record["validation/loss"]
 
+    def asks(self) -> tuple:
+        """Return what is predicted and how it is scored; runs that differ in it cannot be compared."""
+        return type(self), self.metric, self.output_shape, self.columns, tuple(self.classes), self.is_random
+
+    def score(self, evidence: Evidence, is_kept: np.ndarray) -> float:
+        """Return the main metric of some of the images, given a mask (N,)."""
+        return self.metrics({key: values[is_kept] for key, values in evidence.items()})[self.metric]
+
     def interval(self, evidence: Evidence, groups: np.ndarray) -> tuple[float, float] | None:
         """Return the 95 % interval of the main metric over groups of images, see `intervals.jackknife`.
 
@@ -250,11 +258,7 @@ class Objective:
         Returns:
             The lower and upper end; None if there are too few groups.
         """
-
-        def metric(is_kept: np.ndarray) -> float:
-            return self.metrics({key: values[is_kept] for key, values in evidence.items()})[self.metric]
-
-        return jackknife(metric, groups, *self.interval_scale())
+        return jackknife(lambda is_kept: self.score(evidence, is_kept), groups, *self.interval_scale())
 
     def interval_scale(self) -> tuple[Callable, Callable]:
         """Return a transform of the main metric to an unbounded scale, and its inverse; for an error by default."""

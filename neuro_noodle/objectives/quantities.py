@@ -152,6 +152,9 @@ class Direction(Quantities):
             vector = torch.stack([x.square() - y.square(), 2 * x * y], 1)
         return sample["image"], vector
 
+    def asks(self) -> tuple:
+        return *super().asks(), self.period_deg
+
     def undefined(self, dataset: Dataset, indices: Sequence[int]) -> dict[str, str]:
         _, vectors = self.pair({"image": torch.empty(0), "targets": dataset.targets[indices]}, Generator())
         is_known = bool(vectors.isfinite().any())

@@ -64,7 +64,10 @@ def _describe_self() -> dict[str, object]:
 
 
 def require_idle(run: Path) -> None:
-    """Raise UserError if another process of this host trains a run; `locked` looks again, once there is more to do."""
+    """Raise UserError if another process of this host is training a run.
+
+    This is a check before the data are read; `locked` checks again.
+    """
     if (run / OWNER).is_file() and _still_runs(read_json(run / OWNER)):
         raise UserError(f"{_describe(run)} is training {short_path(run)}; wait until it has finished")
 
@@ -85,6 +88,8 @@ def _require_no_owner(run: Path) -> None:
 
 def _still_runs(owner: Mapping[str, Any]) -> bool:
     """Return whether a process of this host still runs, rather than a later one with the same number."""
+    if owner.get("pid") == os.getpid():
+        return False  # that of an earlier process: a container starts with the same number again
     with contextlib.suppress(psutil.Error, LookupError, OverflowError, TypeError, ValueError):
         return abs(psutil.Process(owner["pid"]).create_time() - owner["created"]) < CLOCK_S
     return False

@@ -37,9 +37,9 @@ def restore_metrics(run: Path, session: Path) -> None:
     content = path.read_bytes() if path.is_file() else b""
     if _is_intact(content, manifest):
         n_lost = content.count(b"\n", manifest.n_metrics)
-        if n_lost:
-            trained = f"the last {counted(n_lost, 'epoch')} in {METRICS}"
-            print(f"note: no session has {trained}; training goes on from {short_path(session)}", file=sys.stderr)
+        if n_lost and session.parent == run:  # a copy for a new run loses nothing
+            lost = f"{counted(n_lost, 'epoch')} in {METRICS} had not been saved"
+            print(f"note: {lost}; training continues from {short_path(session)}", file=sys.stderr)
         write_bytes(path, content[: manifest.n_metrics])
         return
     epochs = {record["epoch"]: record for record in parse_records(content)[0] if record["epoch"] <= int(session.name)}

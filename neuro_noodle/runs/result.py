@@ -96,24 +96,21 @@ def _make_record(task: Task, part: str, evidence: Evidence, compared: dict[str, 
 
 
 def _groups_of(dataset: StimulusSet, indices: list[int]) -> np.ndarray | None:
-    """Return the group (n,) of each image (person, animal, block of frames); None if the dataset has less than two."""
+    """Return the group (n,) of each image (person, animal, block of frames); None if the dataset has fewer than two."""
     groups = dataset.units() if dataset.split_unit else []
     return np.asarray(groups)[indices] if len(set(groups)) > 1 else None
 
 
 def _by_group(objective: Objective, evidence: Evidence, groups: np.ndarray) -> dict[str, float | None]:
     """Return the main metric of each group; None where it is undefined."""
-
-    def metric(is_kept: np.ndarray) -> float | None:
-        return finite(objective.metrics({key: values[is_kept] for key, values in evidence.items()})[objective.metric])
-
-    return {str(group): metric(groups == group) for group in np.unique(groups)}
+    return {str(group): finite(objective.score(evidence, groups == group)) for group in np.unique(groups)}
 
 
 def _explain_interval(n_units: int, unit: str) -> str:
     if n_units == 1:
         return f"a single {unit}"
-    return f"{n_units} {unit}s are too few" if n_units < MIN_GROUPS else f"the {n_units} {unit}s differ too much"
+    few, wide = f"{n_units} {unit}s are too few", f"the {n_units} {unit}s differ too much"
+    return few if n_units < MIN_GROUPS else f"{wide}, or it is undefined without one of them"
 
 
 def judge_repetitions(

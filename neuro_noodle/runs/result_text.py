@@ -25,13 +25,13 @@ def format_run(result: Result, folder: Path, patience: int | None) -> str:
     test = result.record["test"]
     if not test:
         lines.append(
-            "note: validation chose the epoch, so new images will do worse; --test_fraction 0.2 keeps images for a "
-            "test, which has an interval"
+            "note: the epoch was chosen on the validation images, so the score on new images will be worse; "
+            "--test_fraction 0.2 holds out test images, whose score has an interval"
         )
     if test and test["n_judged"] > 1:
         lines.append(
-            f"note: the test part has judged {test['n_judged']} best epochs of this run; if you choose among them by "
-            "their test, its value is too good"
+            f"note: the test part was used for {test['n_judged']} different best epochs of this run; if you choose "
+            "among them by their test scores, the score is too good"
         )
     if better := beaten_by(result.record):
         lines.append(f"note: {' and '.join(better)} did as well as the network, or better")

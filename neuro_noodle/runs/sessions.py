@@ -150,7 +150,7 @@ def settle_finished(saved: Path | None, n_trained: int, learning: Resumable) -> 
         more = "raise --patience" if learning.patience.has_stopped else "--n_epochs is the total: raise it"
         raise UserError(f"{saved} has already trained {n_trained} epochs; {more}")
     if saved and finished:
-        print(f"note: {saved} has already trained {n_trained} epochs; only its result is made", file=sys.stderr)
+        print(f"note: {saved} has already trained {n_trained} epochs; only the result is computed", file=sys.stderr)
     return finished
 
 

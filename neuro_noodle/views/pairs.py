@@ -8,7 +8,6 @@ from itertools import combinations
 import numpy as np
 
 from neuro_noodle.measures.intervals import jackknife
-from neuro_noodle.objectives.base import Evidence
 from neuro_noodle.plain import counted, readable
 from neuro_noodle.runs.run import Run
 
@@ -48,36 +47,31 @@ def pairs(runs: Mapping[str, Run], is_held_out: np.ndarray, groups: np.ndarray |
     """
     for names in combinations(runs, 2):
         both = [runs[name] for name in names]
-        if _kind(both[0]) != _kind(both[1]):
+        if both[0].objective.asks() != both[1].objective.asks():
             continue
         for part in ("test", "validation"):
             is_shared = is_held_out & (both[0].part == part) & (both[1].part == part)
             if is_shared.sum() > 1:
                 found = _compare(names, both, part, np.flatnonzero(is_shared), groups)
-                yield from [found] if math.isfinite(found.difference) else []
+                if found:
+                    yield found
                 break
-
-
-def _kind(run: Run) -> tuple:
-    objective = run.objective
-    return type(objective), objective.metric, objective.output_shape, objective.columns, list(objective.classes)
 
 
 def _compare(
     names: tuple[str, str], both: list[Run], part: str, indices: np.ndarray, groups: np.ndarray | None
-) -> Pair:
+) -> Pair | None:
+    """Return the comparison of two runs on some images; None if the metric is undefined there."""
     objective, each = both[0].objective, [run.evidence(indices) for run in both]
     sign = 1 if objective.direction == "max" else -1
-
-    def metric(evidence: Evidence, is_kept: np.ndarray) -> float:
-        return objective.metrics({key: values[is_kept] for key, values in evidence.items()})[objective.metric]
-
-    values = [metric(evidence, np.ones(len(indices), bool)) for evidence in each]
+    values = [objective.score(evidence, np.ones(len(indices), bool)) for evidence in each]
+    if not all(map(math.isfinite, values)):
+        return None
     if sign * (values[0] - values[1]) < 0:
         names, values, each = (names[1], names[0]), values[::-1], each[::-1]
 
     def gain(is_kept: np.ndarray) -> float:
-        return sign * (metric(each[0], is_kept) - metric(each[1], is_kept))
+        return sign * (objective.score(each[0], is_kept) - objective.score(each[1], is_kept))
 
     units = indices if groups is None else groups[indices]
     return Pair(

@@ -107,11 +107,11 @@ def test_one_hot_labels_are_classes(tmp_path, kind):
 @pytest.mark.parametrize(
     ("values", "what"),
     [
-        (np.ones((3, 2)), "3 x 2, and its rows are not a single 1 and else 0"),
-        (np.array([[2, 0], [0, 1], [1, 0]]), "3 x 2, and its rows are not a single 1 and else 0"),
-        (np.array([[1, 2, -2], [0, 1, 0], [1, 0, 0]]), "3 x 3, and its rows are not a single 1 and else 0"),
-        (np.full((3, 2), "a"), "3 x 2, and its rows are not a single 1 and else 0"),
-        (np.zeros((3, 0)), "3 x 0, and its rows are not a single 1 and else 0"),
+        (np.ones((3, 2)), "3 x 2, and not one-hot (a single 1 in each row, otherwise 0)"),
+        (np.array([[2, 0], [0, 1], [1, 0]]), "3 x 2, and not one-hot (a single 1 in each row, otherwise 0)"),
+        (np.array([[1, 2, -2], [0, 1, 0], [1, 0, 0]]), "3 x 3, and not one-hot (a single 1 in each row, otherwise 0)"),
+        (np.full((3, 2), "a"), "3 x 2, and not one-hot (a single 1 in each row, otherwise 0)"),
+        (np.zeros((3, 0)), "3 x 0, and not one-hot (a single 1 in each row, otherwise 0)"),
         (np.zeros(3, "M8[s]"), "3 values of type datetime64[s]"),
         (np.zeros(3, complex), "3 values of type complex128"),
         (np.array(["a", "b", "c"], object), "Python objects, which are never opened"),

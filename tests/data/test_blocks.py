@@ -161,11 +161,11 @@ def test_blocks_note_the_first_names_and_the_last():
         (["a.jp2", "b.jp2"], "the alphabetical order of the names gives the order of the frames: a.jp2, b.jp2"),
         (["anna1", "bert2"], "the alphabetical order of the names gives the order of the frames: anna1, bert2"),
         (["t+1", "t-1"], "the numbers .* t-1, t\\+1 \\(a - before a number is its sign\\)"),
-        (["t-1", "t-2"], "the numbers .* t-1, t-2 \\(a - that all names have is no sign\\)"),
+        (["t-1", "t-2"], "the numbers .* t-1, t-2 \\(a - that all names have is a separator, not a sign\\)"),
         (["1.9", "1.10"], "the numbers .* 1.9, 1.10 \\(1.9 is before 1.10, as in counting\\)"),
         (
             ["9.01.2024", "1.02.2024"],
-            "the numbers .* 1.02.2024, 9.01.2024 \\(dates with the day first .* by the day\\)",
+            "the numbers .* 1.02.2024, 9.01.2024 \\(dates .* not in order of time\\)",
         ),
         (["2026-1-2", "2026-1-1"], "the numbers .* 2026-1-1, 2026-1-2"),
     ],

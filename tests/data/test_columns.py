@@ -139,8 +139,12 @@ def test_images_without_a_group_are_groups_of_their_own():
 def test_a_text_among_numbers_is_quoted_in_the_error():
     """With its image, the number of such cells, and what a missing value is."""
     assert as_numbers(["1", "", "n/a", "-2.5"], "age") == pytest.approx([1, np.nan, np.nan, -2.5], nan_ok=True)
-    with raises_user_error("the column 'age' holds '10_1', which is not a number (1 of 2 cells are none); numbers are"):
+    with raises_user_error(
+        "the column 'age' holds '10_1', which is not a number (1 of 2 cells are not numbers); numbers are"
+    ):
         as_numbers(["1", "10_1"], "age")
-    with raises_user_error("holds '10_1' for image b.png, which is not a number (2 of 3 cells are none)") as error:
+    with raises_user_error(
+        "holds '10_1' for image b.png, which is not a number (2 of 3 cells are not numbers)"
+    ) as error:
         as_numbers(["1", "10_1", "x"], "age", ["a.png", "b.png", "c.png"])
     assert str(error.value).endswith("a missing value is an empty cell, n/a, NA, nan, null or -")

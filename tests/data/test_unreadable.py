@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from test_folder import error_message, open_folder, save_image
 
-from neuro_noodle.data.damage import reason
+from neuro_noodle.data.damage import explain_unreadable
 
 
 def write_damaged(path, how):
@@ -116,4 +116,4 @@ def test_an_empty_file_is_said_to_be_empty(tmp_path):
 
 def test_a_file_that_may_not_be_opened_says_so(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
-    assert reason(tmp_path / "a.png", PermissionError(13, "Permission denied")) == "Permission denied"
+    assert explain_unreadable(tmp_path / "a.png", PermissionError(13, "Permission denied")) == "Permission denied"

@@ -118,3 +118,13 @@ def test_bounds_are_the_same_when_read_in_pieces(monkeypatch):
     assert bounds(stored) == (stored.min(), stored.max())
     stored[5, 1, 1] = np.nan
     assert np.isnan(bounds(stored)).all()
+
+
+@pytest.mark.parametrize("high", [1.2345612, 3.0000002, 1234567.0, 0.0123456])
+def test_the_proposed_white_is_accepted(high):
+    images = np.array([0, high], np.float32)
+    with raises_user_error("such as ") as error:
+        white_module.choose_white(images, high / 10, "a")
+    likely = float(str(error.value).rpartition("such as ")[2])
+    assert high * (1 - 1e-6) <= likely <= 1.001 * high
+    assert white_module.choose_white(images, likely, "a")[0] == pytest.approx(likely)

@@ -133,3 +133,9 @@ def test_an_interval_without_finite_ends_is_none(without_the_last):
         return 1e-300 if is_kept[-1] else without_the_last
 
     assert jackknife(metric, np.arange(6), to_root_scale, from_root_scale) is None
+
+
+def test_an_interval_never_holds_impossible_values():
+    """Without one group the error is 0, the end of its range."""
+    errors = np.array([0.0, 0, 0, 0, 0, 0, 0, 1])
+    assert jackknife(lambda is_kept: errors[is_kept].mean(), np.arange(8), to_root_scale, from_root_scale) is None

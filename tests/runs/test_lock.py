@@ -4,6 +4,7 @@ import json
 import os
 import platform
 
+import psutil
 import pytest
 from helpers import raises_user_error
 
@@ -11,7 +12,7 @@ from neuro_noodle.choices import UserError
 from neuro_noodle.runs import lock
 from neuro_noodle.runs.lock import LOCK, OWNER, locked, require_idle
 
-HOST = platform.node()
+HOST, PARENT = platform.node(), psutil.Process(os.getppid())
 
 
 def leave_owner(run, pid, host=HOST, created=0.0):
@@ -56,18 +57,19 @@ def test_without_locks_a_running_owner_is_refused(tmp_path, monkeypatch):
         raise NotImplementedError
 
     monkeypatch.setattr(lock.FileLock, "acquire", refuse)
-    with locked(tmp_path), raises_user_error("wait until it has finished"), locked(tmp_path):
+    leave_owner(tmp_path, PARENT.pid, created=PARENT.create_time())
+    with raises_user_error("wait until it has finished"), locked(tmp_path):
         pass
 
 
 def test_a_running_owner_is_refused_if_its_lock_was_removed(tmp_path):
-    with locked(tmp_path):
-        (tmp_path / LOCK).unlink()
-        with raises_user_error("wait until it has finished"), locked(tmp_path):
-            pass
+    leave_owner(tmp_path, PARENT.pid, created=PARENT.create_time())
+    with raises_user_error(f"process {PARENT.pid} on {HOST}"), locked(tmp_path):
+        pass
+    assert (tmp_path / OWNER).is_file()
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1, 2**70, -1, "none", None])
+@pytest.mark.parametrize("pid", [os.getpid(), os.getppid(), 2**22 + 1, 2**70, -1, "none", None])
 def test_a_later_process_with_the_same_number_is_no_owner(tmp_path, capsys, pid):
     leave_owner(tmp_path, pid=pid)
     with locked(tmp_path):
@@ -91,6 +93,6 @@ def test_a_damaged_description_of_the_owner_is_named(tmp_path):
 
 def test_a_run_in_training_is_refused_before_anything_is_read(tmp_path):
     require_idle(tmp_path)
-    with locked(tmp_path), raises_user_error("is training"):
+    leave_owner(tmp_path, PARENT.pid, created=PARENT.create_time())
+    with raises_user_error("is training"):
         require_idle(tmp_path)
-    require_idle(tmp_path)

@@ -84,7 +84,9 @@ def test_large_numbers_that_become_equal_are_counted(as_column):
     dataset = images(list("aabbaabb"), x=as_column([10**17 + i for i in range(7)] + [10**17 + 64]))
     dataset.set_targets(["x"])
     (note,) = dataset.notes
-    assert note.startswith("6 values of x became equal to another, since numbers above 9e+15 are rounded; subtract a")
+    assert note.startswith(
+        "6 values of x became equal to another, since numbers above 2^53 (9e15) are rounded; subtract a"
+    )
     dataset = images(list("aabbaabb"), x=as_column([10**17 + 64 * i for i in range(8)]))
     dataset.set_targets(["x"])
     assert dataset.notes == []
