@@ -132,6 +132,11 @@ class StimulusSet:
         classes, groups = (as_texts(self.columns[name]) if name else [] for name in (self.label, self.group))
         return take_inventory(self.images, self.max_value, classes, groups, self.reading)
 
+    @property
+    def record(self) -> dict:
+        """What was read, for result.json: the inventory, and all notes on files and columns."""
+        return self.inventory.record | {"notes": self.notes}
+
     def units(self) -> list[str]:
         """Return the unit (block or else group) of each image; an image without one is a unit of its own."""
         return as_groups(self.columns[self.split_unit] if self.split_unit else [""] * len(self), self.ids)

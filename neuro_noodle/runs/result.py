@@ -182,7 +182,7 @@ def judge_run(
         "validation": validation,
         "baselines": validation.pop("baselines"),
         "leaks": task.leaks,
-        "data": task.dataset.inventory.record,
+        "data": task.dataset.record,
         "ceiling": ((test or validation)["ceiling"] or {}).get(task.objective.metric),
         "best_epoch": best.epoch,
         "seconds": round(seconds, 2),

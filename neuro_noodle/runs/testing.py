@@ -49,7 +49,7 @@ def test_run(run: Run, source: TaskSource, device: torch.device, batch_size: int
         "session": run.session,
         "weights": sha256(read_checked(run.folder / run.session / "model.pth")),
         "leaks": leaks,
-        "data": run.dataset.inventory.record,
+        "data": run.dataset.record,
         "data_dir": str(source.data_dir.resolve()),
         "dataset": source.dataset,
     }
