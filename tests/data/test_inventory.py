@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers import open_at, raises_user_error, result_of
+from helpers import indexed_images, open_at, raises_user_error, result_of
 from test_arrays import GENERATOR, save_npy
 from test_folder import open_folder, save_image
 
@@ -105,13 +105,12 @@ def test_a_run_prints_its_inventory_and_records_it(run_main, stimuli, tmp_path):
     assert "changed: images resized to 26x20 from 65x51 (24)" in printed
     record = result_of(tmp_path / "weights" / "run")["data"]
     assert (record["n_images"], record["shape"], record["white"]) == (24, [1, 26, 20], 255)
-    (stimuli / "two.csv").write_text(
-        "file,mood\n" + "".join(f"{one.name},{i}\n" for i, one in enumerate(sorted(stimuli.rglob("*.png"))[:2]))
-    )
-    run_main("faces_ae", "--n_epochs 1 --namestr few --dataset folder size=26x20 metadata=two.csv")
-    (stimuli / "two.csv").unlink()
-    notes = result_of(tmp_path / "weights" / "few")["data"]["notes"]
-    assert any("2 of 24 images have a row" in note for note in notes)
+
+
+def test_notes_are_recorded_too(tmp_path):
+    dataset = indexed_images()
+    dataset.notes.append("2 of 60 images have a row")
+    assert dataset.record["notes"] == dataset.notes and dataset.record["n_images"] == 60
 
 
 def test_a_run_on_equal_images_is_refused_before_training(run_main, tmp_path):
