@@ -62,7 +62,7 @@ def test_the_use_of_the_test_part_is_counted(run_main, tmp_path):
     for words in ("--n_epochs 2", "--n_epochs 3"):
         status, out, _ = run_main("", f"--load_dir {run} {words}")
         counts.append(json.loads((run / "result.json").read_text())["test"]["n_judged"])
-    assert status == 0 and counts == [1, 2, 3] and "the test part has judged 3 best epochs of this run" in out
+    assert status == 0 and counts == [1, 2, 3] and "the test part was used for 3 different best epochs" in out
     assert sorted(json.loads((run / "tested.json").read_text()).values()) == [0, 1, 2]
     (run / "result.json").unlink()
     assert run_main("", f"--load_dir {run}")[0] == 0  # the same weights count once
