@@ -34,32 +34,11 @@ N_IMAGES = 24
 N_VALUES = 3  # of a row that are compared: label, group and number
 MAX_CHARACTERS = 700  # of an error
 PEOPLE, EMOTIONS = ("Zoë", "Ann", "Müller", "7", "P03", "李"), ("happy", "sad", "neutral")
-VALUES = ["", " ", "NA", "n/a", "nan", "inf", "-999", "9999", "1e5", "1e400", "1,5", "=1+1", "?", "unknown", "Happy"]
-VALUES += [
-    "9.82E+14",
-    "007",
-    "x" * 5000,
-    "a\nb",
-    "\u200b",
-    "\ufffd",
-    "\ud7ff",
-    "03/01/2025",
-    "0.png",
-    "None",
-    "\0",
-    "-",
+VALUES = [
+    *("", " ", "NA", "n/a", "nan", "inf", "-999", "9999", "1e5", "1e400", "1,5", "=1+1", "?", "unknown", "Happy"),
+    *("9.82E+14", "007", "x" * 5000, "a\nb", "\u200b", "\ufffd", "\ud7ff", "03/01/2025", "0.png", "None", "\0", "-"),
 ]
-ENCODINGS = [
-    "utf-16",
-    "utf-16-le",
-    "utf-16-be",
-    "utf-8-sig",
-    "latin-1",
-    "cp1252",
-    "mac-roman",
-    "utf-32",
-    "gbk",
-]
+ENCODINGS = ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "latin-1", "cp1252", "mac-roman", "utf-32", "gbk"]
 
 
 def rows() -> list[list[str]]:
@@ -187,7 +166,7 @@ def change(content: bytes, kind: str, generator: random.Random) -> bytes:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of the images.
+    """The metadata of the images, and what the program says about them.
 
     Attributes:
         values: N texts for each column that is compared.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from neuro_noodle.measures.ceilings import pearson
-from neuro_noodle.measures.intervals import Ends, from_root_scale, jackknife, share_interval, to_root_scale
+from neuro_noodle.measures.intervals import Ends, accuracy_interval, from_root_scale, jackknife, to_root_scale
 from neuro_noodle.measures.scores import r_squared
 
 N_NEURONS = 30
@@ -62,7 +62,7 @@ def accuracy(correlation: float, share: float, sizes: np.ndarray) -> Draw:
         if correlation:
             concentration = 1 / correlation - 1
             ability = generator.beta(share * concentration, (1 - share) * concentration, len(sizes))
-        return share_interval((generator.random(len(groups)) < ability[groups]).astype(float), groups), share
+        return accuracy_interval((generator.random(len(groups)) < ability[groups]).astype(float), groups), share
 
     return draw
 
@@ -128,7 +128,7 @@ def chosen(n_images: int, n_people: int, n_epochs: int = 60) -> Draw:
         scores = ability + generator.normal(size=(n_epochs, n_images)) * np.sqrt(0.3)
         is_correct = scores > -1.0364334  # the 15 % quantile of the normal distribution
         best = is_correct[is_correct.mean(1).argmax()]
-        return share_interval(best.astype(float), groups), 0.85
+        return accuracy_interval(best.astype(float), groups), 0.85
 
     return draw
 

@@ -29,10 +29,15 @@ def tidy(text: str) -> str:
     return unicodedata.normalize("NFC", text.translate(INVISIBLE)).strip()
 
 
-def quoted(text: str, n_max: int = 40) -> str:
-    """Return a text in quotes, on one line and with its beginning only, if it is long."""
+def shortened(text: str, n_max: int = 40) -> str:
+    """Return a text on one line, only its beginning if it is long."""
     text = " ".join(text.split())
-    return f"'{text if len(text) <= n_max else text[: n_max - 3] + '...'}'"
+    return text if len(text) <= n_max else text[: n_max - 3] + "..."
+
+
+def quoted(text: str) -> str:
+    """Return a text in quotes, shortened."""
+    return f"'{shortened(text)}'"
 
 
 def clean_columns(columns: Mapping[str, Sequence]) -> tuple[dict[str, Sequence], list[str]]:

@@ -112,10 +112,7 @@ def _require_readable(unreadable: dict[Path, str], paths: list[Path], source: So
             + listing(f"{path}: {reason}" for path, reason in unreadable.items())
             + "\nrepair or remove them, or skip them with --skip_unreadable"
         )
-    require(
-        len(unreadable) < len(paths),
-        f"no image in {source.folder} can be read, of {len(unreadable)}",
-    )
+    require(len(unreadable) < len(paths), f"no image in {source.folder} can be read, of {len(unreadable)}")
 
 
 def _add_table(columns: Columns, folder: Path, metadata: str | None, ids: list[str], key: str | None) -> list[str]:
@@ -273,10 +270,9 @@ def _keep_readable(
     readable = [index for index, path in enumerate(paths) if path not in unreadable]
     found, target = [headers[index] for index in readable], Size(*images.shape[2:])
     changed = _changes(found, target, about["n_transparent"], how.background)
-    stretch = np.array([_stretch(header.size, target) for header in found]) if how.fit == "stretch" else np.ones(1)
-    is_stretched = bool((stretch != 1).any())
-    kept = images[: len(readable)], unreadable, changed, [contents[i] for i in readable]
-    return Decoded(*kept, stretch if is_stretched else None)
+    factors = np.array([_stretch(header.size, target) for header in found]) if how.fit == "stretch" else None
+    stretch = factors if factors is not None and (factors != 1).any() else None
+    return Decoded(images[: len(readable)], unreadable, changed, [contents[i] for i in readable], stretch)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from neuro_noodle.choices import UserError, require, suggest
-from neuro_noodle.data.cells import MISSING, quoted, tidy, with_decimal_points
+from neuro_noodle.data.cells import MISSING, quoted, shortened, tidy, with_decimal_points
 from neuro_noodle.data.columns import Columns, unreserved
 from neuro_noodle.data.table_text import read_table_text
 from neuro_noodle.plain import counted
@@ -225,7 +225,7 @@ def _find_key(path: Path, cells: dict[str, list[str]], ids: list[str]) -> str:
     require(
         best > 0,
         f"no column of {path} names images such as {ids[0]}; there are "
-        + ", ".join(f"{name} ({quoted(column[0])[1:-1]})" for name, column in list(cells.items())[:N_LISTED])
+        + ", ".join(f"{name} ({shortened(column[0])})" for name, column in list(cells.items())[:N_LISTED])
         + (f" and {len(cells) - N_LISTED} more" if len(cells) > N_LISTED else "")
         + _describe_near_names(cells, ids),
     )

@@ -74,7 +74,7 @@ def from_root_scale(scaled: np.ndarray) -> np.ndarray:
     return 1 / np.square(np.minimum(scaled, 0.0))
 
 
-def share_interval(is_correct: np.ndarray, groups: np.ndarray) -> Ends | None:
+def accuracy_interval(is_correct: np.ndarray, groups: np.ndarray) -> Ends | None:
     """Return the 95 % interval of the share of correct images.
 
     The number of correct images of a group has a beta-binomial distribution. The interval holds 95 % of the posterior

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import numpy as np
 
 from neuro_noodle.measures.circular import difference_deg, period_deg
-from neuro_noodle.measures.intervals import from_root_scale, jackknife, share_interval, to_root_scale
+from neuro_noodle.measures.intervals import accuracy_interval, from_root_scale, jackknife, to_root_scale
 from neuro_noodle.measures.linear import N_FOLDS, grouped_ridge
 from neuro_noodle.measures.permutations import permutation_test
 from neuro_noodle.measures.scores import varies
@@ -96,7 +96,7 @@ def probe_class(
     units = _units(groups, is_held_out)
     chance = permutation_test(lambda i, j: float((predicted[i] == true[j]).mean()), units)
     score = {"accuracy": float((predicted == true).mean()), "majority": float((majority == true).mean())}
-    return score | _interval(share_interval((predicted == true).astype(float), units)) | asdict(chance)
+    return score | _interval(accuracy_interval((predicted == true).astype(float), units)) | asdict(chance)
 
 
 def class_folds(names: np.ndarray, groups: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:

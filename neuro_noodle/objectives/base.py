@@ -248,7 +248,7 @@ class Objective:
         """Return the main metric of some of the images, given a mask (N,)."""
         return self.metrics({key: values[is_kept] for key, values in evidence.items()})[self.metric]
 
-    def interval(self, evidence: Evidence, groups: np.ndarray) -> tuple[float, float] | None:
+    def interval(self, evidence: Evidence, groups: np.ndarray) -> Ends | None:
         """Return the 95 % interval of the main metric over groups of images, see `intervals.jackknife`.
 
         Args:

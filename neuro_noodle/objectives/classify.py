@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from neuro_noodle.choices import UserError, require
-from neuro_noodle.measures.intervals import Ends, share_interval
+from neuro_noodle.measures.intervals import Ends, accuracy_interval
 from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Objective, Predictor
 
 
@@ -98,8 +98,8 @@ class Classify(Objective):
         return {"accuracy": self._is_correct(evidence).double().mean().item()}
 
     def interval(self, evidence: Evidence, groups: np.ndarray) -> Ends | None:
-        """Return the 95 % interval of the accuracy over groups of images, see `intervals.share_interval`."""
-        return share_interval(self._is_correct(evidence).double().cpu().numpy(), groups)
+        """Return the 95 % interval of the accuracy over groups of images, see `intervals.accuracy_interval`."""
+        return accuracy_interval(self._is_correct(evidence).double().cpu().numpy(), groups)
 
     def confusion(self, evidence: Evidence) -> Tensor:
         """Return the confusion matrix, (K, K) counts: one row per true class, one column per predicted class."""

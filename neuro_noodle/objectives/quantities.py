@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from neuro_noodle.choices import require
 from neuro_noodle.measures import circular
-from neuro_noodle.measures.intervals import from_root_scale, to_root_scale
+from neuro_noodle.measures.intervals import Ends, from_root_scale, to_root_scale
 from neuro_noodle.measures.scores import column_means, r_squared, why_constant
 from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Objective, Predictor
 from neuro_noodle.objectives.pixels import fit_pixel_ridge
@@ -61,7 +61,7 @@ class Quantities(Objective):
             "linear_pixels": lambda images: self.output(ridge(images)),
         }
 
-    def interval(self, evidence: Evidence, groups: np.ndarray) -> tuple[float, float] | None:
+    def interval(self, evidence: Evidence, groups: np.ndarray) -> Ends | None:
         is_known = evidence["true"].isfinite().reshape(len(groups), -1).any(1).cpu().numpy()
         kept = {key: values[is_known] for key, values in evidence.items()}
         return super().interval(kept, np.asarray(groups)[is_known])

@@ -47,20 +47,19 @@ def _acquire(lock: FileLock, run: Path) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"{_describe(run)} is training {short_path(run)}; wait until it has finished") from None
+        owner = None
+        with contextlib.suppress(UserError):  # damaged, but there is one
+            owner = _read_owner(run)
+        raise _busy(run, owner) from None
     except (NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in NO_LOCKS:
             raise UserError(f"cannot write to {run}: {error.strerror}") from error
 
 
 def _describe_self() -> dict[str, object]:
+    started = time.strftime("%Y-%m-%d %H:%M:%S")
     created = psutil.Process().create_time()
-    return {
-        "pid": os.getpid(),
-        "host": platform.node(),
-        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "created": created,
-    }
+    return {"pid": os.getpid(), "host": platform.node(), "started": started, "created": created}
 
 
 def require_idle(run: Path) -> None:
@@ -68,37 +67,55 @@ def require_idle(run: Path) -> None:
 
     This is a check before the data are read; `locked` checks again.
     """
-    if (run / OWNER).is_file() and _still_runs(read_json(run / OWNER)):
-        raise UserError(f"{_describe(run)} is training {short_path(run)}; wait until it has finished")
+    owner = _read_owner(run)
+    if owner and _still_runs(owner):
+        raise _busy(run, owner)
 
 
 def _require_no_owner(run: Path) -> None:
     """Raise UserError if the process that has trained the run last may still do so; prints a note if it was killed."""
-    if not (run / OWNER).is_file():
+    owner = _read_owner(run)
+    if owner is None:
         return
-    owner = read_json(run / OWNER)
     if owner.get("host") != platform.node():
         raise UserError(
-            f"{_describe(run)} was training {short_path(run)}, and did not exit cleanly; if it no longer runs there, "
+            f"{_describe(owner)} was training {short_path(run)}, and did not exit cleanly; if it no longer runs there, "
             f"remove {short_path(run / OWNER)} and try again"
         )
-    require_idle(run)  # it may train without locks, or someone has removed the file of the lock
-    print(f"note: {_describe(run)} was killed while it was training {short_path(run)}", file=sys.stderr)
+    if _still_runs(owner):  # without locks, or because someone has removed the file of the lock
+        raise _busy(run, owner)
+    print(f"note: {_describe(owner)} was killed while it was training {short_path(run)}", file=sys.stderr)
+
+
+def _read_owner(run: Path) -> dict[str, Any] | None:
+    """Return the description of the process that trains a run, or was killed while it did; None if there is none.
+
+    Raises:
+        UserError: if it is damaged.
+    """
+    try:
+        return read_json(run / OWNER)
+    except UserError:
+        if (run / OWNER).exists():
+            raise
+        return None
 
 
 def _still_runs(owner: Mapping[str, Any]) -> bool:
-    """Return whether a process of this host still runs, rather than a later one with the same number."""
-    if owner.get("pid") == os.getpid():
-        return False  # that of an earlier process: a container starts with the same number again
+    """Return whether an owner is a process of this host that still runs, rather than a later one with its number."""
+    if owner.get("host") != platform.node() or owner.get("pid") == os.getpid():
+        return False  # a container starts with the same number again
     with contextlib.suppress(psutil.Error, LookupError, OverflowError, TypeError, ValueError):
         return abs(psutil.Process(owner["pid"]).create_time() - owner["created"]) < CLOCK_S
     return False
 
 
-def _describe(run: Path) -> str:
-    """Return which process trains a run, as text."""
-    try:
-        owner = read_json(run / OWNER)
-    except UserError:
+def _busy(run: Path, owner: Mapping[str, Any] | None) -> UserError:
+    return UserError(f"{_describe(owner)} is training {short_path(run)}; wait until it has finished")
+
+
+def _describe(owner: Mapping[str, Any] | None) -> str:
+    """Return which process an owner is, as text."""
+    if owner is None:
         return "another process"
     return f"process {owner.get('pid')} on {owner.get('host')} (since {owner.get('started')})"

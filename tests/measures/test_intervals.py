@@ -5,11 +5,11 @@ import pytest
 from scipy.special import betaln
 from scipy.stats import beta
 
-from neuro_noodle.measures.intervals import from_root_scale, jackknife, share_interval, to_root_scale
+from neuro_noodle.measures.intervals import accuracy_interval, from_root_scale, jackknife, to_root_scale
 
 
 def interval(is_correct, groups):
-    return share_interval(np.asarray(is_correct, float), np.asarray(groups))
+    return accuracy_interval(np.asarray(is_correct, float), np.asarray(groups))
 
 
 def width(is_correct, groups):

@@ -7,7 +7,7 @@ from helpers import raises_user_error
 from objective_cases import SHAPE, build
 
 from neuro_noodle.augment import AUGMENTATIONS
-from neuro_noodle.measures.intervals import share_interval
+from neuro_noodle.measures.intervals import accuracy_interval
 
 
 def test_a_single_class_is_refused():
@@ -37,7 +37,7 @@ def test_the_interval_is_that_of_the_share_of_correct_images():
     label, groups = torch.randint(3, (50,)), np.arange(50) // 4
     evidence = {"probabilities": torch.randn(50, 3).softmax(1), "label": label}
     is_correct = (evidence["probabilities"].argmax(1) == label).double().numpy()
-    assert objective.interval(evidence, groups) == share_interval(is_correct, groups)
+    assert objective.interval(evidence, groups) == accuracy_interval(is_correct, groups)
 
 
 def test_confusion_counts_every_image_in_the_row_of_its_class():

@@ -3,6 +3,7 @@
 import csv
 
 import numpy as np
+from helpers import draw_stimuli
 
 from neuro_noodle.simulate import population
 
@@ -33,3 +34,10 @@ class Recording:
     def respond(self, images):
         """Return the responses to z-scored images before they are scaled, (n, N)."""
         return population.respond(population.drive(self.truth["fields"], images), self.is_complex)
+
+
+def draw_recording(tmp_path_factory, kind) -> Recording:
+    """Draw the recording of this kind that the command draws by default."""
+    folder = tmp_path_factory.mktemp("recording") / kind
+    assert draw_stimuli(folder, kind=kind) == 0
+    return Recording(folder)

@@ -9,7 +9,7 @@ import simulate
 import torch
 from helpers import HERE, bytes_by_path
 from PIL import Image
-from recordings import FEW, Recording
+from recordings import FEW, Recording, draw_recording
 
 from neuro_noodle.data.base import DATASETS, Source
 from neuro_noodle.data.store import Store
@@ -21,9 +21,7 @@ draw = functools.partial(helpers.draw_stimuli, kind="v1")
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory):
     """The recording that the command draws by default."""
-    folder = tmp_path_factory.mktemp("recording") / "v1"
-    assert draw(folder) == 0
-    return Recording(folder)
+    return draw_recording(tmp_path_factory, "v1")
 
 
 # ------------------------------------------------------------------------------------------ the published format

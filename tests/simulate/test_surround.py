@@ -7,7 +7,7 @@ import helpers
 import numpy as np
 import pytest
 from helpers import bytes_by_path
-from recordings import FEW, Recording
+from recordings import FEW, Recording, draw_recording
 
 from neuro_noodle.data.base import DATASETS, Source
 from neuro_noodle.data.leaks import near_duplicates
@@ -22,9 +22,7 @@ draw = functools.partial(helpers.draw_stimuli, kind="v1_surround")
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory):
     """The recording that the command draws by default."""
-    folder = tmp_path_factory.mktemp("recording") / "v1_surround"
-    assert draw(folder) == 0
-    return Recording(folder)
+    return draw_recording(tmp_path_factory, "v1_surround")
 
 
 @pytest.fixture
