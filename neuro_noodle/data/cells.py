@@ -35,9 +35,9 @@ def shortened(text: str, n_max: int = 40) -> str:
     return text if len(text) <= n_max else text[: n_max - 3] + "..."
 
 
-def quoted(text: str) -> str:
+def quoted(text: str, n_max: int = 40) -> str:
     """Return a text in quotes, shortened."""
-    return f"'{shortened(text)}'"
+    return f"'{shortened(text, n_max)}'"
 
 
 def clean_columns(columns: Mapping[str, Sequence]) -> tuple[dict[str, Sequence], list[str]]:
