@@ -9,18 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neuro_noodle.choices import UserError, require
+from neuro_noodle.choices import UserError, require, write
 from neuro_noodle.networks.activations import ACTIVATIONS, Activation
 from neuro_noodle.networks.base import (
     ENCODERS,
     HEADS,
     Encoder,
     Head,
-    Scale,
     laplacian,
     require_no_latent_dim,
     require_penalties,
 )
+from neuro_noodle.networks.scaling import Scale
 
 CHANNELS = (64, 64, 128)
 
@@ -37,12 +37,16 @@ class Conv(Encoder):
         activation: activation after each convolution.
         latent: linear adds a linear layer after the last convolution; maps uses the feature maps themselves.
         pool: halve the image (2x2 max pooling) between convolutions.
-        pad: zero-pad the image so that it keeps its size; otherwise each convolution removes kernel - 1 px.
+        pad: zero-pad the image so that it keeps its size; otherwise a convolution removes kernel - 1 px. One value for
+            all convolutions or one for each.
+        last: active applies the activation after the last convolution too; linear leaves it out there.
         smooth: weight of the roughness (Laplacian) of the first filters, added to the loss summed over outputs.
         group: weight of the group sparsity of the other filters, likewise; it favours filters that read few channels.
+        group_relative: divide the group sparsity of each filter by its norm, so that it does not depend on its size.
         beta: weight of the Kullback-Leibler divergence (nats) of a variational latent, likewise; 1 is the standard
             variational autoencoder, 0 a deterministic latent. Must be 0 with latent=maps.
-        scale: zscore subtracts the mean of all training pixels and divides by their standard deviation.
+        scale: zscore subtracts the mean of all training pixels and divides by their standard deviation; pixelwise
+            does so for each pixel.
 
     Source: penalties from Klindt et al. 2017, arXiv:1711.02653.
     """
@@ -57,23 +61,28 @@ class Conv(Encoder):
         activation: Activation = "relu",
         latent: Literal["linear", "maps"] = "linear",
         pool: bool = True,
-        pad: bool = True,
+        pad: tuple[bool, ...] = (True,),
+        last: Literal["active", "linear"] = "active",
         smooth: float = 0.0,
         group: float = 0.0,
+        group_relative: bool = True,
         beta: float = 0.0,
         scale: Scale = "none",
     ) -> None:
-        super().__init__(scale)
+        super().__init__(scale, image_shape)
         require_penalties("encoder 'conv'", {"smooth": smooth, "group": group})
-        kernels = _kernels(kernel, len(channels))
+        kernels = _each("kernel", kernel, len(channels))
+        pads = _each("pad", pad, len(channels))
         require(
             not group or len(channels) > 1,
             f"encoder 'conv': group={group} applies from the second convolution on; add a value to channels=",
         )
-        sizes = map_sizes(image_shape, channels, kernels, "encoder 'conv'", pool=pool, pad=pad)
+        sizes = map_sizes(image_shape, channels, kernels, "encoder 'conv'", pool=pool, pads=pads)
         self.channels, self.kernel, self.activation = channels, kernels[0], activation
-        self.smooth, self.group = smooth, group
-        self.stages = _convolutions((image_shape[0], *channels), kernels, activation, pool=pool, pad=pad)
+        self.smooth, self.group, self.group_relative = smooth, group, group_relative
+        self.stages = _convolutions((image_shape[0], *channels), kernels, activation, pool=pool, pads=pads)
+        if last == "linear":
+            self.stages[f"conv{len(channels)}"].pop(-1)
         map_shape = (channels[-1], *sizes[-1])
         if latent == "linear":
             self.latent_dim = latent_dim or 16
@@ -97,41 +106,45 @@ class Conv(Encoder):
         first, *later = self.filters()
         penalty = super().regularizer()
         penalty += self.smooth * laplacian(first) if self.smooth else 0.0
-        return penalty + (self.group * sum(map(group_sparsity, later)) if self.group else 0.0)
+        if not self.group:
+            return penalty
+        return penalty + self.group * sum(group_sparsity(filters, relative=self.group_relative) for filters in later)
 
 
-def _kernels(kernel: tuple[int, ...], n_convolutions: int) -> tuple[int, ...]:
-    """Return the side of the filters of each convolution, from one value for all or one for each."""
+def _each(option: str, values: tuple, n_convolutions: int) -> tuple:
+    """Return the value of an option for each convolution, from one value for all or one for each."""
     require(
-        len(kernel) in (1, n_convolutions),
-        f"encoder 'conv': kernel={','.join(map(str, kernel))} has {len(kernel)} values for {n_convolutions} "
+        len(values) in (1, n_convolutions),
+        f"encoder 'conv': {option}={write(values)} has {len(values)} values for {n_convolutions} "
         "convolutions; give one value, or one for each convolution",
     )
-    return kernel * n_convolutions if len(kernel) == 1 else kernel
+    return values * n_convolutions if len(values) == 1 else values
 
 
 def _convolutions(
-    channels: Sequence[int], kernels: Sequence[int], activation: Activation, *, pool: bool, pad: bool
+    channels: Sequence[int], kernels: Sequence[int], activation: Activation, *, pool: bool, pads: Sequence[bool]
 ) -> nn.ModuleDict:
     """Return a stage per convolution; `channels` starts with those of the image."""
     stages = {}
     for i, (n_in, n_out) in enumerate(pairwise(channels)):
         layers = [nn.MaxPool2d(2)] if i and pool else []
-        layers += [nn.Conv2d(n_in, n_out, kernels[i], padding=kernels[i] // 2 if pad else 0, bias=False)]
+        layers += [nn.Conv2d(n_in, n_out, kernels[i], padding=kernels[i] // 2 if pads[i] else 0, bias=False)]
         stages[f"conv{i + 1}"] = nn.Sequential(*layers, nn.BatchNorm2d(n_out), ACTIVATIONS[activation]())
     return nn.ModuleDict(stages)
 
 
-def group_sparsity(filters: Tensor) -> Tensor:
-    """Return the sum of the norms of a filter's channels divided by the norm of the filter, summed over filters.
+def group_sparsity(filters: Tensor, *, relative: bool) -> Tensor:
+    """Return the sum of the norms of all channels of all filters.
 
     Args:
         filters: (F, C, H, W).
+        relative: divide by the norm of the filter, so that the penalty depends on its shape, not on its size.
 
     Source: Klindt et al. 2017, arXiv:1711.02653.
     """
     squares = filters.square().sum((2, 3))  # (F, C)
-    return ((squares + 1e-12).sqrt().sum(1) / (squares.sum(1) + 1e-8).sqrt()).sum()
+    norms = (squares + 1e-12).sqrt().sum(1)  # (F,)
+    return (norms / (squares.sum(1) + 1e-8).sqrt()).sum() if relative else norms.sum()
 
 
 class ScaledLinear(nn.Module):
@@ -234,7 +247,7 @@ def map_sizes(
     owner: str,
     *,
     pool: bool = True,
-    pad: bool = True,
+    pads: Sequence[bool] | None = None,
 ) -> list[tuple[int, int]]:
     """Return the height and width of the output of each convolution.
 
@@ -244,7 +257,7 @@ def map_sizes(
         kernels: side of the filters of each convolution, px.
         owner: the encoder or head that asks, for error messages.
         pool: whether images are halved between convolutions.
-        pad: whether images keep their size at the edges.
+        pads: whether images keep their size at the edges, for each convolution; None pads all.
 
     Raises:
         UserError: for invalid channels or kernels, or an image that is too small.
@@ -253,7 +266,9 @@ def map_sizes(
     is_odd = all(kernel >= 3 and kernel % 2 == 1 for kernel in kernels)
     require(is_odd, f"{owner}: kernel={','.join(map(str, kernels))} must be odd and at least 3")
     divisors = [2 if i and pool else 1 for i in range(len(kernels))]
-    margins = [0 if pad else side - 1 for side in kernels]  # px that a convolution without padding removes
+    margins = [
+        0 if pad else side - 1 for pad, side in zip(pads or [True] * len(kernels), kernels, strict=True)
+    ]  # px that a convolution without padding removes
     _require_large_enough(shape, divisors, margins, owner)
     height, width = shape[1:]
     sizes = []

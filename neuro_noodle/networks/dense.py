@@ -15,11 +15,11 @@ from neuro_noodle.networks.base import (
     HEADS,
     Encoder,
     Head,
-    Scale,
     laplacian,
     require_penalties,
     shrinkage,
 )
+from neuro_noodle.networks.scaling import Scale
 
 HIDDEN = (256,)
 RIDGE = 1e-3  # keeps start=linear stable when latent dimensions are nearly collinear
@@ -55,7 +55,7 @@ class FullyConnected(Encoder):
         scale: Scale = "none",
         noise: float = 0.0,
     ) -> None:
-        super().__init__(scale)
+        super().__init__(scale, (math.prod(image_shape),))
         require(0 <= noise < math.inf, f"encoder 'fc': noise={noise} must be 0 or more")
         require(all(width >= 1 for width in hidden), f"encoder 'fc': widths in hidden={hidden} must be at least 1")
         self.latent_dim = latent_dim or 40

@@ -1,0 +1,98 @@
+"""What each difference from the published V1 models changes: `published.py FOLDER DATA_DIR [R [STUDY...]]`.
+
+Every row is a recipe with some of its options as its source has them, trained with R repetitions (10). Repetitions with
+the same seed are compared with those of the recipe. DATA_DIR is the output of `Resources/simulate.py v1`. Models that
+FOLDER already holds are not trained again.
+"""
+
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from runs import format_median, read_result, train
+from scipy.stats import t
+
+
+@dataclass(frozen=True)
+class Study:
+    """A recipe and the options in which its source differs.
+
+    Attributes:
+        flags: of the recipe; the options of differences are added to their values.
+        differences: flag and option by the name of the difference.
+    """
+
+    flags: dict[str, str]
+    differences: dict[str, tuple[str, str]]
+
+    def command(self, names: Collection[str] = ()) -> list[str]:
+        """Return the command line with the differences of these names."""
+        flags = dict(self.flags)
+        for flag, option in (self.differences[name] for name in names):
+            flags[flag] = f"{flags.get(flag, '')} {option}"
+        return [word for flag, value in flags.items() for word in (flag, *value.split())]
+
+
+STUDIES = {
+    "what-where": Study(  # the recipe has 48 channels, and takes four times as long
+        {"--recipe": "v1_what_where", "--encoder": "conv channels=24,24,24", "--head": "what_where"},
+        {
+            "absolute group sparsity": ("--encoder", "group_relative=false"),
+            "linear last convolution": ("--encoder", "last=linear"),
+            "absolute masks and features": ("--head", "absolute=true"),
+            "padding in layers 2 and 3": ("--encoder", "pad=false,true,true"),
+            "pixelwise z-score": ("--encoder", "scale=pixelwise"),
+            "batches of 256": ("--batch_size", "256"),
+        },
+    ),
+    "HSM": Study(
+        {"--recipe": "v1_hsm", "--encoder": "dog", "--head": "mlp"},
+        {
+            "variances": ("--encoder", "width=variance"),
+            "gains from 0 to 10": ("--encoder", "max_gain=10"),
+            "sums over the plane": ("--encoder", "sums=plane"),
+            "centres inside": ("--encoder", "inside=true"),
+            "half the L2": ("--head", "l2=0.05"),
+        },
+    ),
+}
+
+
+def main(folder: str, data_dir: str, n_repetitions: str = "10", *names: str) -> None:
+    """Train all models, or those of some studies, and print a row for each."""
+    shared = ["--data_dir", data_dir, "--repetitions", n_repetitions]
+    print("r: median (10th to 90th percentile) over repetitions; difference: mean over pairs [95 %]")
+    print(f"{'':<42}{'validation r':<26}{'difference':<28}{'test r':<26}{'difference':<28}{'epoch':<7}seconds")
+    for name, study in STUDIES.items():
+        if names and name not in names:
+            continue
+        rows = {"recipe": []} | {difference: [difference] for difference in study.differences}
+        rows["all of these"] = list(study.differences)
+        recipe = None
+        for row, differences in rows.items():
+            run_name = f"{name}-{row}".replace(" ", "-")
+            result = read_result(train(Path(folder).resolve(), run_name, [*study.command(differences), *shared]))
+            recipe = recipe or result
+            print(format_row(f"{name}, {row}", result, recipe), flush=True)
+
+
+def format_row(name: str, result: dict, recipe: dict) -> str:
+    """Return the row of a model; differences are to the recipe."""
+    cells = []
+    for part in ("validation", "test"):
+        r, others = (np.array(one["repetitions"][part]["r"]) for one in (result, recipe))
+        cells += [f"{format_median(r):<26}", f"{format_difference(r - others) if result is not recipe else '':<28}"]
+    epoch = np.median(result["repetitions"]["best_epochs"]) + 1
+    return f"{name:<42}{''.join(cells)}{epoch:<7.0f}{result['seconds']:.0f}"
+
+
+def format_difference(differences: np.ndarray) -> str:
+    """Return the mean of paired differences with its 95 % interval."""
+    half = t.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / len(differences) ** 0.5
+    return f"{differences.mean():+.4f} [{differences.mean() - half:+.4f}, {differences.mean() + half:+.4f}]"
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
