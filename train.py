@@ -16,7 +16,13 @@ from neuro_noodle.learning.best import Patience
 from neuro_noodle.learning.checks import check_moved, require_finite, weight_sums
 from neuro_noodle.learning.compilation import compiled
 from neuro_noodle.learning.evaluation import Batches, evaluate
-from neuro_noodle.learning.optimizers import OPTIMIZERS, Moments, RateScale, require_suitable
+from neuro_noodle.learning.optimizers import (
+    OPTIMIZERS,
+    Moments,
+    RateScale,
+    require_suitable,
+    spare_biases,
+)
 from neuro_noodle.learning.record import Record
 from neuro_noodle.learning.schedules import SCHEDULES
 from neuro_noodle.networks.base import Model
@@ -86,8 +92,9 @@ class Learning:
 
 def prepare(flags: argparse.Namespace, network: Model | Repetitions, objective: Objective) -> Learning:
     """Build the optimizer of the weights that train, the schedule and the patience."""
-    weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = OPTIMIZERS.build(flags.optimizer, weights, flags.lr)
+    weights = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    optimizer = OPTIMIZERS.build(flags.optimizer, list(weights.values()), flags.lr)
+    spare_biases(optimizer, weights.items(), flags.repetitions)
     schedule = SCHEDULES.parse(flags.schedule)
     require_suitable(optimizer, schedule.name, flags.repetitions)
     patience = Patience(flags.repetitions, flags.patience)

@@ -16,6 +16,7 @@ OPTIMIZERS.refuse("sparseadam", "it needs sparse gradients, which no network her
 OPTIMIZERS.refuse("muon", "it updates matrices only, and every network here has other weights too; use adam")
 FUSED = (optim.AdamW, optim.SGD)  # their fused step is faster, and runs on every device
 NOT_PROPORTIONAL = (optim.Rprop, optim.Adafactor)  # steps are not proportional to the learning rate
+IMAGE_BIAS = "background"  # the name of a bias that is an image
 NOT_ELEMENTWISE = (optim.Adafactor,)  # a step depends on other elements of the same weight tensor
 
 Weights = Iterable[nn.Parameter]
@@ -32,7 +33,7 @@ def adam(
     eps: float = 1e-8,
     amsgrad: bool = False,
 ) -> optim.Optimizer:
-    """Adam; weight decay is decoupled (AdamW)."""
+    """Adam; weight decay is decoupled (AdamW), and spares biases and batch normalisation, as everywhere."""
     options = {"weight_decay": weight_decay, "betas": betas, "eps": eps, "amsgrad": amsgrad}
     return _build("adam", optim.AdamW, weights, lr, options)
 
@@ -178,6 +179,24 @@ def _build(
         return kind(weights, lr=lr, **options, **({"fused": True} if kind in FUSED else {}))  # type: ignore[call-arg]
     except ValueError as error:
         raise UserError(f"optimizer '{name}': {error}") from error
+
+
+def spare_biases(optimizer: optim.Optimizer, named: Iterable[tuple[str, nn.Parameter]], n_repetitions: int) -> None:
+    """Let weight decay shrink filters and matrices only: no biases, gains of batch normalisation or widths of filters.
+
+    Args:
+        optimizer: of these weights; it has taken no step yet.
+        named: the weights with their names.
+        n_repetitions: for several, every weight is (R, ...).
+    """
+    (group,) = optimizer.param_groups
+    if group.get("weight_decay"):
+        is_spared = {
+            weights: weights.ndim - (n_repetitions > 1) < 2 or name.endswith(IMAGE_BIAS) for name, weights in named
+        }
+        spared = [weights for weights in group["params"] if is_spared[weights]]
+        group["params"] = [weights for weights in group["params"] if not is_spared[weights]]
+        optimizer.add_param_group(group | {"params": spared, "weight_decay": 0.0})
 
 
 class Moments:

@@ -7,8 +7,17 @@ import torch
 from helpers import raises_user_error
 from torch import nn
 
-from neuro_noodle.learning.optimizers import NOT_PROPORTIONAL, OPTIMIZERS, Moments, RateScale, require_suitable
+from neuro_noodle.learning.optimizers import (
+    NOT_PROPORTIONAL,
+    OPTIMIZERS,
+    Moments,
+    RateScale,
+    require_suitable,
+    spare_biases,
+)
 from neuro_noodle.learning.schedules import SCHEDULES
+from neuro_noodle.networks.base import build_model
+from neuro_noodle.networks.repetitions import Repetitions
 
 
 def is_proportional(name):
@@ -78,6 +87,25 @@ def test_weight_decay_shrinks_a_weight_without_gradient(name):
     weights.grad = torch.zeros(2)
     optimizer.step()
     assert torch.allclose(weights, torch.full((2,), 0.95))
+
+
+@pytest.mark.parametrize("n_repetitions", [1, 3])
+def test_weight_decay_spares_biases_and_batch_norm(n_repetitions):
+    encoder = "conv channels=4,8 latent=linear"
+    models = [build_model(encoder, "conv start=mean", (1, 20, 20), (1, 20, 20), 3) for _ in range(n_repetitions)]
+    network = Repetitions(models) if n_repetitions > 1 else models[0]
+    before = {name: weights.detach().clone() for name, weights in network.named_parameters()}
+    optimizer = OPTIMIZERS.build("sgd weight_decay=0.5", list(network.parameters()), 0.1)
+    spare_biases(optimizer, network.named_parameters(), n_repetitions)
+    for weights in network.parameters():
+        weights.grad = torch.zeros_like(weights)
+    optimizer.step()
+    shrunk = {name for name, weights in network.named_parameters() if not torch.equal(weights, before[name])}
+    spared = before.keys() - shrunk
+    assert (
+        len(shrunk) == 6
+    )  # of the encoder two convolutions and the latent layer; of the head a layer and two convolutions
+    assert all(name.endswith(("bias", "background", "1.weight", "2.weight")) for name in spared)
 
 
 @pytest.mark.parametrize(
