@@ -37,6 +37,8 @@ def main(words: list[str]) -> int:
         "its angles, NAME:number says that it holds none")  # fmt: skip
     parser.add_argument("--parts", type=comma_separated, default=list(HELD_OUT), metavar="validation,test",
         help="parts of the first run whose images are compared (default: both)")  # fmt: skip
+    parser.add_argument("--every_group", action="store_true", help="hold every group (person, block) out once from the "
+        "probes, in 5 folds: narrower intervals, but the networks have seen most of these images")  # fmt: skip
     parser.add_argument("--data_dir", type=Path, help="the folder of the images, if it has moved since training")
     parser.add_argument("--trust_pickle", action="store_true", help="load the UMAP of a run, which can run code")
     parser.add_argument("--out", type=Path, help="also write all numbers to this JSON file")
@@ -44,8 +46,9 @@ def main(words: list[str]) -> int:
         "with three or more epochs of a run, curves over training")  # fmt: skip
     parser.add_argument("--width_mm", type=float, help="width of that picture, for a paper, with its text")
     flags = parser.parse_args(words)
-    print_comparison(flags.sources, columns=flags.columns, parts=flags.parts, data_dir=flags.data_dir,
-        trust_pickle=flags.trust_pickle, out=flags.out, figure=flags.figure, width_mm=flags.width_mm)  # fmt: skip
+    print_comparison(flags.sources, columns=flags.columns, parts=flags.parts, every_group=flags.every_group,
+        data_dir=flags.data_dir, trust_pickle=flags.trust_pickle, out=flags.out, figure=flags.figure,
+        width_mm=flags.width_mm)  # fmt: skip
     return 0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from runs import format_mean, read_result, start, train
 
 from neuro_noodle.measures.circular import period
-from neuro_noodle.measures.probes import probe
+from neuro_noodle.measures.probes import Fold, probe
 from neuro_noodle.runs.run import open_run
 
 SEEDS = (42, 1, 2)
@@ -122,11 +122,11 @@ def probe_latents(folder: Path) -> list[float]:
     """Return the R2 of a linear probe of a run's latents for each probed column."""
     run = open_run(folder)
     latents, groups = run.latents(), np.array(run.dataset.columns["block"])
-    is_training, is_held_out = run.part == "training", np.isin(run.part, ("validation", "test"))
+    fold = Fold(run.part == "training", np.isin(run.part, ("validation", "test")))
     scores = []
     for column in PROBED:
         values = np.array(run.dataset.columns[column], float)
-        score = probe(latents, values, is_training, is_held_out, groups, period(column, values))
+        score = probe(latents, values, [fold], groups, period(column, values))
         scores.append(score["r2"])
     return scores
 

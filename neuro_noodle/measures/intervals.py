@@ -1,7 +1,7 @@
 """95 % intervals of a metric over images that come in groups.
 
 Images of one group (a person, an animal, a recording) are not independent, so intervals are based on whole groups.
-How often they hold the truth was simulated: see `benchmarks/statistics.py`.
+How often they hold the truth was simulated: see `benchmarks/simulations`.
 """
 
 from collections.abc import Callable

@@ -4,7 +4,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -17,11 +17,27 @@ from neuro_noodle.measures.scores import varies
 INVERSE_STRENGTHS = np.logspace(-4, 2, 7)  # of the logistic regression
 
 
+@dataclass(frozen=True)
+class Fold:
+    """Which images a probe is fitted to, and which it predicts.
+
+    Attributes:
+        is_training: (N,) bool.
+        is_held_out: (N,) bool; an image is held out in at most one fold.
+    """
+
+    is_training: np.ndarray
+    is_held_out: np.ndarray
+
+    def known(self, is_known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return both masks for the images whose value is known."""
+        return self.is_training & is_known, self.is_held_out & is_known
+
+
 def probe(
     latents: np.ndarray,
     values: np.ndarray,
-    is_training: np.ndarray,
-    is_held_out: np.ndarray,
+    folds: Sequence[Fold],
     groups: np.ndarray | None,
     period: float | None,
     *,
@@ -35,8 +51,7 @@ def probe(
     Args:
         latents: (N, D) latents.
         values: (N,) numbers to predict, in any unit; images whose value is NaN are left out.
-        is_training: (N,) bool; at least 5 of these images have a value.
-        is_held_out: (N,) bool; at least 1 of these images has a value.
+        folds: a regression is fitted for each, to at least 5 images with a value; at least 1 held-out image has one.
         groups: (N,) group of each image (block of frames, animal), or None for folds of consecutive images.
         period: of the values if they are angles or axes, see `circular.period`; else None.
         standardise: scale each dimension by its own standard deviation in training; if False, all by the largest.
@@ -47,12 +62,15 @@ def probe(
         test, and level, the r2 that 95 % of shuffles stay below; and either mae, the mean absolute error in the unit of
         the values, or for angles median_deg, the median absolute error in degrees.
     """
-    is_known = np.isfinite(values)
-    is_training, is_held_out = is_training & is_known, is_held_out & is_known
     target = values[:, None] if period is None else _on_circle(values, period)  # (N, 1 or 2)
-    scaled = _scale(latents, is_training, each=standardise)
-    predict = grouped_ridge(scaled[is_training], target[is_training], _subset(groups, is_training))
-    predicted, true = predict(scaled[is_held_out]), target[is_held_out]
+    predicted, is_held_out = np.empty_like(target, dtype=np.float64), np.zeros(len(values), bool)
+    for fold in folds:
+        fitted, judged = fold.known(np.isfinite(values))
+        scaled = _scale(latents, fitted, each=standardise)
+        predict = grouped_ridge(scaled[fitted], target[fitted], _subset(groups, fitted))
+        predicted[judged] = predict(scaled[judged])
+        is_held_out |= judged
+    predicted, true = predicted[is_held_out], target[is_held_out]
     units = _units(groups, is_held_out)
     score = {"r2": _r2(predicted, true)} | _r2_interval(predicted, true, units) | _r2_chance(predicted, true, units)
     if period is None:
@@ -65,8 +83,7 @@ def probe(
 def probe_class(
     latents: np.ndarray,
     names: Sequence[str] | np.ndarray,
-    is_training: np.ndarray,
-    is_held_out: np.ndarray,
+    folds: Sequence[Fold],
     groups: np.ndarray | None,
     *,
     standardise: bool = True,
@@ -75,24 +92,26 @@ def probe_class(
 
     Args:
         latents: (N, D) latents.
-        names: N class names, at least two of them in training; images whose name is empty are left out.
-        is_training: (N,) bool, the images to fit on.
-        is_held_out: (N,) bool, the images to judge.
+        names: N class names, at least two among the fitted images of each fold; images whose name is empty are left
+            out.
+        folds: a regression is fitted for each; at least 1 held-out image has a name.
         groups: (N,) group of each image, or None; as in `probe`, but folds keep the proportions of the classes.
         standardise: as in `probe`.
 
     Returns:
         accuracy; low and high, the ends of its 95 % interval, NaN with fewer than 5 groups; p of a permutation test of
         predicted and true names, and level, the accuracy that 95 % of shuffles stay below; and
-        majority, the accuracy of always naming the most frequent training class.
+        majority, the accuracy of always naming the most frequent class of the fitted images.
     """
     classes = np.array(names)  # (N,)
-    is_training, is_held_out = is_training & (classes != ""), is_held_out & (classes != "")
-    scaled = _scale(latents, is_training, each=standardise)
-    classify = _fit_logistic(scaled[is_training], classes[is_training], _subset(groups, is_training))
-    predicted = classify(scaled[is_held_out])
-    majority = Counter(classes[is_training].tolist()).most_common(1)[0][0]
-    true = classes[is_held_out]
+    predicted, majority, is_held_out = np.empty_like(classes), np.empty_like(classes), np.zeros(len(classes), bool)
+    for fold in folds:
+        fitted, judged = fold.known(classes != "")
+        scaled = _scale(latents, fitted, each=standardise)
+        predicted[judged] = _fit_logistic(scaled[fitted], classes[fitted], _subset(groups, fitted))(scaled[judged])
+        majority[judged] = Counter(classes[fitted].tolist()).most_common(1)[0][0]
+        is_held_out |= judged
+    predicted, majority, true = predicted[is_held_out], majority[is_held_out], classes[is_held_out]
     units = _units(groups, is_held_out)
     chance = permutation_test(lambda i, j: float((predicted[i] == true[j]).mean()), units)
     score = {"accuracy": float((predicted == true).mean()), "majority": float((majority == true).mean())}

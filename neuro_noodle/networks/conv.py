@@ -70,13 +70,8 @@ class Conv(Encoder):
         scale: Scale = "none",
     ) -> None:
         super().__init__(scale, image_shape)
-        require_penalties("encoder 'conv'", {"smooth": smooth, "group": group})
-        kernels = _each("kernel", kernel, len(channels))
-        pads = _each("pad", pad, len(channels))
-        require(
-            not group or len(channels) > 1,
-            f"encoder 'conv': group={group} applies from the second convolution on; add a value to channels=",
-        )
+        _require_penalties(smooth, group, len(channels))
+        kernels, pads = _each("kernel", kernel, len(channels)), _each("pad", pad, len(channels))
         sizes = map_sizes(image_shape, channels, kernels, "encoder 'conv'", pool=pool, pads=pads)
         self.channels, self.kernel, self.activation = channels, kernels[0], activation
         self.smooth, self.group, self.group_relative = smooth, group, group_relative
@@ -86,8 +81,9 @@ class Conv(Encoder):
         map_shape = (channels[-1], *sizes[-1])
         if latent == "linear":
             self.latent_dim = latent_dim or 16
-            layer = self.latent_layer(math.prod(map_shape), beta)
-            self.stages["latent"] = nn.Sequential(nn.Flatten(), ScaledLinear(layer))
+            self.stages["latent"] = nn.Sequential(
+                nn.Flatten(), ScaledLinear(self.latent_layer(math.prod(map_shape), beta))
+            )
         else:
             require_no_latent_dim("encoder 'conv' with latent=maps", latent_dim)
             require(beta == 0, "encoder 'conv': beta= needs latent=linear, because feature maps are not variational")
@@ -109,6 +105,15 @@ class Conv(Encoder):
         if not self.group:
             return penalty
         return penalty + self.group * sum(group_sparsity(filters, relative=self.group_relative) for filters in later)
+
+
+def _require_penalties(smooth: float, group: float, n_convolutions: int) -> None:
+    """Raise UserError for a penalty below 0, or one that applies to no convolution."""
+    require_penalties("encoder 'conv'", {"smooth": smooth, "group": group})
+    require(
+        not group or n_convolutions > 1,
+        f"encoder 'conv': group={group} applies from the second convolution on; add a value to channels=",
+    )
 
 
 def _each(option: str, values: tuple, n_convolutions: int) -> tuple:

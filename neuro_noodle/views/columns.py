@@ -8,8 +8,8 @@ import numpy as np
 from neuro_noodle.choices import require
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.columns import Columns, require_columns
-from neuro_noodle.measures.linear import N_FOLDS
-from neuro_noodle.measures.probes import probe, probe_class
+from neuro_noodle.measures.linear import N_FOLDS, folds
+from neuro_noodle.measures.probes import Fold, class_folds, probe, probe_class
 from neuro_noodle.runs.metadata import Column, read_column
 from neuro_noodle.views import maps
 from neuro_noodle.views.comparison import ColumnSummary, GroupSummary
@@ -18,23 +18,50 @@ MAX_CLASSES = 50  # of a text column that was not asked for
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Which images probes are fitted to and evaluated on.
+class Probing:
+    """Which images probes are fitted to and which they predict.
 
     Attributes:
-        is_training: (N,) bool: training images of all runs, at most 10,000.
-        is_held_out: (N,) bool: images that no run was trained on.
+        parts: training images of all runs, at most 10,000, and images that no run was trained on.
+        groups: (N,) group of each image, or None.
+        every_group: hold every group out once, in up to 5 folds of all these images; otherwise those that no run was
+            trained on.
     """
 
-    is_training: np.ndarray
-    is_held_out: np.ndarray
+    parts: Fold
+    groups: np.ndarray | None
+    every_group: bool = False
 
-    def of(self, indices: np.ndarray) -> "Parts":
-        """Return the parts of some of the images."""
-        return Parts(self.is_training[indices], self.is_held_out[indices])
+    def of(self, indices: np.ndarray) -> "Probing":
+        """Return the same for some of the images."""
+        parts = Fold(self.parts.is_training[indices], self.parts.is_held_out[indices])
+        return Probing(parts, None if self.groups is None else self.groups[indices], self.every_group)
+
+    @property
+    def used(self) -> Fold:
+        """The images that a probe is fitted to in any fold, and those that it predicts in any."""
+        is_used = self.parts.is_training | self.parts.is_held_out
+        return Fold(is_used, is_used) if self.every_group else self.parts
+
+    def folds(self, column: Column) -> list[Fold]:
+        """Return the folds in which a column is probed; for classes with at least two of them to fit to."""
+        if not self.every_group:
+            return [self.parts]
+        known = np.flatnonzero(self.used.is_training & column.is_known)
+        groups = None if self.groups is None else self.groups[known]
+        pairs = class_folds(column.values[known], groups) if column.is_class else folds(len(known), groups)
+        everyone = np.arange(len(column.values))
+        return [
+            Fold(np.isin(everyone, known[fitted]), np.isin(everyone, known[held_out])) for fitted, held_out in pairs
+        ]
+
+    def can_repeat(self, column: Column) -> bool:
+        """Return whether a class of a held-out image is among those that a probe is fitted to."""
+        each = (fold.known(column.is_known) for fold in self.folds(column))
+        return any(np.isin(column.values[held_out], column.values[fitted]).any() for fitted, held_out in each)
 
 
-def choose_columns(dataset: StimulusSet, names: Sequence[str], parts: Parts) -> dict[str, Column]:
+def choose_columns(dataset: StimulusSet, names: Sequence[str], probing: Probing) -> dict[str, Column]:
     """Return the columns asked for; if none were, those that can be probed, without groups, parts and duplicates.
 
     Raises:
@@ -45,54 +72,51 @@ def choose_columns(dataset: StimulusSet, names: Sequence[str], parts: Parts) -> 
     order = sorted(dataset.columns, key=lambda name: name != dataset.label)  # of two equivalent columns, the label
 
     def informative(candidates: Columns) -> list[str]:
-        return informative_columns({name: columns[name] for name in candidates}, (dataset.split_unit, "part"), parts)
+        return informative_columns({name: columns[name] for name in candidates}, (dataset.split_unit, "part"), probing)
 
     chosen = {name: columns[name] for name in maps.choose_columns(dataset.columns, names, informative, order=order)}
     if names:
         for name, column in chosen.items():
-            require_enough(name, column, parts)
+            require_enough(name, column, probing)
     return chosen
 
 
-def informative_columns(columns: Mapping[str, Column], ignored: Sequence[str | None], parts: Parts) -> list[str]:
+def informative_columns(columns: Mapping[str, Column], ignored: Sequence[str | None], probing: Probing) -> list[str]:
     """Return the names of columns that can be probed; of equivalent columns only the first."""
     chosen: list[str] = []
     for name, column in columns.items():
         is_new = not any(are_equivalent(column, columns[other]) for other in chosen)
-        if name not in ignored and is_new and can_be_probed(column, parts):
+        if name not in ignored and is_new and can_be_probed(column, probing):
             chosen.append(name)
     return chosen
 
 
-def require_enough(name: str, column: Column, parts: Parts) -> None:
+def require_enough(name: str, column: Column, probing: Probing) -> None:
     """Raise UserError if a column is known for too few images or has a single class."""
-    summary = summarise_column(column, parts)
+    summary = summarise_column(column, probing.used)
     require(
         summary.n_training >= N_FOLDS and summary.n_held_out > 1,
         f"--columns: {name} is known for {summary.n_training} training and {summary.n_held_out} held-out images, "
         "which is too few",
     )
     if column.is_class:
-        trained, held_out = (
-            set(column.values[part & column.is_known].tolist()) for part in (parts.is_training, parts.is_held_out)
-        )
-        require(len(trained) > 1, f"--columns: {name} is the same for all training images")
+        fitted, _ = probing.used.known(column.is_known)
+        require(len(np.unique(column.values[fitted])) > 1, f"--columns: {name} is the same for all training images")
         require(
-            bool(trained & held_out),
+            probing.can_repeat(column),
             f"--columns: no {name} of a held-out image is in training, so no probe can read it; use column:{name}",
         )
 
 
-def can_be_probed(column: Column, parts: Parts) -> bool:
+def can_be_probed(column: Column, probing: Probing) -> bool:
     """Return whether a column differs among training and among held-out images; classes must repeat as well."""
-    fitted = column.values[parts.is_training & column.is_known]
-    held_out = column.values[parts.is_held_out & column.is_known]
+    fitted, held_out = (column.values[part] for part in probing.used.known(column.is_known))
     n_fitted, n_held_out = len(np.unique(fitted)), len(np.unique(held_out))
     if len(fitted) < N_FOLDS or n_fitted < 2 or n_held_out < 2:
         return False
     if not column.is_class:
         return True
-    return n_fitted <= min(MAX_CLASSES, len(fitted) / 2) and bool(np.isin(held_out, fitted).any())
+    return n_fitted <= min(MAX_CLASSES, len(fitted) / 2) and probing.can_repeat(column)
 
 
 def are_equivalent(column: Column, other: Column) -> bool:
@@ -107,23 +131,21 @@ def are_equivalent(column: Column, other: Column) -> bool:
     return abs(np.corrcoef(a, b)[0, 1]) > 1 - 1e-9
 
 
-def summarise_column(column: Column, parts: Parts) -> ColumnSummary:
+def summarise_column(column: Column, parts: Fold) -> ColumnSummary:
     """Return what a column holds, and for how many images it is known."""
-    n_training, n_held_out = (int((part & column.is_known).sum()) for part in (parts.is_training, parts.is_held_out))
+    n_training, n_held_out = (int(part.sum()) for part in parts.known(column.is_known))
     return ColumnSummary(column.kind, column.period, n_training=n_training, n_held_out=n_held_out)
 
 
-def summarise_groups(name: str, groups: np.ndarray, parts: Parts) -> GroupSummary:
+def summarise_groups(name: str, groups: np.ndarray, parts: Fold) -> GroupSummary:
     """Return how many of the groups (N,) are among the training images, the held-out images and both."""
     training, held_out = set(groups[parts.is_training]), set(groups[parts.is_held_out])
     return GroupSummary(name, len(training), len(held_out), n_in_both=len(training & held_out))
 
 
-def probe_column(
-    column: Column, latents: np.ndarray, parts: Parts, groups: np.ndarray | None, *, standardise: bool
-) -> dict[str, float]:
+def probe_column(column: Column, latents: np.ndarray, probing: Probing, *, standardise: bool) -> dict[str, float]:
     """Return the scores of a linear probe of latents (N, D) for a column, by name."""
-    masks = parts.is_training, parts.is_held_out
+    each, groups = probing.folds(column), probing.groups
     if column.is_class:
-        return probe_class(latents, column.values, *masks, groups, standardise=standardise)
-    return probe(latents, column.values, *masks, groups, column.period, standardise=standardise)
+        return probe_class(latents, column.values, each, groups, standardise=standardise)
+    return probe(latents, column.values, each, groups, column.period, standardise=standardise)

@@ -1,7 +1,7 @@
 """What do networks represent? Linear probes of metadata columns, and the similarity of all representations."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations_with_replacement
 from pathlib import Path
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.blocks import natural_order
 from neuro_noodle.measures.linear import N_FOLDS
+from neuro_noodle.measures.probes import Fold
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.measures.similarity import MEASURES, compact, rsa_ceiling
 from neuro_noodle.measures.similarity import compare as compare_values
@@ -22,7 +23,7 @@ from neuro_noodle.runs.representations import Representation, Source, represent
 from neuro_noodle.runs.run import Run
 from neuro_noodle.runs.sources import open_sources
 from neuro_noodle.runs.split import trained_on
-from neuro_noodle.views.columns import Parts, choose_columns, probe_column, summarise_column, summarise_groups
+from neuro_noodle.views.columns import Probing, choose_columns, probe_column, summarise_column, summarise_groups
 from neuro_noodle.views.comparison import Comparison, SourceSummary, format_comparison, plot_comparison
 from neuro_noodle.views.comparison_over_training import find_series, plot_over_training
 from neuro_noodle.views.pairs import pairs
@@ -38,6 +39,7 @@ def print_comparison(
     *,
     columns: Sequence[str] = (),
     parts: Sequence[str] = HELD_OUT,
+    every_group: bool = False,
     data_dir: Path | None = None,
     trust_pickle: bool = False,
     out: Path | None = None,
@@ -50,6 +52,7 @@ def print_comparison(
         words: see `sources`; the first is a run.
         columns: metadata columns to probe; informative ones are chosen if none are given.
         parts: of the first run, whose images are compared and judge the probes.
+        every_group: judge the probes on every group instead, each held out once.
         data_dir: the folder of the images, if it has moved since training.
         trust_pickle: also load the UMAP of a run, which is stored as a pickle and can run code when loaded.
         out: a JSON file to which all numbers are written.
@@ -59,18 +62,22 @@ def print_comparison(
     form = Format((figure.suffix[1:],), width_mm) if figure else PNG
     unknown = [part for part in parts if part not in HELD_OUT]
     require(not unknown, f"--parts {','.join(unknown)}: a part that is held out is {' or '.join(HELD_OUT)}")
-    comparison = compare(open_sources(words, data_dir, trust_pickle=trust_pickle), columns, parts)
+    sources = open_sources(words, data_dir, trust_pickle=trust_pickle)
+    comparison = compare(sources, columns, parts, every_group=every_group)
     print(format_comparison(comparison))
-    for path, write in (
-        (out, lambda path: write_json(path, asdict(comparison))),
-        (figure, lambda path: form.save(path.with_suffix(""), plot(comparison))),
-    ):
-        if path:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write(path)
-            except OSError as error:
-                raise UserError(f"{path} cannot be written: {error.strerror}") from error
+    if out:
+        _write(out, lambda: write_json(out, asdict(comparison)))
+    if figure:
+        _write(figure, lambda: form.save(figure.with_suffix(""), plot(comparison)))
+
+
+def _write(path: Path, write: Callable[[], object]) -> None:
+    """Write a file; what prevents it is a UserError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write()
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def plot(comparison: Comparison) -> Figure:
@@ -79,7 +86,9 @@ def plot(comparison: Comparison) -> Figure:
     return plot_over_training(comparison, series) if series else plot_comparison(comparison)
 
 
-def compare(sources: Sequence[Source], names: Sequence[str], held_out: Sequence[str] = HELD_OUT) -> Comparison:
+def compare(
+    sources: Sequence[Source], names: Sequence[str], held_out: Sequence[str] = HELD_OUT, *, every_group: bool = False
+) -> Comparison:
     """Probe representations for metadata columns, and compute the similarity between all of them.
 
     Columns and groups are those of the first run. Probes are fitted to images that every run was trained on. Probes and
@@ -89,6 +98,7 @@ def compare(sources: Sequence[Source], names: Sequence[str], held_out: Sequence[
         sources: the first is of a run.
         names: names of columns; informative ones are chosen if none are given.
         held_out: parts of the first run whose images are used if no run was trained on them.
+        every_group: whether probes are instead fitted in folds of all images, so that each group is held out once.
 
     Raises:
         UserError: if the runs have too few images in common, or a column cannot be probed.
@@ -96,29 +106,32 @@ def compare(sources: Sequence[Source], names: Sequence[str], held_out: Sequence[
     runs = list({id(source.run): source.run for source in sources if source.run}.values())
     dataset, parts = runs[0].dataset, choose_parts(runs, held_out)
     groups = np.array(dataset.units()) if dataset.split_unit else None
-    columns = choose_columns(dataset, names, parts)
+    probing = Probing(parts, groups, every_group)
+    columns = choose_columns(dataset, names, probing)
     time = natural_order(dataset.ids)
     used = time[(parts.is_training | parts.is_held_out)[time]]
     compared = evenly_spaced(time[parts.is_held_out[time]], MAX_COMPARED)
-    probed = [source for source in sources if columns and not source.column_kind]
-    found = {source.name: represent(source, used, parts.is_training[used]) for source in probed}
-    compacted = {source.name: compact(source.of(compared)) for source in sources}
-    used_groups = None if groups is None else groups[used]
+    found = _represent(sources, used, parts) if columns else {}
     blocks = groups[compared] if dataset.has_blocks and groups is not None else compared  # neighbouring frames
     return Comparison(
-        sources={source.name: _summarise_source(source, found.get(source.name)) for source in sources},
+        sources={source.name: _summarise(source, found.get(source.name)) for source in sources},
         n_training=int(parts.is_training.sum()),
         n_held_out=int(parts.is_held_out.sum()),
         n_compared=len(compared),
+        every_group=every_group,
         groups=None if groups is None else summarise_groups(str(dataset.split_unit), groups, parts),
-        columns={name: summarise_column(column, parts) for name, column in columns.items()},
-        probes=probe_all(
-            found, {name: column.of(used) for name, column in columns.items()}, parts.of(used), used_groups
-        ),
-        similarity=similarities(compacted, blocks),
+        columns={name: summarise_column(column, probing.used) for name, column in columns.items()},
+        probes=probe_all(found, {name: column.of(used) for name, column in columns.items()}, probing.of(used)),
+        similarity=similarities({one.name: compact(one.of(compared)) for one in sources}, blocks),
         rsa_ceilings=_rsa_ceilings(sources, compared),
         pairs=list(pairs(_trained_runs(sources), parts.is_held_out, groups)),
     )
+
+
+def _represent(sources: Sequence[Source], used: np.ndarray, parts: Fold) -> dict[str, Representation]:
+    """Return what probes read from each source of some images, by name; not from columns."""
+    is_training = parts.is_training[used]
+    return {source.name: represent(source, used, is_training) for source in sources if not source.column_kind}
 
 
 def _trained_runs(sources: Sequence[Source]) -> dict[str, Run]:
@@ -128,7 +141,7 @@ def _trained_runs(sources: Sequence[Source]) -> dict[str, Run]:
     return {run.name if names.count(run.name) == 1 else str(run.folder / run.session): run for run in runs}
 
 
-def _summarise_source(source: Source, found: Representation | None) -> SourceSummary:
+def _summarise(source: Source, found: Representation | None) -> SourceSummary:
     return SourceSummary(
         path=_path(source),
         width=source.features(np.arange(1)).shape[1] if found is None else found.width,
@@ -146,16 +159,13 @@ def _path(source: Source) -> str | None:
 
 
 def probe_all(
-    representations: Mapping[str, Representation],
-    columns: Mapping[str, Column],
-    parts: Parts,
-    groups: np.ndarray | None,
+    representations: Mapping[str, Representation], columns: Mapping[str, Column], probing: Probing
 ) -> dict[str, dict[str, dict[str, float | None]]]:
     """Return the scores of linear probes by source, column and name of the score."""
     return {
         name: {
             # principal components keep their scale: the last ones are mostly noise
-            key: finite_each(probe_column(column, one.values, parts, groups, standardise=not one.is_reduced))
+            key: finite_each(probe_column(column, one.values, probing, standardise=not one.is_reduced))
             for key, column in columns.items()
         }
         for name, one in representations.items()
@@ -190,7 +200,7 @@ def _rsa_ceilings(sources: Sequence[Source], indices: np.ndarray) -> dict[str, f
     )
 
 
-def choose_parts(runs: Sequence[Run], held_out: Sequence[str] = HELD_OUT) -> Parts:
+def choose_parts(runs: Sequence[Run], held_out: Sequence[str] = HELD_OUT) -> Fold:
     """Return the training images that all runs share, at most 10,000, and the images that all runs held out.
 
     An image is held out if no run was trained on it, nor a run whose encoder was loaded, and if it is in one of the
@@ -208,4 +218,4 @@ def choose_parts(runs: Sequence[Run], held_out: Sequence[str] = HELD_OUT) -> Par
     )
     is_training = np.zeros(len(is_held_out), bool)
     is_training[shared[:: -(-len(shared) // MAX_TRAINING)]] = True
-    return Parts(is_training, is_held_out)
+    return Fold(is_training, is_held_out)

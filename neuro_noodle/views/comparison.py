@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from neuro_noodle.measures.circular import format_name
+from neuro_noodle.measures.intervals import MIN_GROUPS
 from neuro_noodle.measures.similarity import MEASURES
 from neuro_noodle.views.figures import tidy
 from neuro_noodle.views.pairs import Pair, format_pair
@@ -69,9 +70,11 @@ class Comparison:
 
     Attributes:
         sources: by name.
-        n_training: number of images that probes were fitted to.
-        n_held_out: number of images that they were evaluated on.
-        n_compared: number of these images whose representations were compared.
+        n_training: number of images that all runs were trained on, at most 10,000.
+        n_held_out: number of images that no run was trained on.
+        n_compared: number of the latter whose representations were compared.
+        every_group: whether each group of all these images was held out once from the probes; otherwise probes were
+            fitted to the former and evaluated on the latter.
         groups: the groups of these images, if there are any.
         columns: summary of each column.
         probes: scores by source, column and name of the score.
@@ -84,6 +87,7 @@ class Comparison:
     n_training: int
     n_held_out: int
     n_compared: int
+    every_group: bool
     groups: GroupSummary | None
     columns: dict[str, ColumnSummary]
     probes: dict[str, dict[str, dict[str, float | None]]]
@@ -163,26 +167,52 @@ def format_digits(value: float | None) -> str:
 
 def _format_images(comparison: Comparison) -> list[str]:
     """Return lines about the images that probes were fitted to and evaluated on."""
-    groups = comparison.groups
-    n_training, n_held_out = (
-        ("", "") if groups is None else (f" of {n} {groups.column}s" for n in (groups.n_training, groups.n_held_out))
-    )
     lines = [
-        f"fitted to {comparison.n_training} training images{n_training}, evaluated on {comparison.n_held_out} held-out "
-        f"images{n_held_out}; similarities of {comparison.n_compared} of these",
+        f"{_format_probed(comparison)}; similarities of {comparison.n_compared} held-out images",
         f"after / the score that 95 % of shuffles do not reach; ~ marks one that is reached in more than {MAX_P:.0%}",
+        *_note_groups(comparison),
     ]
-    if groups and groups.n_in_both:
-        lines.append(
-            f"note: {groups.n_in_both} {groups.column}s are in both parts, so the scores do not hold for new "
-            f"{groups.column}s"
-        )
     reduced = [
         f"{name} ({one.n_components} of {one.width})" for name, one in comparison.sources.items() if one.n_components
     ]
     columns = [f"{name} ({one.column_kind})" for name, one in comparison.sources.items() if one.column_kind]
     lines += [f"metadata columns: {', '.join(columns)}"] * bool(columns)
     return lines + [f"principal components in place of numbers: {', '.join(reduced)}"] * bool(reduced)
+
+
+def _format_probed(comparison: Comparison) -> str:
+    training, held_out = f"{comparison.n_training} training", f"{comparison.n_held_out} held-out"
+    groups = comparison.groups
+    if comparison.every_group:
+        unit = "image" if groups is None else groups.column
+        return f"probes: each {unit} of {training} and {held_out} images held out once"
+    if groups is None:
+        return f"probes fitted to {training} images, evaluated on {held_out} images"
+    return (
+        f"probes fitted to {training} images of {groups.n_training} {groups.column}s, evaluated on {held_out} images "
+        f"of {groups.n_held_out} {groups.column}s"
+    )
+
+
+def _note_groups(comparison: Comparison) -> list[str]:
+    """Return a note, if the scores do not hold for new groups, or if there are too few groups for an interval."""
+    groups = comparison.groups
+    if comparison.every_group:
+        return [
+            "note: the networks were trained on the training images, so one that was trained to predict a column is "
+            "worse on new images than here"
+        ]
+    if groups and groups.n_in_both:
+        return [
+            f"note: {groups.n_in_both} {groups.column}s are in both parts, so the scores do not hold for new "
+            f"{groups.column}s"
+        ]
+    if groups and groups.n_held_out < MIN_GROUPS:
+        return [
+            f"note: {groups.n_held_out} held-out {groups.column}s are too few for intervals; --every_group holds out "
+            "each of all once"
+        ]
+    return []
 
 
 def _align(rows: list[list[str]]) -> list[str]:

@@ -84,7 +84,7 @@ def test_many_groups_of_all_sizes_are_no_problem():
 
 @pytest.mark.parametrize(("icc", "share", "n_groups"), [(0.1, 0.7, 5), (0.1, 0.7, 12), (0.3, 0.95, 40)])
 def test_the_interval_of_a_share_holds_the_truth_in_95_percent(icc, share, n_groups):
-    """Of 300 data sets, each with 8 images of every person; benchmarks/statistics.py has more."""
+    """Of 300 data sets, each with 8 images of every person; benchmarks/simulations has more."""
     generator, concentration = np.random.default_rng(1), 1 / icc - 1
     groups, is_covered = np.repeat(np.arange(n_groups), 8), []
     for _ in range(300):

@@ -10,6 +10,7 @@ from helpers import raises_user_error, train_silently
 from PIL import Image
 
 from neuro_noodle.data.base import StimulusSet
+from neuro_noodle.measures.probes import Fold
 from neuro_noodle.runs import representations
 from neuro_noodle.runs.representations import Source, represent
 from neuro_noodle.runs.run import open_run
@@ -38,7 +39,7 @@ def dataset_with(**columns):
 
 
 def chosen(dataset, *names):
-    return columns.choose_columns(dataset, list(names), columns.Parts(TRAINING, HELD_OUT))
+    return columns.choose_columns(dataset, list(names), columns.Probing(Fold(TRAINING, HELD_OUT), None))
 
 
 def test_the_kind_of_a_column_follows_from_values_and_name():
@@ -142,8 +143,11 @@ def test_the_command_prints_a_line_per_run_and_the_cka(command, tmp_path):
     assert (status, complaint) == (0, "")
     lines = printed.splitlines()
     assert lines[0] == (
-        "fitted to 180 training images of 9 animals, evaluated on 60 held-out images of 3 animals; "
-        "similarities of 60 of these"
+        "probes fitted to 180 training images of 9 animals, evaluated on 60 held-out images of 3 animals; "
+        "similarities of 60 held-out images"
+    )
+    assert lines.pop(2) == (
+        "note: 3 held-out animals are too few for intervals; --every_group holds out each of all once"
     )
     assert re.split("  +", lines[3].strip()) == ["angle (2pi rad)", "x", "mood"]
     assert re.split("  +", lines[4].strip()) == [
@@ -190,7 +194,7 @@ def test_the_file_holds_what_the_numbers_are_based_on(command, film_runs, tmp_pa
 def test_sessions_of_one_run_have_different_names(command):
     status, printed, _ = command("two/0 two/best", "--columns", "x")
     assert status == 0
-    assert [line.split()[0] for line in printed.splitlines()[5:8]] == [
+    assert [line.split()[0] for line in printed.splitlines()[6:9]] == [
         "two/0",
         "two",
         "pixels",
@@ -201,6 +205,25 @@ def test_a_note_says_which_groups_are_in_both_parts(command):
     status, printed, _ = command("mixed", "--columns", "x")
     assert status == 0
     assert "note: 12 animals are in both parts, so the scores do not hold for new animals" in printed
+
+
+def test_every_group_can_be_held_out_once(command, tmp_path):
+    out = tmp_path / "compare.json"
+    status, printed, _ = command("one two", "--every_group", "--columns", "angle,mood", "--out", str(out))
+    assert status == 0
+    assert printed.startswith("probes: each animal of 180 training and 60 held-out images held out once; similarities")
+    assert "note: the networks were trained on the training images" in printed
+    result = json.loads(out.read_text())
+    assert result["every_group"] and result["columns"]["mood"]["n_held_out"] == N
+    scores = result["probes"]["pixels"]
+    assert scores["angle"]["low"] < scores["angle"]["r2"] < scores["angle"]["high"]  # over 12 animals
+    assert scores["mood"]["low"] < scores["mood"]["accuracy"]
+
+
+def test_a_class_of_one_group_cannot_be_probed_in_every_group(command):
+    status, _, complaint = command("one", "--every_group", "--columns", "animal")
+    assert status == 2
+    assert "no animal of a held-out image is in training, so no probe can read it; use column:animal" in complaint
 
 
 def test_images_that_only_one_run_trained_on_are_not_used(command, film_runs, tmp_path):
