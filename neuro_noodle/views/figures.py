@@ -201,12 +201,13 @@ def plot_bands(series: Mapping[str, Mapping[int, np.ndarray]], value: str) -> Fi
     return tidy(figure)
 
 
-def plot_neurons(r: np.ndarray, ceiling: np.ndarray | None, images: str) -> Figure:
+def plot_neurons(r: np.ndarray, ceiling: np.ndarray | None, mean_ceiling: float | None, images: str) -> Figure:
     """Plot the correlation of each neuron against its noise ceiling; sorted by correlation if there is no ceiling.
 
     Args:
         r: (N,) correlation of predicted and recorded responses.
         ceiling: (N,) noise ceilings, or None.
+        mean_ceiling: their mean, corrected for the noise of each.
         images: which images were predicted, for the title.
     """
     figure = Figure(figsize=(4.2, 4), layout="constrained")
@@ -218,8 +219,8 @@ def plot_neurons(r: np.ndarray, ceiling: np.ndarray | None, images: str) -> Figu
         axis.scatter(ceiling, r, s=14, alpha=0.6, linewidths=0)
         axis.axline((0, 0), slope=1, color="black", lw=0.8, ls="--")
         axis.set(xlabel="noise ceiling", ylabel="r of predicted and mean response", xlim=(-0.02, 1), ylim=(None, 1))
-    mean_ceiling = "" if ceiling is None else f", ceiling {_format_mean(ceiling)}"
-    axis.set_title(f"{len(r)} neurons, {images}:\nmean r {_format_mean(r)}{mean_ceiling}", fontsize=9)
+    mean = "" if mean_ceiling is None else f", ceiling {_format_mean(np.array([mean_ceiling]))}"
+    axis.set_title(f"{len(r)} neurons, {images}:\nmean r {_format_mean(r)}{mean}", fontsize=9)
     return tidy(figure)
 
 

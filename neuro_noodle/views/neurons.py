@@ -8,18 +8,19 @@ import numpy as np
 import torch
 
 from neuro_noodle.data.columns import Columns
+from neuro_noodle.measures.ceilings import Repeats, mean_ceiling
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.measures.similarity import subspace_overlap
 from neuro_noodle.objectives.base import Evidence
 from neuro_noodle.objectives.response import Response
 from neuro_noodle.runs.run import Run
+from neuro_noodle.simulate.population import TRUTH
 from neuro_noodle.views import figures
 
 MAX_GRADIENTS = 300  # images at which a receptive field is measured
 MAX_NEURONS = 12  # in a figure
 MAX_FILTERS = 32
 BATCH = 50
-TRUTH = "truth.npz"  # true receptive fields of the simulated population
 
 
 def plot_population(run: Run, indices: np.ndarray) -> dict[str, figures.Figure | Columns]:
@@ -27,7 +28,9 @@ def plot_population(run: Run, indices: np.ndarray) -> dict[str, figures.Figure |
     evidence = run.objective.evidence(run.outputs(indices)[1], run.dataset.responses[indices])  # (n, N) each
     predicted, recorded = (values.numpy() for values in evidence.values())
     fields = receptive_fields(run)  # (N, 2, H, W)
-    table = measure_neurons(run, indices, evidence, fields)
+    trials = run.dataset.trials_of(indices.tolist())
+    table = measure_neurons(run, evidence, trials, fields)
+    ceiling = None if trials is None else mean_ceiling(Repeats.of(trials))
     shown = np.argsort(-np.nan_to_num(table["r"], nan=-1))[:MAX_NEURONS]
     titles = [f"{table['neuron'][i]}\nr = {table['r'][i]:.2f}" for i in shown]
     best = f"the {len(shown)} best predicted of {len(table['r'])} neurons"
@@ -35,7 +38,7 @@ def plot_population(run: Run, indices: np.ndarray) -> dict[str, figures.Figure |
     components = {"first\ncomponent": fields[shown, 0], "second\ncomponent": fields[shown, 1]}
     return {
         "neurons.csv": {name: column.tolist() for name, column in table.items()},
-        "neurons": figures.plot_neurons(table["r"], table.get("ceiling"), images),
+        "neurons": figures.plot_neurons(table["r"], table.get("ceiling"), ceiling, images),
         "responses": figures.plot_responses(predicted[:, shown], recorded[:, shown], titles, f"{best}, {images}"),
         "receptive_fields": figures.plot_fields(components, titles, f"receptive fields of {best}"),
     } | plot_filters(run)
@@ -51,20 +54,22 @@ def plot_filters(run: Run) -> dict[str, figures.Figure]:
     return {"filters": figures.plot_fields({"": shown}, titles, f"the first {len(shown)} filters of the encoder")}
 
 
-def measure_neurons(run: Run, indices: np.ndarray, evidence: Evidence, fields: np.ndarray) -> dict[str, np.ndarray]:
+def measure_neurons(
+    run: Run, evidence: Evidence, trials: np.ndarray | None, fields: np.ndarray
+) -> dict[str, np.ndarray]:
     """Return a table with one row per neuron.
 
     Args:
         run: the run.
-        indices: (n,) the images that were predicted.
-        evidence: predicted and recorded responses.
+        evidence: predicted and recorded responses (n, N).
+        trials: (T, n, N) responses to repeated presentations of the same images, or None.
         fields: (N, K, H, W) receptive fields.
 
     Returns:
         Columns (N,): neuron, r; if images were repeated, those of `measures.neurons.measure_neurons`; field_overlap if
         the true receptive fields are known.
     """
-    numbers = cast(Response, run.objective).per_neuron(evidence, run.dataset.trials_of(indices.tolist()))
+    numbers = cast(Response, run.objective).per_neuron(evidence, trials)
     table = {"neuron": np.array(run.dataset.neurons)} | numbers
     path = Path(run.config["flags"]["data_dir"], TRUTH)
     if path.is_file():

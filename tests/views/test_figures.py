@@ -196,6 +196,5 @@ def test_curves_and_bands_leave_out_undefined_values():
 @pytest.mark.filterwarnings("error")
 def test_unknown_neurons_have_an_undefined_mean():
     unknown = np.full(3, np.nan)
-    assert any(
-        "mean r undefined, ceiling undefined" in text for text in texts(figures.plot_neurons(unknown, unknown, "x"))
-    )
+    drawn = figures.plot_neurons(unknown, unknown, np.nan, "x")
+    assert any("mean r undefined, ceiling undefined" in text for text in texts(drawn))
