@@ -1,8 +1,10 @@
-"""Linear models: principal components, and ridge regression with cross-validation."""
+"""Linear models: principal components, ridge and logistic regression with cross-validation."""
 
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -14,6 +16,7 @@ MAX_COMPONENTS = 500  # used as predictors of a regression from pixels
 N_FOLDS = 5
 STRENGTHS = np.logspace(-7, 2, 19)  # of `ridge`, relative to n_images x the variance of the first component
 GROUPED_STRENGTHS = np.logspace(-7, 3, 11)  # of `grouped_ridge`, per training image
+INVERSE_STRENGTHS = np.logspace(-4, 2, 7)  # of `logistic`
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,54 @@ def grouped_ridge(x: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> Ca
         warnings.filterwarnings("ignore", "Singular matrix|An ill-conditioned matrix")  # of strengths that are too weak
         model.fit(x, y)
     return lambda x: model.predict(x).reshape(len(x), -1)
+
+
+def class_folds(names: np.ndarray, groups: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the (training, test) indices of up to 5 cross-validation folds with the classes in proportion.
+
+    Args:
+        names: (N,) class of each image.
+        groups: (N,) group of each image, or None. A group is never divided between two folds.
+
+    Returns:
+        The folds that have test images and at least two training classes; there may be none.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    n_groups = 0 if groups is None else len(np.unique(groups))
+    n_folds = min(N_FOLDS, max(Counter(names.tolist()).values()), n_groups if n_groups > 1 else N_FOLDS)
+    if n_folds < 2:
+        return []
+    splitter = StratifiedGroupKFold(n_folds) if n_groups > 1 else StratifiedKFold(n_folds)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")
+        pairs = list(splitter.split(np.empty(len(names)), names, groups))
+    return [(training, test) for training, test in pairs if len(test) and len(set(names[training])) > 1]
+
+
+def logistic(x: np.ndarray, names: np.ndarray, groups: np.ndarray | None) -> Any:
+    """Fit a logistic regression, its strength chosen by cross-validation with no group in two folds.
+
+    Args:
+        x: (N, D) predictors, with a standard deviation of at most 1.
+        names: (N,) class of each row, at least two.
+        groups: (N,) group of each row, or None.
+
+    Returns:
+        The fitted model of scikit-learn.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
+    from threadpoolctl import threadpool_limits
+
+    model, folds = LogisticRegression(max_iter=300), class_folds(names, groups)
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # only weak penalties, which are not chosen
+        if folds:
+            search = GridSearchCV(model, {"C": INVERSE_STRENGTHS}, cv=folds, scoring="accuracy")
+            return search.fit(x, names).best_estimator_
+        return model.fit(x, names)
 
 
 def _ridge_solver(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

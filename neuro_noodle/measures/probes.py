@@ -1,20 +1,17 @@
 """Linear probes: how well metadata can be read from latents."""
 
 import math
-import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from neuro_noodle.measures.circular import difference_deg, period_deg
 from neuro_noodle.measures.intervals import accuracy_interval, from_root_scale, jackknife, to_root_scale
-from neuro_noodle.measures.linear import N_FOLDS, grouped_ridge
+from neuro_noodle.measures.linear import grouped_ridge, logistic
 from neuro_noodle.measures.permutations import permutation_test
 from neuro_noodle.measures.scores import varies
-
-INVERSE_STRENGTHS = np.logspace(-4, 2, 7)  # of the logistic regression
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ def probe_class(
     for fold in folds:
         fitted, judged = fold.known(classes != "")
         scaled = _scale(latents, fitted, each=standardise)
-        predicted[judged] = _fit_logistic(scaled[fitted], classes[fitted], _subset(groups, fitted))(scaled[judged])
+        predicted[judged] = logistic(scaled[fitted], classes[fitted], _subset(groups, fitted)).predict(scaled[judged])
         majority[judged] = Counter(classes[fitted].tolist()).most_common(1)[0][0]
         is_held_out |= judged
     predicted, majority, true = predicted[is_held_out], majority[is_held_out], classes[is_held_out]
@@ -116,46 +113,6 @@ def probe_class(
     chance = permutation_test(lambda i, j: float((predicted[i] == true[j]).mean()), units)
     score = {"accuracy": float((predicted == true).mean()), "majority": float((majority == true).mean())}
     return score | _interval(accuracy_interval((predicted == true).astype(float), units)) | asdict(chance)
-
-
-def class_folds(names: np.ndarray, groups: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the (training, test) indices of up to 5 cross-validation folds with the classes in proportion.
-
-    Args:
-        names: (N,) class of each image.
-        groups: (N,) group of each image, or None. A group is never divided between two folds.
-
-    Returns:
-        The folds that have test images and at least two training classes; there may be none.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
-    n_groups = 0 if groups is None else len(np.unique(groups))
-    n_folds = min(N_FOLDS, max(Counter(names.tolist()).values()), n_groups if n_groups > 1 else N_FOLDS)
-    if n_folds < 2:
-        return []
-    splitter = StratifiedGroupKFold(n_folds) if n_groups > 1 else StratifiedKFold(n_folds)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")
-        pairs = list(splitter.split(np.empty(len(names)), names, groups))
-    return [(training, test) for training, test in pairs if len(test) and len(set(names[training])) > 1]
-
-
-def _fit_logistic(
-    latents: np.ndarray, names: np.ndarray, groups: np.ndarray | None
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Fit a logistic regression from latents (n, D) to n class names; return a function from latents to names."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV
-    from threadpoolctl import threadpool_limits
-
-    model, folds = LogisticRegression(max_iter=300), class_folds(names, groups)
-    if folds:
-        model = GridSearchCV(model, {"C": INVERSE_STRENGTHS}, cv=folds, scoring="accuracy")
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # only weak penalties, which are not chosen
-        return model.fit(latents, names).predict
 
 
 def _scale(latents: np.ndarray, is_training: np.ndarray, *, each: bool) -> np.ndarray:

@@ -45,3 +45,16 @@ def why_constant(values: np.ndarray, name: str) -> str | None:
     if varies(known[:, None])[0]:
         return None
     return f"there is only one {name}" if len(known) == 1 else f"all {len(known)} values of {name} are {known[0]:.6g}"
+
+
+def auc(scores: np.ndarray, is_positive: np.ndarray) -> float:
+    """Return the area under the ROC curve: how often a positive item has a higher score than a negative one.
+
+    Args:
+        scores: (N,) numbers.
+        is_positive: (N,) bool, both values must occur.
+    """
+    from scipy.stats import mannwhitneyu  # importing it takes a second
+
+    positive, negative = scores[is_positive], scores[~is_positive]
+    return float(mannwhitneyu(positive, negative).statistic / (len(positive) * len(negative)))

@@ -70,6 +70,7 @@ class Objective:
         is_random: whether the input of a sample changes from epoch to epoch.
         metric: name of the metric that selects the best epoch.
         direction: whether the best value of that metric is the "min" or the "max".
+        interval_method: how the 95 % interval of that metric is computed.
         learned: statistics of the training targets, in a form that config.json can store.
         image_shape: (C, H, W) of the dataset, set by `on`.
         classes: class names of the dataset, set by `on`.
@@ -81,6 +82,7 @@ class Objective:
     is_random = False
     metric: str
     direction: Literal["min", "max"]
+    interval_method = "jackknife over groups, or over images without groups"
     image_shape: tuple[int, int, int]
     classes: Sequence[str] = ()
     neurons: Sequence[str] = ()
@@ -190,6 +192,14 @@ class Objective:
     def metrics(self, evidence: Evidence) -> dict[str, float]:
         """Return the metrics of a whole split."""
         raise NotImplementedError
+
+    def summary(self, evidence: Evidence) -> dict[str, float]:
+        """Return metrics of a whole split that are computed once, for the result; none by default."""
+        return {}
+
+    def by_class(self, evidence: Evidence) -> dict[str, float]:
+        """Return the main metric of each class; empty if the objective has no classes."""
+        return {}
 
     def undefined(self, dataset: Dataset, indices: Sequence[int]) -> dict[str, str]:
         """Return by metric why the data of these images leave it undefined, whatever is predicted; empty by default."""

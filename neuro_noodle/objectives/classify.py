@@ -11,7 +11,11 @@ from torch import Generator, Tensor
 
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.measures.intervals import Ends, accuracy_interval
+from neuro_noodle.measures.scores import auc
 from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Objective, Predictor
+from neuro_noodle.objectives.pixels import fit_pixel_classes
+
+LEAST_PROBABILITY = 1e-12  # of the true class, in the log loss
 
 
 @OBJECTIVES.add("classify")
@@ -21,6 +25,7 @@ class Classify(Objective):
     needs = ("image", "label")
     metric = "accuracy"
     direction = "max"
+    interval_method = "posterior of a beta-binomial distribution over groups, or over images without groups"
 
     def on(self, dataset: Dataset) -> Self:
         bound = super().on(dataset)
@@ -97,6 +102,30 @@ class Classify(Objective):
     def metrics(self, evidence: Evidence) -> dict[str, float]:
         return {"accuracy": self._is_correct(evidence).double().mean().item()}
 
+    def summary(self, evidence: Evidence) -> dict[str, float]:
+        """Return balanced accuracy, area under the ROC curve (of two classes), log loss and overconfidence.
+
+        Balanced accuracy is the mean over classes of the share that is named correctly. Log loss is in nats.
+        Overconfidence is the mean probability of the predicted class minus the accuracy.
+        """
+        probabilities, label = (evidence[key].double().cpu().numpy() for key in ("probabilities", "label"))
+        confidence = float(probabilities.max(1).mean() - self.metrics(evidence)["accuracy"])
+        of_true = np.take_along_axis(probabilities, label[:, None].astype(int), 1)  # (N, 1)
+        log_loss = -float(np.log(of_true.clip(LEAST_PROBABILITY)).mean())
+        balanced = {"balanced_accuracy": float(np.mean(list(self.by_class(evidence).values())))}
+        if len(self.classes) == 2 and len(np.unique(label)) == 2:
+            balanced["auc"] = auc(probabilities[:, 1], label == 1)
+        return balanced | {"log_loss": log_loss, "overconfidence": confidence}
+
+    def by_class(self, evidence: Evidence) -> dict[str, float]:
+        """Return the share of the images of each class that is named correctly; classes without images are left out."""
+        counts = self.confusion(evidence).double()
+        return {
+            name: float(count[i] / count.sum())
+            for i, (name, count) in enumerate(zip(self.classes, counts, strict=True))
+            if count.sum()
+        }
+
     def interval(self, evidence: Evidence, groups: np.ndarray) -> Ends | None:
         """Return the 95 % interval of the accuracy over groups of images, see `intervals.accuracy_interval`."""
         return accuracy_interval(self._is_correct(evidence).double().cpu().numpy(), groups)
@@ -108,9 +137,9 @@ class Classify(Objective):
         return torch.bincount(pairs, minlength=n_classes**2).view(n_classes, n_classes)
 
     def baselines(self, x: Tensor, target: Tensor, latent_dim: int) -> dict[str, Predictor]:
-        counts = torch.bincount(target, minlength=len(self.classes))
-        majority = F.one_hot(counts.argmax(), len(counts)).float()
-        return {"majority_class": lambda images: majority.expand(len(images), -1)}
+        shares = torch.bincount(target, minlength=len(self.classes)) / len(target)
+        linear = fit_pixel_classes(x, target, len(self.classes))
+        return {"majority_class": lambda images: shares.expand(len(images), -1), "linear_pixels": linear}
 
     def rows(self, evidence: Evidence) -> dict[str, list]:
         probability, index = evidence["probabilities"].max(1)

@@ -1,16 +1,53 @@
-"""Ridge regression from pixels: the linear baseline of several objectives."""
+"""Linear models of pixels, the baselines of several objectives: ridge regression and logistic regression."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from neuro_noodle.measures.linear import MAX_COMPONENTS, N_FOLDS, STRENGTHS, principal_components, ridge
+from neuro_noodle.measures.linear import MAX_COMPONENTS, N_FOLDS, STRENGTHS, logistic, principal_components, ridge
+from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.objectives.base import Predictor
+
+MAX_CLASSIFIED = 10_000  # images that a logistic regression is fitted to, evenly spaced
 
 
 def tensor_like(values: np.ndarray, like: Tensor) -> Tensor:
     """Return an array as a new tensor with the dtype and device of another tensor."""
     return torch.tensor(values, dtype=like.dtype, device=like.device)
+
+
+@dataclass(frozen=True)
+class PixelScores:
+    """Images as scores on the first 500 principal components of their pixels.
+
+    Attributes:
+        mean: (P,) mean image.
+        directions: (n_components, P).
+        variance: along the first component.
+        scores: (N, n_components) of the images they were fitted to.
+    """
+
+    mean: Tensor
+    directions: Tensor
+    variance: float
+    scores: np.ndarray
+
+    @classmethod
+    def fit(cls, images: Tensor) -> "PixelScores":
+        """Fit the components to images (N, C, H, W)."""
+        pixels = images.flatten(1)  # (N, P)
+        components = principal_components(pixels.cpu().numpy(), MAX_COMPONENTS)
+        mean, directions = tensor_like(components.mean, pixels), tensor_like(components.directions, pixels)
+        scores = ((pixels - mean) @ directions.T).double().cpu().numpy()  # (N, n_components)
+        return cls(mean, directions, float(components.variances[0]) if len(directions) else 0.0, scores)
+
+    def affine(self, weights: np.ndarray, bias: np.ndarray) -> Predictor:
+        """Return the function from images (B, C, H, W) to scores times weights (n_components, K) plus bias (K,)."""
+        filters = self.directions.T @ tensor_like(weights, self.mean)  # (P, K)
+        offset = tensor_like(bias, self.mean) - self.mean @ filters
+        return lambda images: images.flatten(1) @ filters + offset
 
 
 def fit_pixel_ridge(images: Tensor, target: Tensor) -> Predictor:
@@ -27,18 +64,40 @@ def fit_pixel_ridge(images: Tensor, target: Tensor) -> Predictor:
         A function from images (B, C, H, W) to predictions (B, K). It predicts the mean for a column that fewer than
         five images have, and for every column if all images are identical.
     """
-    pixels = images.flatten(1)  # (N, P)
-    components = principal_components(pixels.cpu().numpy(), MAX_COMPONENTS)
-    mean, directions = tensor_like(components.mean, pixels), tensor_like(components.directions, pixels)
-    scores = ((pixels - mean) @ directions.T).double().cpu().numpy()  # (N, n_components)
-    weights, bias = np.zeros((scores.shape[1], target.shape[1])), target.nanmean(0).double().cpu().numpy()
+    fitted = PixelScores.fit(images)
+    weights, bias = np.zeros((fitted.scores.shape[1], target.shape[1])), target.nanmean(0).double().cpu().numpy()
     values = target.double().cpu().numpy()
     masks, mask_index = np.unique(np.isfinite(values), axis=1, return_inverse=True)  # columns with the same images
     for i, is_known in enumerate(masks.T):
-        if is_known.sum() >= N_FOLDS and len(directions):
+        if is_known.sum() >= N_FOLDS and len(fitted.directions):
             columns = mask_index.ravel() == i
-            strengths = STRENGTHS * is_known.sum() * float(components.variances[0])
-            weights[:, columns], bias[columns] = ridge(scores[is_known], values[is_known][:, columns], strengths)
-    filters = directions.T @ torch.as_tensor(weights).to(pixels)  # (P, K)
-    bias = torch.as_tensor(bias).to(pixels) - mean @ filters
-    return lambda images: images.flatten(1) @ filters + bias
+            strengths = STRENGTHS * is_known.sum() * fitted.variance
+            weights[:, columns], bias[columns] = ridge(fitted.scores[is_known], values[is_known][:, columns], strengths)
+    return fitted.affine(weights, bias)
+
+
+def fit_pixel_classes(images: Tensor, label: Tensor, n_classes: int) -> Predictor:
+    """Fit a logistic regression from pixels to classes, using their first 500 principal components.
+
+    The strength is chosen by cross-validation over five folds with the classes in proportion.
+
+    Args:
+        images: (N, C, H, W) training images, not all of one class; at most 10,000 of them are used.
+        label: (N,) class of each.
+        n_classes: K.
+
+    Returns:
+        A function from images (B, C, H, W) to probabilities (B, K); 0 for a class without training images.
+    """
+    chosen = torch.as_tensor(evenly_spaced(np.arange(len(images)), MAX_CLASSIFIED))
+    fitted, known = PixelScores.fit(images[chosen]), label[chosen].cpu().numpy()
+    weights, bias = np.zeros((fitted.scores.shape[1], n_classes)), np.full(n_classes, -np.inf)
+    classes, counts = np.unique(known, return_counts=True)
+    if len(fitted.directions):
+        model = logistic(fitted.scores / fitted.variance**0.5, known, None)
+        sides = (0.0, 1.0) if len(classes) == 2 else 1.0  # of two classes, only the second has weights
+        weights[:, classes], bias[classes] = sides * model.coef_.T / fitted.variance**0.5, sides * model.intercept_
+    else:
+        bias[classes] = np.log(counts)
+    logits = fitted.affine(weights, bias)
+    return lambda images: logits(images).softmax(1)

@@ -55,10 +55,14 @@ def judge_part(model: Model, task: Task, part: str, loader: Loader, baselines: M
     _, evidence = predict(model, loader, objective)
     images = loader.of_images()
     compared = {
-        name: objective.metrics(join((objective.evidence(baseline(x), y) for x, y in images), len(images)))
+        name: _all_metrics(objective, join((objective.evidence(baseline(x), y) for x, y in images), len(images)))
         for name, baseline in baselines.items()
     }
     return Judged(evidence, _make_record(task, part, evidence, compared))
+
+
+def _all_metrics(objective: Objective, evidence: Evidence) -> dict[str, float]:
+    return objective.metrics(evidence) | objective.summary(evidence)
 
 
 def _make_record(task: Task, part: str, evidence: Evidence, compared: dict[str, dict[str, float]]) -> dict:
@@ -66,7 +70,7 @@ def _make_record(task: Task, part: str, evidence: Evidence, compared: dict[str, 
     objective, dataset, indices = task.objective, task.dataset, task.parts[part]
     groups = _groups_of(dataset, indices)
     units = np.asarray(dataset.ids)[indices] if groups is None else groups
-    metrics, trials = objective.metrics(evidence), dataset.trials_of(indices)
+    metrics, trials = _all_metrics(objective, evidence), dataset.trials_of(indices)
     ceiling = {} if trials is None else objective.ceiling(evidence, trials)
     share_interval = None
     if trials is not None and part != "validation":
@@ -84,9 +88,12 @@ def _make_record(task: Task, part: str, evidence: Evidence, compared: dict[str, 
     return {
         "value": defined(metrics, reasons)[objective.metric],
         "interval": interval,
+        "interval_method": objective.interval_method if interval else None,
         "n": len(indices),
         "n_groups": None if groups is None else len(set(groups)),
+        "n_known_groups": None if groups is None else _count_known(task, groups),
         "by_group": None if groups is None or has_enough(groups) else _by_group(objective, evidence, groups),
+        "by_class": objective.by_class(evidence) or None,
         "metrics": defined(metrics, reasons),
         "ceiling": defined(ceiling, reasons) | {"share_interval": share_interval} if ceiling else None,
         "baselines": {name: each[objective.metric] for name, each in baseline_metrics.items()},
@@ -99,6 +106,12 @@ def _groups_of(dataset: StimulusSet, indices: list[int]) -> np.ndarray | None:
     """Return the group (n,) of each image (person, animal, block of frames); None if the dataset has fewer than two."""
     groups = dataset.units() if dataset.split_unit else []
     return np.asarray(groups)[indices] if len(set(groups)) > 1 else None
+
+
+def _count_known(task: Task, groups: np.ndarray) -> int:
+    """Return how many of the groups of a part are in training too."""
+    trained = _groups_of(task.dataset, task.parts["training"])
+    return len(set(groups) & set(() if trained is None else trained))
 
 
 def _by_group(objective: Objective, evidence: Evidence, groups: np.ndarray) -> dict[str, float | None]:

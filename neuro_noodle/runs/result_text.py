@@ -54,8 +54,7 @@ def format_part(part: str, metric: str, record: dict) -> str:
     """Return the main metric of a part with its interval, n and baselines; below, its ceiling and other metrics."""
     undefined = record["undefined"]
     interval = _format_interval(record["interval"], ".4g") or f"[no interval: {undefined['interval']}]"
-    has_groups = record["n_groups"] and record["n_groups"] < record["n"]
-    groups = f" in {counted(record['n_groups'], 'group')}" if has_groups else ""
+    groups = _format_groups(record) if record["n_groups"] and record["n_groups"] < record["n"] else ""
     score = format_score(record["value"], undefined.get(metric, ""))
     line = f"{part} {metric} {score}  " + (f"{interval}  " if record["value"] is not None else "")
     line += f"n = {counted(record['n'], 'image')}{groups}"
@@ -65,6 +64,13 @@ def format_part(part: str, metric: str, record: dict) -> str:
     others = [f"{name} {format_score(value)}" for name, value in record["metrics"].items() if name != metric]
     lines = [*([] if record["ceiling"] is None else format_ceiling(record["ceiling"])), "  ".join(others)]
     return "\n".join([line, *(f"{'':{len(part)}} {below}" for below in lines if below)])
+
+
+def _format_groups(record: dict) -> str:
+    """Return in how many groups the images of a part come, and how many of these are in training too."""
+    n, n_known = record["n_groups"], record["n_known_groups"]
+    known = f" ({'all' if n_known == n else n_known} in training too)" if n_known else ""
+    return f" in {counted(n, 'group')}{known}"
 
 
 def format_ceiling(ceiling: dict) -> list[str]:

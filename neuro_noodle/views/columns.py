@@ -8,8 +8,8 @@ import numpy as np
 from neuro_noodle.choices import require
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.columns import Columns, require_columns
-from neuro_noodle.measures.linear import N_FOLDS, folds
-from neuro_noodle.measures.probes import Fold, class_folds, probe, probe_class
+from neuro_noodle.measures.linear import N_FOLDS, class_folds, folds
+from neuro_noodle.measures.probes import Fold, probe, probe_class
 from neuro_noodle.runs.metadata import Column, read_column
 from neuro_noodle.views import maps
 from neuro_noodle.views.comparison import ColumnSummary, GroupSummary

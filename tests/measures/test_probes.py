@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from neuro_noodle.measures import probes
+from neuro_noodle.measures.linear import class_folds
 from neuro_noodle.measures.permutations import shuffles
 
 N = 240
@@ -167,13 +168,13 @@ def test_new_classes_count_as_errors_and_empty_ones_do_not():
 
 def test_class_folds_keep_groups_apart_and_have_two_classes():
     names = np.repeat(["a", "b"], 30)  # as sorted folders
-    for fitted, evaluated in probes.class_folds(names, None):
+    for fitted, evaluated in class_folds(names, None):
         assert set(names[fitted]) == set(names[evaluated]) == {"a", "b"}
     groups = np.arange(60) // 6
-    for fitted, evaluated in probes.class_folds(names, groups):
+    for fitted, evaluated in class_folds(names, groups):
         assert not set(groups[fitted]) & set(groups[evaluated])
-    assert probes.class_folds(names, names) == []  # each group has a class of its own
-    assert probes.class_folds(np.array(["a", "b", "c"]), None) == []
+    assert class_folds(names, names) == []  # each group has a class of its own
+    assert class_folds(np.array(["a", "b", "c"]), None) == []
 
 
 def test_a_class_probe_without_folds_is_still_fitted():

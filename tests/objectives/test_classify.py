@@ -8,6 +8,8 @@ from objective_cases import SHAPE, build
 
 from neuro_noodle.augment import AUGMENTATIONS
 from neuro_noodle.measures.intervals import accuracy_interval
+from neuro_noodle.measures.linear import logistic
+from neuro_noodle.objectives.pixels import PixelScores, fit_pixel_classes
 
 
 def test_a_single_class_is_refused():
@@ -76,3 +78,54 @@ def test_augmentation_that_turns_classes_into_others_is_noted(choice, classes, n
     kind = choice.split()[0]
     expected = f"--augment {kind} changes the direction in an image, but not its class ({named}); --augment none avoids"
     assert notes == ([f"{expected} this"] if named else [])
+
+
+def test_a_linear_classifier_reads_a_class_from_pixels():
+    torch.manual_seed(0)
+    label = torch.arange(90) % 3
+    images = torch.rand(90, *SHAPE) + (label == 1).float().view(-1, 1, 1, 1)
+    images[label == 2, :, 0] += 1
+    objective = build("classify", classes=["a", "b", "c", "d"])
+    linear = objective.baselines(images, label, 4)["linear_pixels"]
+    probabilities = linear(images)
+    assert torch.allclose(probabilities.sum(1), torch.ones(90), atol=1e-5) and (probabilities[:, 3] == 0).all()
+    assert objective.metrics(objective.evidence(probabilities, label))["accuracy"] > 0.95
+
+
+def test_a_linear_classifier_of_equal_images_gives_shares():
+    label = torch.tensor([0, 1, 1, 1])
+    linear = fit_pixel_classes(torch.ones(4, *SHAPE), label, 2)
+    assert torch.allclose(linear(torch.rand(5, *SHAPE)), torch.tensor([0.25, 0.75]).expand(5, -1))
+
+
+def test_two_classes_have_the_probabilities_of_scikit_learn():
+    torch.manual_seed(0)
+    label = torch.arange(60) % 2
+    images = torch.rand(60, *SHAPE).double() + 0.1 * label.view(-1, 1, 1, 1)
+    scores = PixelScores.fit(images)
+    expected = logistic(scores.scores / scores.variance**0.5, label.numpy(), None)
+    probabilities = fit_pixel_classes(images, label, 2)(images)
+    theirs = expected.predict_proba(scores.scores / scores.variance**0.5)
+    np.testing.assert_allclose(probabilities, theirs, atol=1e-9)
+
+
+def test_the_summary_agrees_with_scikit_learn():
+    from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
+
+    generator = np.random.default_rng(0)
+    label = torch.from_numpy(generator.integers(0, 2, 200))
+    first = torch.from_numpy(generator.uniform(0, 1, 200).round(1))  # with ties
+    objective = build("classify", classes=["a", "b"])
+    evidence = objective.evidence(torch.stack([first, 1 - first], 1).clamp(0.01, 0.99), label)
+    probabilities = evidence["probabilities"].numpy()
+    predicted = probabilities.argmax(1)
+    assert objective.summary(evidence) == pytest.approx(
+        {
+            "balanced_accuracy": balanced_accuracy_score(label, predicted),
+            "auc": roc_auc_score(label, probabilities[:, 1]),
+            "log_loss": log_loss(label, probabilities),
+            "overconfidence": probabilities.max(1).mean() - (predicted == label.numpy()).mean(),
+        }
+    )
+    recall = objective.by_class(evidence)
+    assert recall["a"] == pytest.approx((predicted[label.numpy() == 0] == 0).mean())
