@@ -106,7 +106,7 @@ def loop(
             learning.update(record, network)  # best weights, patience, learning rate
             trackers.log(record.epoch, record.metrics)
             finished = learning.has_finished(record.epoch + 1)
-            if finished or interrupt.requested or session.is_due(record.epoch):
+            if record.epochs and (finished or interrupt.requested or session.is_due(record.epoch)):
                 session.save(record.epoch, network, loaders["training"], learning)
             if finished or interrupt.requested:
                 return finished

@@ -56,7 +56,8 @@ class Learning:
 
     def update(self, record: Record, network: Model | Repetitions) -> None:
         """Update the learning rate after an epoch and, if it was evaluated, the best weights and the patience."""
-        self.schedule.step()
+        if record.epochs:
+            self.schedule.step()
         if f"validation/{self.objective.metric}" in record.metrics:
             ranks = [self.objective.rank(record.of_repetition(index)) for index in range(network.n_repetitions)]
             self.patience.update(record.epoch, ranks, network, Moments(self.optimizer, network.n_repetitions))
@@ -122,7 +123,7 @@ def fit(
     start_epoch: int = 0,
     test_every: int = 1,
 ) -> Iterator[Record]:
-    """Train, yielding a record before the first epoch, after each step within an epoch, and after each epoch.
+    """Train, yielding a record at the start, after each step within an epoch, and after each epoch.
 
     Nothing happens until the generator is iterated; stop iterating to stop training.
 
@@ -139,16 +140,21 @@ def fit(
     """
     objective, compute = learning.objective, compiled(step_loss) if learning.is_compiled else step_loss
     if start_epoch == 0:
-        yield Record(0, {})
+        yield Record(0, validate(network, loaders["validation"], learning, "the start"))
     for epoch in range(start_epoch, learning.n_epochs):
         loss = yield from train_epoch(network, loaders["training"], objective, learning.optimizer, epoch, compute)
         metrics = {"train/loss": loss}
         if (epoch + 1) % test_every == 0 or epoch + 1 == learning.n_epochs:
-            evaluated = evaluate(network, loaders["validation"], objective)
-            metrics |= {f"validation/{name}": values for name, values in evaluated.items()}
-            for name in ("loss", objective.metric):
-                require_finite(evaluated[name], f"validation {name}", f"epoch {epoch}", learning.optimizer)
+            metrics |= validate(network, loaders["validation"], learning, f"epoch {epoch}")
         yield Record(epoch + 1, metrics)
+
+
+def validate(network: Model | Repetitions, loader: Batches, learning: Learning, when: str) -> dict[str, np.ndarray]:
+    """Return the metrics of the validation images, (R,) each; raise UserError if they are not finite."""
+    evaluated = evaluate(network, loader, learning.objective)
+    for name in ("loss", learning.objective.metric):
+        require_finite(evaluated[name], f"validation {name}", when, learning.optimizer)
+    return {f"validation/{name}": values for name, values in evaluated.items()}
 
 
 def train_epoch(

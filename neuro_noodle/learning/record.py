@@ -9,10 +9,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Record:
-    """The state of training after a step, and the metrics if that step ended an epoch.
+    """The state of training at the start or after a step, and the metrics if no epoch is under way.
 
     Attributes:
-        epochs: trained so far; 1.25 is a quarter of the second epoch.
+        epochs: trained so far; 1.25 is a quarter of the second epoch, 0 the start.
         metrics: (R,) each; empty within an epoch.
     """
 
@@ -21,12 +21,12 @@ class Record:
 
     @property
     def ends_epoch(self) -> bool:
-        """Whether the epoch is complete."""
+        """Whether an epoch is complete; the start counts as one."""
         return bool(self.metrics)
 
     @property
     def epoch(self) -> int:
-        """The index of the epoch that was trained last."""
+        """The index of the epoch that was trained last; -1 at the start."""
         return round(self.epochs) - 1
 
     def of_repetition(self, index: int) -> dict[str, float]:

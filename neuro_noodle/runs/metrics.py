@@ -47,8 +47,8 @@ def restore_metrics(run: Path, session: Path) -> None:
     write_bytes(aside, content)
     write_bytes(path, "".join(format_record(epochs[epoch]) for epoch in sorted(epochs)).encode())
     print(
-        f"note: {short_path(path)} is damaged, or was changed by hand; {int(session.name) + 1 - len(epochs)} of its "
-        f"epochs are missing, others may be wrong; it is kept as {aside.name}",
+        f"note: {short_path(path)} is damaged, or was changed by hand; {int(session.name) + 2 - len(epochs)} of its "
+        f"lines are missing, others may be wrong; it is kept as {aside.name}",
         file=sys.stderr,
     )
 

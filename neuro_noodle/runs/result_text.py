@@ -15,7 +15,7 @@ FEW_REPEATS = 8  # presentations of an image, below which a noise ceiling is unc
 def format_run(result: Result, folder: Path, patience: int | None) -> str:
     """Return the result of a run as text, and what to do next."""
     n_best, n_epochs = result.record["best_epoch"] + 1, int(sessions(folder)[-1].name) + 1
-    why = " (more --n_epochs may do better)" if n_best == n_epochs else ""
+    why = {n_epochs: " (more --n_epochs may do better)", 0: " (the start: no epoch did better)"}.get(n_best, "")
     why = f" (--patience {patience} ran out)" if result.has_stopped else why
     lines = [
         format_result(result.record, result.best_index),

@@ -77,13 +77,13 @@ class Comet(Tracker):
 
     def log(self, epoch: int, metrics: Mapping[str, np.ndarray]) -> None:
         values = {name: value for name, value in as_json(metrics).items() if name != "repetitions"}
-        self.experiment.log_metrics(values, step=epoch, epoch=epoch)
+        self.experiment.log_metrics(values, step=epoch + 1, epoch=epoch + 1)
 
     def image(self, name: str, pixels: np.ndarray, epoch: int) -> None:
-        self.experiment.log_image(pixels, name=name, step=epoch)
+        self.experiment.log_image(pixels, name=name, step=epoch + 1)
 
     def confusion(self, counts: np.ndarray, classes: list[str], epoch: int) -> None:
-        self.experiment.log_confusion_matrix(matrix=counts.tolist(), labels=classes, step=epoch)
+        self.experiment.log_confusion_matrix(matrix=counts.tolist(), labels=classes, step=epoch + 1)
 
     def asset(self, path: Path) -> None:
         self.experiment.log_asset(str(path), file_name=f"{path.parent.name}/{path.name}", copy_to_tmp=False)

@@ -9,11 +9,12 @@ from neuro_noodle.plain import format_json, parse_json
 from neuro_noodle.tracking.base import TRACKERS, TrackedRun, Tracker, as_json
 
 FILE = "metrics.jsonl"
+START = -1  # the "epoch" of the record before the first epoch
 
 
 @TRACKERS.add("records")
 class Records(Tracker):
-    """Append a line per epoch to metrics.jsonl."""
+    """Append a line for the start and for each epoch to metrics.jsonl."""
 
     def __init__(self, run: TrackedRun) -> None:
         super().__init__(run)
@@ -49,7 +50,7 @@ def _parse(line: bytes) -> dict | None:
         record = parse_json(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(record, dict) or type(record.get("epoch")) is not int or record["epoch"] < 0:
+    if not isinstance(record, dict) or type(record.get("epoch")) is not int or record["epoch"] < START:
         return None
     values = [value for name, value in record.items() if name != "repetitions"]
     return record if all(value is None or _is_finite(value) for value in values) else None
