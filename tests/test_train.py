@@ -97,27 +97,29 @@ def test_nothing_happens_until_the_loop_is_iterated():
     assert tape == []
 
 
-def test_an_epoch_takes_a_step_per_batch_and_then_evaluates():
+def test_the_start_is_evaluated_then_each_epoch_after_its_steps():
     tape = []
     list(fit(Recorder(tape), batches(2, 2), batches(2, 1), tape=tape))
-    assert tape == ["forward in training", "zero_grad", "step"] * 2 + ["forward in evaluation"] * 2
+    evaluation = ["forward in evaluation"] * 2
+    assert tape == evaluation + ["forward in training", "zero_grad", "step"] * 2 + evaluation
 
 
 def test_a_record_follows_every_step():
     records = list(fit(Recorder([]), batches(2, 2), batches(2), n_epochs=2))
     assert [record.epochs for record in records] == [0, 0.5, 1, 1.5, 2]
-    assert [record.epoch for record in ends_of_epochs(records)] == [0, 1]
+    assert [record.epoch for record in ends_of_epochs(records)] == [-1, 0, 1]
 
 
 def test_every_metric_is_an_array_over_repetitions():
-    (record,) = ends_of_epochs(fit(Recorder([]), batches(2), batches(2)))
+    start, record = ends_of_epochs(fit(Recorder([]), batches(2), batches(2)))
+    assert start.metrics.keys() == {"validation/loss", "validation/mse"}
     assert record.metrics.keys() == {"train/loss", "validation/loss", "validation/mse"}
     assert {values.shape for values in record.metrics.values()} == {(1,)}
 
 
 def test_validation_follows_test_every_and_the_last_epoch():
     records = ends_of_epochs(fit(Recorder([]), batches(2), batches(2), n_epochs=5, test_every=2))
-    assert [record.epoch for record in records if "validation/mse" in record.metrics] == [1, 3, 4]
+    assert [record.epoch for record in records if "validation/mse" in record.metrics] == [-1, 1, 3, 4]
 
 
 def test_the_training_loss_is_a_mean_over_images():
@@ -185,7 +187,7 @@ def test_a_weight_that_is_not_finite_is_an_error():
 def test_a_validation_loss_that_is_not_finite_is_an_error():
     validation = batches(2)
     validation[0][1][0] = float("nan")
-    with raises_user_error("the validation loss is nan at epoch 0"):
+    with raises_user_error("the validation loss is nan at the start"):
         list(fit(Recorder([]), batches(2), validation))
 
 
@@ -200,7 +202,7 @@ def test_a_frozen_stage_need_not_change():
     model.layer.requires_grad_(False)
     model.stages = lambda: {"layer": model.layer, "free": model.free}
     model.forward = lambda x: model.free(model.layer(x))
-    assert len(ends_of_epochs(fit(model, batches(4), batches(2)))) == 1
+    assert len(ends_of_epochs(fit(model, batches(4), batches(2)))) == 2  # the start, and an epoch
 
 
 # ------------------------------------------------------------------------------------------------------------ memory

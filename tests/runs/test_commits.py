@@ -17,7 +17,7 @@ from neuro_noodle.runs.manifest import has_result, latest_manifest, read_checked
 from neuro_noodle.runs.metrics import read_metrics, restore_metrics
 from neuro_noodle.runs.sessions import load_model
 
-METRICS = "".join(f'{{"epoch": {epoch}, "train/loss": 0.5}}\n' for epoch in range(4))
+METRICS = "".join(f'{{"epoch": {epoch}, "train/loss": 0.5}}\n' for epoch in range(-1, 4))
 
 
 def contents(folder) -> dict[str, bytes]:
@@ -231,13 +231,13 @@ def test_metrics_of_later_epochs_are_dropped(run):
     (run / "metrics.jsonl").write_text(METRICS)
     save(run, 3)
     (run / "metrics.jsonl").write_text(METRICS + '{"epoch": 4, "train/loss": 1}\n{"epo')
-    assert len(read_metrics(run)) == 5
+    assert len(read_metrics(run)) == 6
     restore_metrics(run, run / "3")
     assert (run / "metrics.jsonl").read_text() == METRICS
 
 
 @pytest.mark.parametrize(
-    ("changed", "n_left"), [(METRICS.replace('"epoch": 1', "epoch 1"), 3), (METRICS.replace("0.5", "0.7"), 4), ("", 0)]
+    ("changed", "n_left"), [(METRICS.replace('"epoch": 1', "epoch 1"), 4), (METRICS.replace("0.5", "0.7"), 5), ("", 0)]
 )
 def test_damaged_metrics_are_reported_and_kept(run, capsys, changed, n_left):
     (run / "metrics.jsonl").write_text(METRICS)
@@ -246,7 +246,7 @@ def test_damaged_metrics_are_reported_and_kept(run, capsys, changed, n_left):
     assert len(read_metrics(run)) == n_left
     assert "is damaged, or was changed by hand" in capsys.readouterr().err
     restore_metrics(run, run / "3")
-    assert f"{4 - n_left} of its epochs are missing" in capsys.readouterr().err
+    assert f"{5 - n_left} of its lines are missing" in capsys.readouterr().err
     assert (run / "metrics.damaged-1.jsonl").read_text() == changed
     assert len((run / "metrics.jsonl").read_text().splitlines()) == n_left
 

@@ -298,7 +298,7 @@ def test_the_console_prints_every_few_epochs_and_the_last(tracked, capsys):
 def test_comet_is_sent_plain_numbers(n_repetitions, tracked, tmp_path, account):
     follow(TRACKERS.build("comet", tracked), n_repetitions, tmp_path)
     logged = [sent for sent in account.sent if isinstance(sent, tuple)]
-    assert [step for _, step in logged] == [0, 1]
+    assert [step for _, step in logged] == [1, 2]
     assert all(isinstance(value, float) for values, _ in logged for value in values.values())
     assert logged[0][0]["train/loss"] == np.median(SEVERAL[:n_repetitions])
     assert "1/model.pth" in account.sent

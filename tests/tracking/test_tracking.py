@@ -72,7 +72,7 @@ def test_the_archive_holds_every_metric_of_every_epoch(archive):
     }
     for record in read_metrics(folder / "weights" / "run"):
         for name in set(record) - {"epoch"}:
-            assert float(logged[name, record["epoch"]]) == pytest.approx(record[name])
+            assert float(logged[name, record["epoch"] + 1]) == pytest.approx(record[name])
 
 
 def test_the_archive_holds_parameters_confusion_and_weights(archive):
