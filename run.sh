@@ -10,6 +10,7 @@
 # The environment is .venv; it is updated when the requirements change. PYTHON=python3.12 ./run.sh uses another Python.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+export NEURO_NOODLE_LAUNCHER=$0 # the commands that are printed start like this one
 
 set_up() { # set_up REQUIREMENTS: create .venv, or update it if the requirements have changed
     local made

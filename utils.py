@@ -47,7 +47,7 @@ def open_task(flags: argparse.Namespace, saved: Path | None) -> Task:
     parts = load_split(saved.parent, dataset) if saved else split_images(flags, dataset)
     parts, missing = drop_missing_targets(dataset, objective, parts)
     missing += [] if saved else objective.check_parts(dataset, parts)
-    leaked, notes = leaks(dataset, parts)
+    leaked, notes = leaks(dataset, parts, dataset.label if "label" in objective.needs else None)
     if flags.load_encoder:
         leaked["encoder"], seen = seen_before(dataset, parts, trained_on(flags.load_encoder, dataset))
         notes += seen

@@ -1,6 +1,8 @@
 """The command line: the order default < recipe (or resumed run) < command line, and refusals."""
 
 import argparse
+import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,16 +13,25 @@ from neuro_noodle.recipes import RECIPES
 from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.files import find_session
 
+UNKNOWN = "unrecognized arguments: "
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one message that names the nearest flag."""
 
     def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ").split()[0]
-        if unknown.startswith("--"):
-            flags = [option for action in self._actions for option in action.option_strings]
-            message = f"unknown flag '{unknown}'; {suggest(unknown, flags)}"
-        raise UserError(message)
+        words = message.removeprefix(UNKNOWN).split() if message.startswith(UNKNOWN) else []
+        raise UserError("; ".join(filter(None, map(self._explain, words))) or message)
+
+    def _explain(self, word: str) -> str:
+        """Return what is wrong with a word that belongs to no flag; empty if it follows one that is unknown."""
+        flags = [option for action in self._actions for option in action.option_strings]
+        if word.startswith("--"):
+            near = difflib.get_close_matches(word, flags, n=1)
+            return f"unknown flag '{word}'" + (f", did you mean '{near[0]}'?" if near else " (--help lists all flags)")
+        if re.match(r"\w+=", word):
+            return f"'{word}' is an option of a choice and belongs right after it, for example: --dataset NAME {word}"
+        return ""
 
 
 class Formatter(argparse.ArgumentDefaultsHelpFormatter):

@@ -2,14 +2,22 @@
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
+
+LAUNCHER = "NEURO_NOODLE_LAUNCHER"  # set by run.sh to the way it was called
 
 
 def first_line(error: Exception) -> str:
     """Return an error in one line: its reason if the system gives one, else its first line, else its kind."""
     return (getattr(error, "strerror", None) or str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def command_line(words: str) -> str:
+    """Return a command line for a script of the project, which works when pasted where this process was started."""
+    return f"{os.environ.get(LAUNCHER, 'python')} {words}"
 
 
 def format_bytes(n_bytes: float) -> str:

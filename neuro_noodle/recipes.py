@@ -23,7 +23,7 @@ class Recipe:
     expected: str
 
 
-FACES = "pattern={person}_Ne_to_{emotion}_C{step}"
+FACES = "pattern=?{person}_Ne_to_{emotion}_C{step}"
 
 # shared by the four arena recipes, so that they use the same film and the same split; data: Resources/simulate.py arena
 ARENA = {
@@ -79,7 +79,7 @@ RECIPES = {
     "faces_ae": Recipe(
         summary="autoencoder of face photographs with 40 latent values",
         flags={
-            "dataset": f"folder size=130x101 colour=grey {FACES} group=folder",
+            "dataset": f"folder size=130x101 colour=grey {FACES} group=?person",
             "encoder": "fc hidden=256 start=pca",
             "head": "fc start=linear",
             "objective": "reconstruct loss=bce",

@@ -18,6 +18,8 @@ MISTAKES = {
     "--encoder fc hiden=3": ["hiden", "did you mean 'hidden'"],
     "--encoder fc hidden=big": ["hidden=big", "whole number"],
     "--enocder fc": ["--enocder", "did you mean '--encoder'"],
+    "--enocder fc --lrr 3 --x": ["'--enocder', did", "'--lrr', did you mean '--lr'?", "'--x' (--help lists all flags)"],
+    "--n_epochs 3 metadata=a.csv": ["belongs right after it, for example: --dataset NAME metadata=a.csv"],
     "--latent_dim 0": ["latent_dim", "'0' is not a whole number from 1 to 1,000,000,000"],
     "--n_epochs": ["--n_epochs"],
     "--val_fraction 1": ["'1' is not a number above 0 and below 1"],

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from neuro_noodle.plain import cell, counted, finite, format_json, readable
+from neuro_noodle.plain import LAUNCHER, cell, command_line, counted, finite, format_json, readable
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,10 @@ def test_numbers_and_other_texts_stay_as_they_are(value):
 
 def test_a_number_that_is_missing_is_an_empty_cell():
     assert cell(math.nan) == ""
+
+
+def test_commands_start_as_the_user_started_the_program(monkeypatch):
+    monkeypatch.delenv(LAUNCHER, raising=False)
+    assert command_line("main.py --list") == "python main.py --list"
+    monkeypatch.setenv(LAUNCHER, "../noodle/run.sh")
+    assert command_line("main.py --list") == "../noodle/run.sh main.py --list"

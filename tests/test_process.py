@@ -29,12 +29,12 @@ def test_every_signal_that_stops_saves_a_session(tmp_path, name):
     """Ctrl-C, kill, a closed terminal, and what batch systems send before they kill."""
     process = start(tmp_path, "--n_epochs 100000", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "run" / "metrics.jsonl"
-    while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
+    while process.poll() is None and not (metrics.exists() and metrics.read_bytes().count(b"\n") > 1):
         time.sleep(0.05)
     process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "resume with: python main.py --load_dir" in err and "Traceback" not in err
-    assert (tmp_path / "run" / str(len(metrics.read_text().splitlines()) - 1) / "manifest.json").exists()
+    assert (tmp_path / "run" / str(len(metrics.read_text().splitlines()) - 2) / "manifest.json").exists()
 
 
 @pytest.mark.parametrize("where", ["/dev/full", "a closed pipe"])

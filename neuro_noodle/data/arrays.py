@@ -18,7 +18,7 @@ from neuro_noodle.data.npz import OpenedArray, describe_each, open_npz
 from neuro_noodle.data.store import IN_MEMORY, Mapped, Store, format_shape
 from neuro_noodle.data.tables import Table, read_csv
 from neuro_noodle.data.white import choose_white, require_white
-from neuro_noodle.plain import counted, first_line, format_bytes
+from neuro_noodle.plain import command_line, counted, first_line, format_bytes
 
 SUFFIXES = (".npy", ".npz")
 LAST = ("axes=HWN", "axes=HWCN")  # the layouts that count images on the last axis
@@ -187,7 +187,7 @@ def find_array_file(folder: Path, name: str | None) -> Path:
     require(
         folder.exists(),
         f"no folder {folder}; name one with --data_dir, or create the built-in film: "
-        "python Resources/simulate.py arena",
+        f"{command_line('Resources/simulate.py arena')}",
     )
     if folder.is_file():
         require(name in (None, folder.name), f"--data_dir {folder} is a file, but --dataset names another, file={name}")

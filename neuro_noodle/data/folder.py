@@ -26,8 +26,9 @@ from neuro_noodle.data.store import Store, fingerprint
 from neuro_noodle.data.tables import join_table
 from neuro_noodle.data.tree import walk
 from neuro_noodle.data.white import choose_white, require_white
-from neuro_noodle.plain import counted
+from neuro_noodle.plain import command_line, counted
 
+OPTIONAL = "?"  # before a pattern that may match no name, and before a group that may be missing
 DECODER = 2  # increase when the same files would decode to other pixels
 MAX_MEMORY = 2**30  # bytes for decoding, besides the result
 ORDINARY_SUFFIXES = {
@@ -51,12 +52,14 @@ class Folder(StimulusSet):
         max_value: the image value of white; none uses 255, 65535 for 16 bits, or 1 if all values are 0 or 1.
         max_pixels: files with more pixels are not decoded.
         pattern: the structure of file names (without ending); fields in braces become metadata columns, {} matches
-            anything. '{person}/{}_to_{emotion}_C{step}' reads 09/09F_Ne_to_Sa_C07.JPG; none reads no names.
+            anything. '{person}/{}_to_{emotion}_C{step}' reads 09/09F_Ne_to_Sa_C07.JPG; none reads no names. After a ?,
+            it may match none of them.
         metadata: a CSV with a header and a row per image, one column of which names the file; its other columns
             become metadata columns.
         key: the column of the table that names the files; none finds it.
         label: the column that holds the class; `folder` is the folder that contains the file.
-        group: the column that holds the person (animal, recording) whose images --split group keeps in one part.
+        group: the column that holds the person (animal, recording) whose images --split group keeps in one part. After
+            a ?, the column may be missing.
 
     Raises:
         UserError: if the folder is missing or empty, files cannot be read, or names do not match the pattern.
@@ -96,7 +99,7 @@ class Folder(StimulusSet):
             max_value=white,
             columns=columns,
             label=label,
-            group=group,
+            group=_if_there(group, columns),
             notes=notes + white_notes,
             reading=Reading(found.passed_over | decoded.skipped, decoded.changed, unreadable, decoded.n_stretched),
             stretch=decoded.stretch,
@@ -127,8 +130,16 @@ def _add_table(columns: Columns, folder: Path, metadata: str | None, ids: list[s
 
 def _add_fields(columns: Columns, ids: list[str], pattern: str) -> list[str]:
     """Add the columns that a pattern reads from names; returns notes for the user."""
-    fields, unmatched = read_names(ids, pattern)
+    fields, unmatched = read_names(ids, pattern.removeprefix(OPTIONAL))
+    if pattern.startswith(OPTIONAL) and len(unmatched) == len(ids):
+        return []
     return add_columns(columns, fields, unmatched, f"have names that do not match pattern={pattern}")
+
+
+def _if_there(group: str | None, columns: Columns) -> str | None:
+    """Return the name of the column of groups; None if it is optional and missing."""
+    name = (group or "").removeprefix(OPTIONAL)
+    return None if group != name and name not in columns else name or None
 
 
 @dataclass(frozen=True)
@@ -153,7 +164,7 @@ def search(folder: Path) -> Found:
     require(
         folder.exists(),
         f"no folder {folder}; name one with --data_dir, or create the built-in faces: "
-        "python Resources/simulate.py faces",
+        f"{command_line('Resources/simulate.py faces')}",
     )
     require(folder.is_dir(), f"{folder} is a file; --data_dir needs a folder of images{describe_first([folder])}")
     tree = walk(folder)

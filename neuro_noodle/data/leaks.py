@@ -12,6 +12,7 @@ from neuro_noodle.data.splits import Parts, given_parts
 INDIVIDUALS = "person people face identity subject participant observer individual animal mouse rat monkey fish bird"
 RECORDINGS = "session recording video clip movie day block experiment"
 GROUPING_WORDS = {*INDIVIDUALS.split(), *RECORDINGS.split()}
+IF_GROUPS = "if they are people, animals or recordings, use --dataset folder"
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,19 @@ class SuggestedGroups:
     groups: list[str]
 
 
-def leaks(dataset: StimulusSet, parts: Parts) -> tuple[dict, list[str]]:
+def leaks(dataset: StimulusSet, parts: Parts, target: str | None) -> tuple[dict, list[str]]:
     """Look for groups and near-duplicates that training shares with the held-out parts.
+
+    Args:
+        dataset: the images.
+        parts: the indices of the images in each part.
+        target: the column that is predicted, which is no group.
 
     Returns:
         A record for result.json: `groups` that are in two parts, and `near_duplicates` by held-out part; and notes for
         the user.
     """
-    groups, notes = _mixed_groups(dataset, parts)
+    groups, notes = _mixed_groups(dataset, parts, target)
     notes += _given_notes(dataset, parts)
     record = {}
     for part in ("validation", "test"):
@@ -79,8 +85,10 @@ def seen_before(dataset: StimulusSet, parts: Parts, seen: set[str]) -> tuple[dic
     return counts, [note] if images else []
 
 
-def suggested_groups(dataset: StimulusSet) -> SuggestedGroups | None:
-    """Guess from the names of columns and files which images show one person, animal or recording.
+def suggested_groups(dataset: StimulusSet, target: str | None) -> SuggestedGroups | None:
+    """Guess from the names of columns, folders and files which images show one person, animal or recording.
+
+    Two folders, or two beginnings of file names, are more likely to be conditions than people.
 
     Returns:
         The groups, or None if nothing suggests any.
@@ -89,21 +97,21 @@ def suggested_groups(dataset: StimulusSet) -> SuggestedGroups | None:
         words = set(re.findall(r"[a-z]+", name.lower()))
         if name == "folder":
             words = set(re.findall(r"[a-z]+", column[0].lower()))  # subject01
-        elif name in (dataset.label, "part"):
-            continue
         groups = as_texts(column)
-        if words & GROUPING_WORDS and _repeats(groups):
+        if name not in (target, "part") and words & GROUPING_WORDS and _repeats(groups):
             return SuggestedGroups(
                 f"groups ('{name}')", f"to test new ones, use --dataset NAME group={name} and ", groups
             )
-    first_words = _first_words(dataset.ids)
+    folders, first_words = as_texts(dataset.columns.get("folder", ())), _first_words(dataset.ids)
+    if target != "folder" and _repeats(folders) and len(set(folders)) > 2:
+        return SuggestedGroups("folders", f"{IF_GROUPS} group=folder and ", folders)
     n_different = len(set(first_words))
-    if not _repeats(first_words) or n_different == 2:  # two are more likely to be conditions than people
+    if not _repeats(first_words) or n_different == 2:
         return None
     if dataset.label and len(set(zip(first_words, dataset.columns[dataset.label], strict=True))) == n_different:
         return None  # they follow from the class
-    remedy = "if they are people, animals or recordings, use --dataset folder pattern={person}_{} group=person and "
-    return SuggestedGroups(f"groups (beginnings of file names, such as {first_words[0]})", remedy, first_words)
+    name = f"groups (beginnings of file names, such as {first_words[0]})"
+    return SuggestedGroups(name, f"{IF_GROUPS} pattern={{person}}_{{}} group=person and ", first_words)
 
 
 def shared_groups(parts: Parts, groups: Sequence[str]) -> int:
@@ -112,14 +120,14 @@ def shared_groups(parts: Parts, groups: Sequence[str]) -> int:
     return len(trained & {groups[i] for part in ("validation", "test") for i in parts[part]})
 
 
-def _mixed_groups(dataset: StimulusSet, parts: Parts) -> tuple[dict | None, list[str]]:
+def _mixed_groups(dataset: StimulusSet, parts: Parts, target: str | None) -> tuple[dict | None, list[str]]:
     """Return a record of the groups, declared or only suggested, that are in two parts; and notes for the user."""
     if dataset.group:
         found = SuggestedGroups(
             f"groups ('{dataset.group}')", "to test new ones, use ", as_texts(dataset.columns[dataset.group])
         )
     else:
-        found = suggested_groups(dataset) or SuggestedGroups("", "", [])
+        found = suggested_groups(dataset, target) or SuggestedGroups("", "", [])
     n_groups = len(set(found.groups) - {""})
     n_shared = shared_groups(parts, found.groups) if n_groups > 1 else 0
     if not n_shared:

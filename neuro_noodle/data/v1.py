@@ -15,6 +15,7 @@ from neuro_noodle.data.base import DATASETS, Source, StimulusSet
 from neuro_noodle.data.columns import Columns
 from neuro_noodle.data.layouts import as_images
 from neuro_noodle.data.white import choose_white, require_white
+from neuro_noodle.plain import command_line
 
 FILE_PREFIX = {"train": "training", "test": "validation"}  # the images published as validation are our test part
 WHITE = 255e-6  # the published images are grey values times 1e-6
@@ -126,7 +127,7 @@ def find_regions(folder: Path, numbers: tuple[int, ...]) -> list[Path]:
         bool(chosen) and not missing,
         f"no folder {' or '.join(missing) or 'region1'} in {folder}; there are "
         f"{', '.join(path.name for path in existing) or 'no regions at all'}; --data_dir must name the folder that "
-        "holds the regions; python Resources/simulate.py v1 creates the built-in ones",
+        f"holds the regions; {command_line('Resources/simulate.py v1')} creates the built-in ones",
     )
     return chosen
 

@@ -15,6 +15,7 @@ import psutil
 
 from neuro_noodle import plain
 from neuro_noodle.choices import UserError, require
+from neuro_noodle.plain import command_line
 
 MANIFEST = "manifest.json"  # of a session, written last: a session that has it is complete
 CONFIG, SPLIT, FITTED_STATE = "config.json", "split.json", "encoder.pkl"  # written when a run starts
@@ -253,7 +254,7 @@ def find_saved(load_dir: Path | None) -> Path | None:
 
 def format_resume(run: Path) -> str:
     """Return how to resume a run, as text."""
-    command = f"resume with: python main.py --load_dir {short_path(run)}"
+    command = f"resume with: {command_line(f'main.py --load_dir {short_path(run)}')}"
     return command if sessions(run) else "nothing was saved yet"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from neuro_noodle.plain import counted, readable
+from neuro_noodle.plain import command_line, counted, readable
 from neuro_noodle.runs.files import sessions, short_path
 from neuro_noodle.runs.loaders import HELD_OUT
 from neuro_noodle.runs.result import Result
@@ -20,7 +20,7 @@ def format_run(result: Result, folder: Path, patience: int | None) -> str:
     lines = [
         format_result(result.record, result.best_index),
         f"best epoch {n_best} of {n_epochs}{why}, {result.record['seconds']:.0f} s; written to {short_path(folder)}",
-        f"pictures: python Plotting/report.py {short_path(folder)}",
+        f"pictures: {command_line(f'Plotting/report.py {short_path(folder)}')}",
     ]
     test = result.record["test"]
     if not test:

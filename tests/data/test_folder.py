@@ -208,3 +208,15 @@ def test_dark_16_bit_images_are_noted(tmp_path):
 def test_a_max_value_that_is_not_positive_is_refused(tmp_path, value):
     save_image(tmp_path / "a.png")
     assert "max_value" in error_message(tmp_path, f"max_value={value}")
+
+
+def test_an_optional_pattern_and_group_may_be_missing(tmp_path):
+    words = "pattern=?{person}_{mood} group=?person"
+    for name in ("a.png", "b.png"):
+        save_image(tmp_path / name)
+    dataset = open_folder(tmp_path, words)
+    assert dataset.group is None and list(dataset.columns) == ["folder"] and not dataset.notes
+    save_image(tmp_path / "ann_happy.png")
+    dataset = open_folder(tmp_path, words)
+    assert dataset.group == "person" and dataset.columns["person"][1] == "ann"
+    assert any("2 of 3 images have names that do not match" in note for note in dataset.notes)

@@ -16,7 +16,17 @@ def test_folders_named_after_people_suggest_groups():
     ids = [f"subject{i // 3:02}/img{i}.png" for i in range(12)]
     columns = {"folder": [name.split("/")[0] for name in ids]}
     dataset = StimulusSet(torch.zeros(12, 1, 4, 4), ids, max_value=1, columns=columns, label="folder")
-    assert suggested_groups(dataset).name == "groups ('folder')"
+    assert suggested_groups(dataset, None).name == "groups ('folder')"
+
+
+def test_three_folders_may_be_people_unless_they_are_predicted():
+    ids = [f"s{i % 3}/{i}.png" for i in range(12)]
+    dataset = unrelated_images(ids, {"folder": [name.split("/")[0] for name in ids]}, "folder")
+    found = suggested_groups(dataset, None)
+    assert found.name == "folders" and found.remedy.startswith("if they are people, animals or recordings, use")
+    assert suggested_groups(dataset, "folder") is None
+    two = [name for name in ids if "s2/" not in name]
+    assert suggested_groups(unrelated_images(two, {"folder": [name.split("/")[0] for name in two]}), None) is None
 
 
 def unrelated_images(ids, columns=None, label=None):
@@ -28,7 +38,7 @@ def test_columns_of_individuals_or_recordings_suggest_groups(name):
     dataset = unrelated_images(
         [str(i) for i in range(12)], {"mood": list("abcdef") * 2, name: np.repeat([3.0, 7, 8], 4)}
     )
-    found = suggested_groups(dataset)
+    found = suggested_groups(dataset, None)
     assert found.name == f"groups ('{name}')" and f"group={name}" in found.remedy
     assert found.groups == ["3"] * 4 + ["7"] * 4 + ["8"] * 4
 
@@ -41,7 +51,7 @@ def test_columns_of_individuals_or_recordings_suggest_groups(name):
     ],
 )
 def test_repeated_first_words_of_file_names_suggest_groups(ids):
-    found = suggested_groups(unrelated_images(ids))
+    found = suggested_groups(unrelated_images(ids), None)
     assert found.name == "groups (beginnings of file names, such as a)" and "pattern={person}_{}" in found.remedy
     assert found.groups == [person for person in "abc" for _ in range(3)]
 
@@ -63,7 +73,7 @@ def test_repeated_first_words_of_file_names_suggest_groups(ids):
 )
 def test_unique_or_constant_names_suggest_no_groups(ids, columns, label):
     """Nor do names that follow from the class."""
-    assert suggested_groups(unrelated_images(ids, columns, label)) is None
+    assert suggested_groups(unrelated_images(ids, columns, label), label) is None
 
 
 def random_pictures(n, channels=1, height=40, width=32, seed=0):
@@ -170,7 +180,7 @@ def test_leaks_are_recorded_and_noted():
     dataset.columns["mouse"] = [str(i // 6) for i in range(60)]
     held_out = {"validation": [1, 21, 41], "test": [5, 7]}
     parts = held_out | {"training": [i for i in range(60) if i not in (1, 21, 41, 5, 7)]}
-    record, notes = leaks(dataset, parts)
+    record, notes = leaks(dataset, parts, None)
     assert record["groups"] == {"what": "groups ('mouse')", "n": 10, "in_two_parts": 4}
     assert record["near_duplicates"] == {"validation": {"n": 3, "checked": 3}, "test": {"n": 2, "checked": 2}}
     assert "4 of 10 groups ('mouse') are both in training and in another part" in notes[0]
@@ -185,7 +195,7 @@ def test_without_leaks_there_are_no_notes():
     dataset = as_dataset(random_pictures(30))
     dataset.columns["mouse"] = [str(i // 3) for i in range(30)]
     dataset.group = "mouse"
-    record, notes = leaks(dataset, {"training": list(range(24)), "validation": list(range(24, 30)), "test": []})
+    record, notes = leaks(dataset, {"training": list(range(24)), "validation": list(range(24, 30)), "test": []}, None)
     assert record == {"groups": None, "near_duplicates": {"validation": {"n": 0, "checked": 6}}}
     assert notes == []
 
@@ -193,5 +203,5 @@ def test_without_leaks_there_are_no_notes():
 def test_images_without_a_group_do_not_share_one():
     dataset = unrelated_images([str(i) for i in range(12)], {"mouse": ["a"] * 3 + ["b"] * 3 + ["NA"] * 6})
     dataset.group = "mouse"
-    record, _ = leaks(dataset, {"training": [0, 1, 2, 6, 7, 8], "validation": [3, 4, 5, 9, 10, 11], "test": []})
+    record, _ = leaks(dataset, {"training": [0, 1, 2, 6, 7, 8], "validation": [3, 4, 5, 9, 10, 11], "test": []}, None)
     assert record["groups"] is None

@@ -151,13 +151,13 @@ def indexed_images_in(folders):
 
 def test_training_on_given_test_images_is_noted():
     dataset = digits_with_parts()
-    notes = leaks(dataset, split_images(dataset, "given"))[1]
+    notes = leaks(dataset, split_images(dataset, "given"), None)[1]
     assert not any("dataset itself" in note for note in notes)
     parts = split_images(dataset, "random")
     n = sum(dataset.columns["part"][i] == "test" for i in parts["training"])
     assert (
         f"training has {n} of 10 test images of the dataset itself; --split given keeps them apart"
-        in leaks(dataset, parts)[1]
+        in leaks(dataset, parts, None)[1]
     )
 
 
