@@ -18,6 +18,7 @@ from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Objectiv
 class Classify(Objective):
     """Predict the class of the image; the metric is accuracy."""
 
+    predicts = "probabilities of classes"
     needs = ("image", "label")
     metric = "accuracy"
     direction = "max"
