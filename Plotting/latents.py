@@ -2,6 +2,7 @@
 
 For each SOURCE (see compare.py --help; the first is a run and gives the images) it writes an npz file with the numbers,
 the id, the part and all metadata of each image, and the same as CSV if there are at most 2048 numbers per image.
+With `--images my_images`, these are the latents of new images, prepared exactly as in training.
 """
 
 import signal
@@ -23,13 +24,14 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="RUN[@EPOCHS][:STAGE], pixels, ...")
     parser.add_argument("--out", type=Path, help="folder of the files (default: representations/ in the first run)")
+    parser.add_argument("--images", type=Path, help="a file or folder of new images, in place of those of the runs")
     parser.add_argument("--components", action="store_true",
         help="write 500 principal components in place of more than 2048 numbers")  # fmt: skip
     parser.add_argument("--data_dir", type=Path, help="the folder of the images, if it has moved since training")
     parser.add_argument("--trust_pickle", action="store_true", help="load the UMAP of a run, which can run code")
     flags = parser.parse_args(words)
     print(*write_representations(flags.sources, flags.out, reduce=flags.components, data_dir=flags.data_dir,
-        trust_pickle=flags.trust_pickle), sep="\n")  # fmt: skip
+        trust_pickle=flags.trust_pickle, images=flags.images), sep="\n")  # fmt: skip
     return 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import DATA, HERE, SMALL, SMALL_ARENA
+from helpers import DATA, HERE, SMALL, SMALL_ARENA, train_silently
 
 import main
 
@@ -33,6 +33,21 @@ def stimuli(tmp_path_factory) -> Path:
 def arena(tmp_path_factory) -> Path:
     """The built-in film, 120 frames of it."""
     return _draw(tmp_path_factory, "arena", "--n_frames", "120")
+
+
+@pytest.fixture(scope="session")
+def small_runs(stimuli, arena, tmp_path_factory) -> Path:
+    """A folder of short runs: faces_ae, faces_emotion_scratch, arena_angle and v1_hsm."""
+    folder = tmp_path_factory.mktemp("small") / "weights"
+    v1 = _draw(tmp_path_factory, "v1", "--n_neurons", "4", "--n_images", "40", "--n_validation", "8")
+    for words in (
+        f"--data_dir {stimuli} {SMALL['faces_ae']} --n_epochs 1",
+        f"--data_dir {stimuli} {SMALL['faces_emotion']} --n_epochs 1 --test_fraction 0.25",
+        f"--data_dir {arena} --recipe arena_angle {SMALL_ARENA['arena_angle']} --n_epochs 2 --test_fraction 0.2",
+        f"--data_dir {v1} --recipe v1_hsm --n_epochs 2 --repetitions 2",
+    ):
+        train_silently(f"{words} --save_dir {folder}")
+    return folder
 
 
 @pytest.fixture

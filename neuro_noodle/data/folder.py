@@ -85,7 +85,7 @@ class Folder(StimulusSet):
         found = search(source.folder)
         how = Decoding(size, fit, colour, background, max_pixels)
         paths, decoded = found.images, decode(found.images, source.folder, how, source.store)
-        _require_readable(decoded.unreadable, paths, source)
+        _require_some(decoded.unreadable, paths, source)
         unreadable = [path.relative_to(source.folder).as_posix() for path in decoded.unreadable]
         paths = [path for path in paths if path not in decoded.unreadable]
         ids = [path.relative_to(source.folder).as_posix() for path in paths]
@@ -107,15 +107,17 @@ class Folder(StimulusSet):
         )
 
 
-def _require_readable(unreadable: dict[Path, str], paths: list[Path], source: Source) -> None:
+def _require_some(unreadable: dict[Path, str], paths: list[Path], source: Source) -> None:
     """Raise UserError if files cannot be read and may not be skipped, or if none can be read."""
-    if unreadable and not source.skip_unreadable:
-        raise UserError(
-            f"{len(unreadable)} of {len(paths)} images cannot be read:\n"
-            + listing(f"{path}: {reason}" for path, reason in unreadable.items())
-            + "\nrepair or remove them, or skip them with --skip_unreadable"
-        )
+    if not source.skip_unreadable:
+        require_readable(unreadable, len(paths), "repair or remove them, or skip them with --skip_unreadable")
     require(len(unreadable) < len(paths), f"no image in {source.folder} can be read, of {len(unreadable)}")
+
+
+def require_readable(unreadable: dict[Path, str], n_images: int, advice: str) -> None:
+    """Raise UserError with a list of the files that cannot be read, if there are any."""
+    reasons = listing(f"{path}: {reason}" for path, reason in unreadable.items())
+    require(not unreadable, f"{len(unreadable)} of {n_images} images cannot be read:\n{reasons}\n{advice}")
 
 
 def _add_table(columns: Columns, folder: Path, metadata: str | None, ids: list[str], key: str | None) -> list[str]:
@@ -216,6 +218,7 @@ class Decoded:
         changed: the number of images that differ from their files, by description.
         contents: a hash of the file of each readable image.
         stretch: (N, 2) factors of width and height, both 1 if their ratio stayed; None if all did.
+        n_resized: the number of images whose files have another size.
     """
 
     images: np.ndarray
@@ -223,6 +226,7 @@ class Decoded:
     changed: dict[str, int]
     contents: list[str]
     stretch: np.ndarray | None = None
+    n_resized: int = 0
 
     @property
     def n_stretched(self) -> int:
@@ -283,7 +287,8 @@ def _keep_readable(
     changed = _changes(found, target, about["n_transparent"], how.background)
     factors = np.array([_stretch(header.size, target) for header in found]) if how.fit == "stretch" else None
     stretch = factors if factors is not None and (factors != 1).any() else None
-    return Decoded(images[: len(readable)], unreadable, changed, [contents[i] for i in readable], stretch)
+    n_resized = sum(header.size != target for header in found)
+    return Decoded(images[: len(readable)], unreadable, changed, [contents[i] for i in readable], stretch, n_resized)
 
 
 @contextlib.contextmanager

@@ -35,6 +35,16 @@ class Reading:
     unreadable: Sequence[str] = ()
     n_stretched: int = 0
 
+    @property
+    def lines(self) -> list[str]:
+        """What was left out and what was changed, in a line each; empty if there is nothing to say."""
+        passed_over = {what: n for what, n in self.passed_over.items() if what != ORDINARY}
+        return [
+            f"{title}: {_format_numbers(numbers)}"
+            for title, numbers in {"passed over": passed_over, "changed": self.changed}.items()
+            if numbers
+        ]
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -94,13 +104,11 @@ class Inventory:
             for name, of in {"classes": self.classes, "groups": self.groups}.items()
             if len(of) > 1
         ]
-        passed_over = {what: n for what, n in self.reading.passed_over.items() if what != ORDINARY}
         return "\n".join(
             [
                 f"read {self._format_images()}",
                 *(["; ".join(counts)] if counts else []),
-                *([f"passed over: {_format_numbers(passed_over)}"] if passed_over else []),
-                *([f"changed: {_format_numbers(self.reading.changed)}"] if self.reading.changed else []),
+                *self.reading.lines,
                 *self._format_copies(),
             ]
         )

@@ -1,5 +1,6 @@
 """The layout of image arrays: which axis counts images, channels, rows and columns."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,19 +11,21 @@ from neuro_noodle.data.pictures import BACKGROUNDS
 from neuro_noodle.data.store import IN_MEMORY, Mapped, format_shape
 
 Axes = Literal["NHW", "HWN", "NCHW", "NHWC", "HWCN"]
+GREY = ("HW", "NHW", "HWC", "NCHW", "NHWC", "NP")  # layouts of new images of one channel (CHW is also NHW)
+COLOUR = ("CHW", "HWC", "NCHW", "NHWC")
 MAX_CHANNELS = 4
 MIN_SIDE = 8  # of an image; shorter first axes count images
 MAX_ASPECT = 2  # the first two axes are not those of an image if one is longer by more than this factor
 
 
-def as_images(images: np.ndarray, size: Size | None, axes: Axes | None, where: Path) -> np.ndarray:
+def as_images(images: np.ndarray, size: Size | None, axes: Axes | None, where: Path | str) -> np.ndarray:
     """Return an array as (N, C, H, W) of a type that torch supports; a mapped array is not copied.
 
     Args:
         images: numbers in one of the layouts of `Axes`, or N x P with a size.
         size: the size of images stored as rows of N x P numbers; images are never resized.
         axes: the layout; None infers it from the shape.
-        where: the file of the array, for errors.
+        where: the source of the array, for errors.
 
     Raises:
         UserError: if type or shape are not those of images, or the layout is unclear.
@@ -54,7 +57,9 @@ def as_images(images: np.ndarray, size: Size | None, axes: Axes | None, where: P
     return values if is_mapped else _in_memory(values)
 
 
-def on_background(images: np.ndarray, white: float, background: str, where: Path) -> tuple[np.ndarray, dict[str, int]]:
+def on_background(
+    images: np.ndarray, white: float, background: str, where: Path | str
+) -> tuple[np.ndarray, dict[str, int]]:
     """Draw images of 4 channels, RGB and transparency, on a background, as image files are; others are not changed.
 
     Args:
@@ -83,7 +88,42 @@ def on_background(images: np.ndarray, white: float, background: str, where: Path
     return colours, {what: len(images)}
 
 
-def infer_axes(shape: tuple[int, ...], where: Path) -> Axes:
+def match_axes(shape: tuple[int, ...], image_shapes: Sequence[tuple[int, ...]], usual: Axes | None, where: str) -> str:
+    """Return the layout of an array of images whose shape is known.
+
+    Args:
+        shape: of the array.
+        image_shapes: the shapes (C, H, W) that an image may have.
+        usual: another layout that is allowed, or None.
+        where: the source of the array, for errors.
+
+    Returns:
+        A layout with the axis N, or without it for a single image; NP for rows of pixels.
+
+    Raises:
+        UserError: if the array has none of these layouts, or several.
+    """
+    readings: list[tuple[str, tuple]] = []
+    for channels, height, width in image_shapes:
+        sides = {"C": channels, "H": height, "W": width, "P": height * width}
+        layouts = dict.fromkeys([*(COLOUR if channels > 1 else GREY), *([usual] if usual else [])])
+        readings += [(axes, tuple(sides.get(axis, "N") for axis in axes)) for axes in layouts]
+    fitting = [axes for axes, sides in readings if _fits(shape, sides)]
+    allowed = ", ".join(format_shape(sides) for _, sides in readings)
+    require(bool(fitting), f"{where} is {format_shape(shape)}, but must be one of {allowed}; arrays are never resized")
+    require(
+        len(fitting) == 1,
+        f"{where} is {format_shape(shape)}, and it is unclear which axis is which ({' or '.join(fitting)}); make it "
+        "N x C x H x W",
+    )
+    return fitting[0]
+
+
+def _fits(shape: tuple[int, ...], sides: tuple) -> bool:
+    return len(shape) == len(sides) and all(side in ("N", n) for n, side in zip(shape, sides, strict=True))
+
+
+def infer_axes(shape: tuple[int, ...], where: Path | str) -> Axes:
     """Return the layout of an array of images.
 
     Raises:

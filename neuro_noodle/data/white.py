@@ -1,6 +1,7 @@
 """The image value of white: chosen by the type and range of the values, and checked against them."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from neuro_noodle.data.store import Mapped
 CHUNK = 2**26  # values read at a time
 DARK = 0.5  # images whose brightest value is below this share of white are noted
 BLACK = 0.01  # and those below this share are refused
+LARGEST = {"uint8": 255, "uint16": 65535}  # white, unless something else is known
 N_CHECKED = 1000  # images of a mapped set of 8 bits whose range is read
 
 
@@ -37,7 +39,7 @@ def choose_white(images: np.ndarray, max_value: float | None, where: str) -> tup
     kind = images.dtype
     require(math.isfinite(low) and math.isfinite(high), f"{where} holds values that are not finite (NaN or infinite)")
     is_mask = max_value is None and kind in (np.uint8, np.uint16) and high == 1
-    white = max_value or (1 if is_mask else {"uint8": 255, "uint16": 65535}.get(kind.name, 1))
+    white = max_value or (1 if is_mask else LARGEST.get(kind.name, 1))
     rounding = float(np.finfo(kind).eps) if kind.kind == "f" else 0  # 0.1 rounds up in float32
     likely = _likely_white(high)
     if low < 0 or high > white * (1 + rounding):
@@ -59,6 +61,53 @@ def choose_white(images: np.ndarray, max_value: float | None, where: str) -> tup
             "white"
         )
     return max(white, high), notes
+
+
+@dataclass(frozen=True)
+class KnownWhite:
+    """The white of the training images, from which that of new images follows.
+
+    Attributes:
+        kind: the type of the training images.
+        value: their white.
+    """
+
+    kind: np.dtype
+    value: float
+
+    def of_files(self, images: np.ndarray, where: str) -> float:
+        """Return the image value of white in decoded image files; raises UserError if it is unclear."""
+        return self._only(self._candidates(images.dtype), images, where)
+
+    def of_array(self, images: np.ndarray, where: str) -> float:
+        """Return the image value of white in an array; raises UserError if it is unclear, or if it is nearly black."""
+        candidates, high = self._candidates(images.dtype), bounds(images)[1]
+        if candidates and not 0 < high <= max(candidates):  # black in any case, or refused by `choose_white`
+            return max(candidates)
+        return self._only([white for white in candidates if BLACK * white <= high <= white], images, where)
+
+    def _candidates(self, kind: np.dtype) -> list[float]:
+        """Return the values that can be white in images of a type."""
+        if kind == self.kind or kind.kind == self.kind.kind == "f":
+            return [self.value] if kind.kind != "f" or self._is(1) else [self.value, 1.0]
+        if kind.kind in "fb":
+            return [1.0]
+        is_usual = kind.name in LARGEST and self._is(LARGEST.get(self.kind.name, 1))
+        return [LARGEST[kind.name]] if is_usual else []
+
+    def _only(self, candidates: list[float], images: np.ndarray, where: str) -> float:
+        high = bounds(images)[1]
+        likely = sorted({_likely_white(high), *self._candidates(images.dtype)})
+        require(
+            len(candidates) == 1,
+            f"{where} holds {images.dtype} up to {high:g}, and it is unclear which value is white (the training images "
+            f"are {self.kind}, and {self.value:g} is white); name it by max_value=, such as "
+            f"{' or '.join(f'{one:.10g}' for one in likely)}",
+        )
+        return candidates[0]
+
+    def _is(self, white: float) -> bool:
+        return math.isclose(self.value, white, rel_tol=1e-3)  # the brightest value can be above 1 by rounding
 
 
 def bounds(values: np.ndarray) -> tuple[float, float]:

@@ -189,19 +189,33 @@ class Model(nn.Module):
             self.to(memory_format=torch.channels_last)  # the layout for which bf16 convolutions are written
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the prediction (B, ...) of a batch, float32; `Objective.output` says what it means.
+
+        Args:
+            x: images (B, C, H, W), 0 is black and 1 is white; latents (B, D) if `precomputed`.
+        """
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             prediction = self.head(x if self.precomputed else self.encoder(x))
         return prediction.float()
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Return the latent (B, D) of images in evaluation mode; the mode of the model is restored."""
+        """Return the latent (B, D) of images in evaluation mode, float32; the mode of the model is restored.
+
+        Args:
+            images: (B, C, H, W), 0 is black and 1 is white.
+        """
         was_training = self.training
         self.eval()
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             latent = self.encoder(images)
         self.train(was_training)
         return latent.float()
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Return the prediction (B, ...) of latents (B, D), float32."""
+        with torch.autocast(latent.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return self.head(latent).float()
 
     def losses(self, objective: Criterion, x: Tensor, y: Tensor) -> Tensor:
         """Return the loss of a batch, (1,): one value per repetition."""

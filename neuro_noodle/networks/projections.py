@@ -111,7 +111,7 @@ class Umap(Encoder):
         if self.fitted_state is None:
             raise UserError(
                 "the UMAP of this run is stored as a pickle, and opening a pickle can run code; "
-                "if the run is yours, or you trust whoever made it, add --trust_pickle"
+                "if the run is yours, or you trust whoever made it, add --trust_pickle (in Python, trust_pickle=True)"
             )
         embedding = self.fitted_state.transform(images.flatten(1).cpu().numpy())
         return (torch.from_numpy(embedding).to(self.mean) - self.mean) / self.sd  # (B, D)

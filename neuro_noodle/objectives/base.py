@@ -18,6 +18,7 @@ from neuro_noodle.choices import Table, UserError
 from neuro_noodle.measures.intervals import Ends, from_root_scale, jackknife, to_root_scale
 
 OBJECTIVES = Table("objective")
+IMAGES = "images"  # what an objective predicts whose outputs are of the shape of images
 
 Evidence = dict[str, Tensor]
 Predictor = Callable[[Tensor], Tensor]
@@ -65,6 +66,7 @@ class Objective:
     *evidence* is what must be kept of each image to compute the metrics of a whole split.
 
     Attributes:
+        predicts: what an output is, in the plural, as text.
         needs: what a sample must contain.
         columns: metadata columns to predict; a sample contains them as `targets` (B, K).
         is_random: whether the input of a sample changes from epoch to epoch.
@@ -77,6 +79,7 @@ class Objective:
         neurons: neuron names of the dataset, set by `on`.
     """
 
+    predicts: str
     needs: tuple[str, ...] = ("image",)
     columns: tuple[str, ...] = ()
     is_random = False
@@ -184,6 +187,10 @@ class Objective:
     def output(self, prediction: Tensor) -> Tensor:
         """Return the output that a prediction stands for (for classify: probabilities)."""
         return prediction
+
+    def in_units(self, output: Tensor) -> Tensor:
+        """Return outputs (B, ...) as numbers that mean something to a person: degrees for directions."""
+        return output
 
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
         """Return what must be kept of each image to compute the metrics, (B, ...) each."""

@@ -22,6 +22,7 @@ LEAST_PROBABILITY = 1e-12  # of the true class, in the log loss
 class Classify(Objective):
     """Predict the class of the image; the metric is accuracy."""
 
+    predicts = "probabilities of classes"
     needs = ("image", "label")
     metric = "accuracy"
     direction = "max"

@@ -82,6 +82,7 @@ class Direction(Quantities):
             are equal. The network then predicts the vector of the doubled angle.
     """
 
+    predicts = "directions in degrees"
     metric = "error_deg"
     direction = "min"
     constant_baseline = "circular_mean"
@@ -160,9 +161,12 @@ class Direction(Quantities):
         is_known = bool(vectors.isfinite().any())
         return {} if is_known else {"error_deg": "no image has a direction"}
 
+    def in_units(self, output: Tensor) -> Tensor:
+        """Return the angles (B,) of vectors (B, 2) in degrees, from 0 to 360, or to 180 for axes."""
+        return self._angle_deg(output) % self.period_deg
+
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
-        scale = self.period_deg / 360
-        return {"predicted": scale * _angle_deg(output), "true": scale * _angle_deg(target)}  # (B,)
+        return {"predicted": self._angle_deg(output), "true": self._angle_deg(target)}  # (B,)
 
     def metrics(self, evidence: Evidence) -> dict[str, float]:
         errors = self._errors_deg(evidence)
@@ -193,6 +197,9 @@ class Direction(Quantities):
         columns = {name: (values % self.period_deg).tolist() for name, values in angles.items()}
         return columns | {"error_deg": self._errors_deg(evidence).tolist()}
 
+    def _angle_deg(self, vector: Tensor) -> Tensor:
+        return self.period_deg / 360 * torch.atan2(vector[:, 1], vector[:, 0]).rad2deg()  # (B,)
+
     def _errors_deg(self, evidence: Evidence) -> np.ndarray:
         return circular.difference_deg(evidence["predicted"], evidence["true"], self.period_deg).double().cpu().numpy()
 
@@ -205,6 +212,7 @@ class Regress(Quantities):
         columns: metadata columns, for example x,y,distance.
     """
 
+    predicts = "numbers"
     metric = "r2"
     direction = "max"
     constant_baseline = "mean"
@@ -281,7 +289,3 @@ class Regress(Quantities):
     def rows(self, evidence: Evidence) -> dict[str, list]:
         columns = zip(self.columns, evidence["predicted"].T.tolist(), strict=True)
         return {f"{name}_predicted": values for name, values in columns}
-
-
-def _angle_deg(vector: Tensor) -> Tensor:
-    return torch.atan2(vector[:, 1], vector[:, 0]).rad2deg()  # (B,)

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from neuro_noodle.augment import Noise
 from neuro_noodle.choices import require, suggest
 from neuro_noodle.measures.linear import principal_components
-from neuro_noodle.objectives.base import OBJECTIVES, Evidence, Objective, Predictor
+from neuro_noodle.objectives.base import IMAGES, OBJECTIVES, Evidence, Objective, Predictor
 from neuro_noodle.objectives.pixels import tensor_like
 
 BCE = "bce"
@@ -33,6 +33,7 @@ class Reconstruct(Objective):
             error of such images is reported too, as mse_normalised. For MNIST, 0.1307 and 0.3081 are usual.
     """
 
+    predicts = IMAGES
     metric = "mse"
     direction = "min"
 

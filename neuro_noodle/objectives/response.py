@@ -38,6 +38,7 @@ class Response(Objective):
     Source: Antolik et al. 2016, doi:10.1371/journal.pcbi.1004927.
     """
 
+    predicts = "responses of neurons"
     needs = ("image", "response")
     metric = "r"
     direction = "max"

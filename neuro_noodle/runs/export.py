@@ -9,7 +9,7 @@ import numpy as np
 
 from neuro_noodle.choices import require
 from neuro_noodle.runs.files import atomic, table_bytes, write_bytes
-from neuro_noodle.runs.latents import described
+from neuro_noodle.runs.latents import described, known_columns, latent_names
 from neuro_noodle.runs.representations import MAX_WIDTH, Source, in_chunks, represent
 from neuro_noodle.runs.run import Run
 from neuro_noodle.runs.sources import PIXELS, first_run, open_sources
@@ -24,25 +24,28 @@ def write_representations(
     reduce: bool = False,
     data_dir: Path | None = None,
     trust_pickle: bool = False,
+    images: Path | None = None,
 ) -> Iterator[Path]:
     """Write an npz file for each source, and a CSV file if it has at most 2048 numbers per image; yields their paths.
 
     Args:
         words: see `sources`; the first is a run.
-        out: the folder of the files; representations/ in the first run if None.
+        out: the folder of the files; if None, representations/ in the first run, representations-NAME/ for new images.
         reduce: write principal components in place of more than 2048 numbers.
         data_dir: the folder of the images, if it has moved since training.
         trust_pickle: also load the UMAP of a run, which is stored as a pickle and can run code when loaded.
+        images: a file or a folder of new images, in place of those of the runs.
 
     Raises:
         UserError: if two sources would be written to the same file, or one of them is that file.
     """
-    sources = open_sources(words, data_dir, trust_pickle=trust_pickle)
+    require(not (reduce and images), "--components are fitted to training images; leave them out with --images")
+    sources = open_sources(words, data_dir, trust_pickle=trust_pickle, images=images)
     sources = sources if PIXELS in words else sources[:-1]
     run = first_run(sources)
-    folder = out or run.folder / "representations"
+    folder = out or run.folder / (f"representations-{images.resolve().stem}" if images else "representations")
     folder.mkdir(parents=True, exist_ok=True)
-    paths = _paths(folder, sources, words)
+    paths = _paths(folder, sources, [*words, *([str(images)] if images else [])])
     indices = np.arange(len(run.dataset))
     for path, source in zip(paths, sources, strict=True):
         width = source.features(indices[:1]).shape[1]
@@ -81,12 +84,10 @@ def write_npz(path: Path, source: Source, width: int, run: Run) -> None:
 
 def write_rows(path: Path, source: Source, width: int, run: Run) -> None:
     """Write a CSV file with a row per image: id, part, metadata, and the numbers latent1, latent2, ..."""
-    own: dict[str, Sequence] = {"id": run.dataset.ids, "part": run.part.tolist()}
-    metadata = {f"column_{name}" if name in own else name: values for name, values in run.dataset.columns.items()}
-    known = own | metadata
+    known = known_columns(run.dataset.ids, run.part, run.dataset.columns, width)
     rows = (
         [*(values[index] for values in known.values()), *(f"{value:.7g}" for value in row)]
         for chunk in in_chunks(np.arange(len(run.dataset)))
         for index, row in zip(chunk, source.of(chunk), strict=True)
     )
-    write_bytes(path, table_bytes([*known, *(f"latent{i + 1}" for i in range(width))], rows))
+    write_bytes(path, table_bytes([*known, *latent_names(width)], rows))

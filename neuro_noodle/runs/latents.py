@@ -1,6 +1,7 @@
 """Latents on disk, and the fitted state of an encoder that only a pickle can hold."""
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,46 @@ from neuro_noodle.runs.files import FITTED_STATE, atomic, by_epochs, reading
 from neuro_noodle.runs.manifest import read_checked
 
 FIXED_LATENTS = Path("latents", "encoder.npz")  # of an encoder that encodes each image only once
+COLUMN = "column_"  # starts the name of a metadata column where another could have the same
 BATCH = 256  # images encoded at a time
 
 
 @dataclass(frozen=True)
 class Latents:
-    """Latents (N, D) with the id of each image and the part (N,) it belongs to."""
+    """Latents with what is known of each image.
+
+    Attributes:
+        values: (N, D) float32.
+        ids: N names of the images.
+        part: (N,) the part that each image belongs to: training, validation, test or left_out; new if it was not there.
+        columns: metadata by name, (N,) texts or numbers each.
+    """
 
     values: np.ndarray
     ids: list[str]
     part: np.ndarray
+    columns: dict[str, np.ndarray]
+
+    def table(self) -> dict[str, Any]:
+        """Return the columns of a table with a row per image: id, part, metadata, latent1, latent2, ...
+
+        `pandas.DataFrame(latents.table())` makes a data frame of it.
+        """
+        width = self.values.shape[1]
+        columns: dict[str, Any] = known_columns(self.ids, self.part, self.columns, width)
+        return columns | dict(zip(latent_names(width), self.values.T, strict=True))
+
+
+def latent_names(width: int) -> list[str]:
+    """Return the names of the columns of latents in a table: latent1, latent2, ..."""
+    return [f"latent{i + 1}" for i in range(width)]
+
+
+def known_columns(ids: list[str], part: np.ndarray, columns: Mapping[str, Any], width: int) -> dict[str, Any]:
+    """Return the columns of a table of latents (N, width) that come before them; metadata never replaces another."""
+    own = {"id": ids, "part": part}
+    taken = {*own, *latent_names(width)}
+    return own | {f"{COLUMN}{name}" if name in taken else name: values for name, values in columns.items()}
 
 
 def encode(model: Model | Repetitions, dataset: StimulusSet) -> Tensor:
@@ -49,7 +80,7 @@ def save_latents(path: Path, latents: Tensor | np.ndarray, dataset: StimulusSet,
 
 def described(dataset: StimulusSet, part: np.ndarray) -> dict[str, Any]:
     """Return the id, the part (N,) and all metadata of each image, by the names of the arrays in a file."""
-    columns = {f"column_{name}": np.array(values) for name, values in dataset.columns.items()}
+    columns = {f"{COLUMN}{name}": np.array(values) for name, values in dataset.columns.items()}
     return {"ids": np.array(dataset.ids), "part": part} | columns
 
 
@@ -60,7 +91,8 @@ def read_latents(path: Path) -> Latents:
         UserError: if the file is damaged.
     """
     with reading(path), np.load(path, allow_pickle=False) as file:
-        return Latents(file["latents"], file["ids"].tolist(), file["part"])
+        columns = {name.removeprefix(COLUMN): file[name] for name in file if name.startswith(COLUMN)}
+        return Latents(file["latents"], file["ids"].tolist(), file["part"], columns)
 
 
 def load_latents(path: Path, dataset: StimulusSet) -> Tensor:

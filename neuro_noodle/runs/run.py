@@ -1,6 +1,7 @@
 """A trained run, opened with its model, its images and its split."""
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +10,23 @@ from torch import Tensor
 
 from neuro_noodle.augment import AUGMENTATIONS, augment
 from neuro_noodle.choices import UserError, require
-from neuro_noodle.data.base import StimulusSet
+from neuro_noodle.data.base import DATASETS, StimulusSet
+from neuro_noodle.data.new_images import Images, Preparation, as_array
 from neuro_noodle.data.splits import Parts
+from neuro_noodle.data.store import Store, format_shape
 from neuro_noodle.learning.evaluation import predict
 from neuro_noodle.networks.base import Model
-from neuro_noodle.objectives.base import Evidence, Objective
-from neuro_noodle.runs.latents import FIXED_LATENTS, encode, load_latents, save_latents
+from neuro_noodle.objectives.base import IMAGES, Evidence, Objective
+from neuro_noodle.runs.latents import FIXED_LATENTS, Latents, encode, load_latents, save_latents
 from neuro_noodle.runs.loaders import Batches, Loader
-from neuro_noodle.runs.manifest import best_session
+from neuro_noodle.runs.manifest import best_session, has_result
+from neuro_noodle.runs.result import read_result
 from neuro_noodle.runs.sessions import load_model
 from neuro_noodle.runs.split import load_split
 from neuro_noodle.runs.task import Task, TaskSource, drop_missing_targets, part_of_each
 
 BATCH = 256
+NEW = "new"  # the part of images that came after training
 
 
 @dataclass
@@ -78,9 +83,105 @@ class Run:
         augmentations = [AUGMENTATIONS.build(choice) for choice in self.config["flags"]["augment"]]
         return augment(self.images(indices), augmentations, torch.Generator().manual_seed(seed))[0]
 
+    @property
+    def result(self) -> dict | None:
+        """The content of result.json; None if the run is not finished."""
+        return read_result(self.folder) if has_result(self.folder) else None
+
     def latents(self) -> np.ndarray:
-        """Return the latent of every image, (N, D) float32, in the order of `dataset.ids`."""
-        return (encode(self.model, self.dataset) if self.precomputed is None else self.precomputed).numpy()
+        """Return the latent of every image of the run, (N, D) float32, in the order of `dataset.ids`."""
+        return (encode(self.model, self.dataset) if self.precomputed is None else self.precomputed).cpu().numpy()
+
+    def described_latents(self, images: Images | None = None, *, max_value: float | None = None) -> Latents:
+        """Return latents with the id, the part and the metadata of each image.
+
+        Args:
+            images: new images, see `prepare`; all images of the run if None.
+            max_value: see `prepare`.
+        """
+        if images is None:
+            columns = {name: np.array(values) for name, values in self.dataset.columns.items()}
+            return Latents(self.latents(), self.dataset.ids, self.part, columns)
+        prepared = self.prepare(images, max_value=max_value)
+        return Latents(self.encode(prepared), prepared.ids, np.full(len(prepared), NEW), {})
+
+    def prepare(self, images: Images, *, max_value: float | None = None) -> StimulusSet:
+        """Return new images, prepared exactly as in training; prints what was passed over or changed.
+
+        Args:
+            images: the name of an image file, of a .npy or .npz file, or of a folder; a list of names of image files;
+                or an array or tensor, of the size of the training images: H x W, N x H x W, N x H x W x C or
+                N x C x H x W (also H x W x C, C x H x W, and N x P rows of grey pixels).
+            max_value: the image value of white. None means: as in training for files and for arrays of the same type,
+                else 1 for floating-point numbers, 255 for 8 bits and 65535 for 16 bits.
+
+        Returns:
+            The images with their `ids`, in the given order, or that of the names in a folder; can be passed to
+            the other methods in place of the images.
+
+        Raises:
+            UserError: if a file cannot be read, or shape, type or range do not fit or are unclear; says what fits.
+        """
+        flags = self.config["flags"]
+        store = Store(TaskSource.of(flags).store.folder)
+        prepared = Preparation(self.dataset, DATASETS.parse(flags["dataset"]), store, max_value).prepare(images)
+        for line in prepared.reading.lines if prepared is not images else ():
+            print(line, file=sys.stderr)
+        return prepared
+
+    def encode(self, images: Images, *, max_value: float | None = None) -> np.ndarray:
+        """Return the latents of new images, (N, D) float32; see `prepare` for the arguments."""
+        return encode(self.model, self.prepare(images, max_value=max_value)).cpu().numpy()
+
+    @torch.no_grad()
+    def predict(self, images: Images, *, max_value: float | None = None) -> np.ndarray:
+        """Return what the network predicts for new images; see `prepare` for the arguments.
+
+        Returns:
+            Depends on the objective: (N, K) probabilities of the classes in `dataset.classes`; (N,) directions in
+            degrees; (N, K) numbers in the units of the columns; (N, K) responses of the neurons in `dataset.neurons`;
+            or (N, C, H, W) reconstructions, where 0 is black and 1 is white, without noise added to the images.
+        """
+        prepared, device = self.prepare(images, max_value=max_value), next(self.model.parameters()).device
+        latents = encode(self.model, prepared) if self.model.precomputed else None
+        found = []
+        for indices in torch.arange(len(prepared)).split(BATCH):
+            x = prepared.sample(indices, device)["image"] if latents is None else latents[indices]
+            found.append(self.objective.in_units(self.objective.output(self.model(x))).cpu())
+        return torch.cat(found).numpy()
+
+    def reconstruct(self, images: Images, *, max_value: float | None = None) -> np.ndarray:
+        """Return the reconstructions of new images, (N, C, H, W); see `prepare` for the arguments.
+
+        0 is black and 1 is white. With a loss other than bce, a few values can be slightly outside this range.
+
+        Raises:
+            UserError: if the run does not predict images.
+        """
+        self._require_decoder()
+        return self.predict(images, max_value=max_value)
+
+    @torch.no_grad()
+    def decode(self, latents: np.ndarray | Tensor) -> np.ndarray:
+        """Return the images (N, C, H, W) that latents (N, D) decode to, with values as in `reconstruct`.
+
+        Raises:
+            UserError: if the run does not predict images, or these are no such latents.
+        """
+        self._require_decoder()
+        values, width = as_array(latents), self.model.encoder.latent_dim
+        require(
+            values.ndim == 2 and values.shape[1] == width and values.dtype.kind in "iuf",
+            f"latents must be N x {width} numbers, not {format_shape(values.shape)} of type {values.dtype}",
+        )
+        require(bool(np.isfinite(values).all()), "latents must be finite, but some of these are not")
+        first = next(self.model.parameters())
+        chunks = torch.from_numpy(values).to(first).split(BATCH)
+        return torch.cat([self.objective.output(self.model.decode(chunk)).cpu() for chunk in chunks]).numpy()
+
+    def _require_decoder(self) -> None:
+        predicts = self.objective.predicts
+        require(predicts == IMAGES, f"{self.name} predicts {predicts}, so it makes no images; use run.predict(images)")
 
     @torch.no_grad()
     def outputs(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -105,6 +206,13 @@ class Run:
         path = self.folder / "latents" / f"{name}.npz"
         save_latents(path, values, self.dataset, self.part)
         return path
+
+
+def on_new_images(run: Run, images: Images) -> Run:
+    """Return a run with new images, which have no targets, in place of its own: for its latents and stages only."""
+    prepared = run.prepare(images)
+    precomputed = encode(run.model, prepared) if run.model.precomputed else None
+    return replace(run, dataset=prepared, parts={NEW: list(range(len(prepared)))}, precomputed=precomputed)
 
 
 def open_run(

@@ -30,7 +30,7 @@ from neuro_noodle.runs.latents import read_latents, snapshots
 from neuro_noodle.runs.loaders import training_sample
 from neuro_noodle.runs.metadata import read_complete_column
 from neuro_noodle.runs.representations import Features, Source
-from neuro_noodle.runs.run import Run, open_run
+from neuro_noodle.runs.run import Run, on_new_images, open_run
 from neuro_noodle.runs.sessions import load_model
 
 PIXELS, RESPONSES, COLUMN, ALL = "pixels", "responses", "column:", "all"
@@ -63,13 +63,16 @@ class ParsedSource:
         return cls(path, f"{float(epochs):g}" if is_number else ALL, stage or None)
 
 
-def open_sources(words: Sequence[str], data_dir: Path | None = None, *, trust_pickle: bool = False) -> list[Source]:
+def open_sources(
+    words: Sequence[str], data_dir: Path | None = None, *, trust_pickle: bool = False, images: Path | None = None
+) -> list[Source]:
     """Open sources, see the docstring of this module.
 
     Args:
         words: the first one is a run; `pixels` is added at the end.
         data_dir: the folder of the images, if it has moved since training.
         trust_pickle: also load the UMAP of a run, which is stored as a pickle and can run code when loaded.
+        images: a file or a folder of new images, in place of those of the runs.
 
     Raises:
         UserError: if a source does not exist, or has other images than the first.
@@ -82,8 +85,11 @@ def open_sources(words: Sequence[str], data_dir: Path | None = None, *, trust_pi
             parsed = ParsedSource.of(word)
             others = f"{PIXELS}, {RESPONSES}, {COLUMN}NAME, {TORCHVISION}NAME"
             require(Path(parsed.path).exists(), f"{parsed.path} is neither a run nor a file; other sources: {others}")
-            run = opened.get(parsed.path) or open_run(parsed.path, data_dir, trust_pickle=trust_pickle)
-            opened[parsed.path] = run
+            require(not (images and parsed.epochs), f"{word}: for new images, name a saved session in place of @")
+            if parsed.path not in opened:
+                run = open_run(parsed.path, data_dir, trust_pickle=trust_pickle)
+                opened[parsed.path] = on_new_images(run, images) if images else run
+            run = opened[parsed.path]
             found += _of_run(word, parsed, run)
             require_same_images(found[0], found[-1])
         elif word != PIXELS:

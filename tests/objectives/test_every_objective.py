@@ -6,7 +6,7 @@ import torch
 from helpers import raises_user_error
 from objective_cases import CLASSES, NEURONS, PROVIDES, SHAPE, N, build, dataset, fitted_pair, sample, score, seeded
 
-from neuro_noodle.objectives.base import OBJECTIVES
+from neuro_noodle.objectives.base import IMAGES, OBJECTIVES
 from neuro_noodle.objectives.reconstruct import image_losses
 
 WITH_COLUMNS = {"direction": "direction columns=dx,dy", "regress": "regress columns=x,y"}
@@ -52,6 +52,15 @@ def test_binding_names_what_the_dataset_lacks(choice):
         with raises_user_error(f"needs {need}, but the dataset provides only {', '.join(provides)}") as error:
             built.on(dataset(built.columns, provides=provides))
         assert "--objective reconstruct" in str(error.value)
+
+
+@every_objective
+def test_an_objective_names_what_it_predicts(objective):
+    assert objective.predicts
+    fitted_pair(objective)
+    output = objective.output(torch.randn(N, *objective.output_shape))
+    assert (objective.predicts == IMAGES) == (objective.output_shape == SHAPE)
+    assert objective.in_units(output).shape == ((N,) if "degrees" in objective.predicts else output.shape)
 
 
 @every_objective
