@@ -10,6 +10,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import train
     import utils
     from neuro_noodle.learning.sharing import Turns
+    from neuro_noodle.runs.task import Task
     from neuro_noodle.tracking.trackers import Trackers
 
 HOME = Path(__file__).resolve().parent
@@ -33,7 +35,7 @@ def main(words: list[str]) -> int:
     if flags.list:
         print(command.describe_tables())
     elif flags.clear_cache:
-        clear_cache(flags)
+        print(command.clear_cache(flags))
     elif flags.test:
         test(flags)
     else:
@@ -46,30 +48,46 @@ def main(words: list[str]) -> int:
 
 
 def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
-    """Train as the flags say; returns the folder of the run, and the exit status."""
-    import model  # torch starts here, so that --help answers at once
-    import train
-    import utils
-    from neuro_noodle.learning.sharing import Turns, keep_freed_memory
-    from neuro_noodle.runs import result, result_text, sessions
-    from neuro_noodle.tracking.trackers import Trackers, require_ready
+    """Train as the flags say; returns the folder of the run (or of all folds), and the exit status."""
+    import utils  # torch starts here, so that --help answers at once
+    from neuro_noodle.learning.sharing import keep_freed_memory
+    from neuro_noodle.runs import folds, sessions
+    from neuro_noodle.tracking.trackers import require_ready
 
     keep_freed_memory()
     flags = utils.arrange_by_emotion(command.resolve(flags))
-    require_ready(names := command.chosen_trackers(flags), SETTINGS)
-    saved = sessions.find_resumed(flags.load_dir, command.plain(flags))  # the session to resume, None for a new run
-    task = utils.open_task(flags, saved)  # images, objective, who is in which part; prints what the split leaks
+    require_ready(command.chosen_trackers(flags), SETTINGS)
+    if not flags.folds:
+        saved = sessions.find_resumed(flags.load_dir, command.plain(flags))  # the session to resume, None for a new run
+        return train_run(flags, words, saved, *utils.open_tasks(flags, [flags], [saved]))
+    with folds.opened(flags.load_dir or files.new_run(flags.save_dir, flags.namestr)) as folder:
+        each, resumed = command.split_folds(flags, folder), folds.find_sessions(folder, flags.folds)
+        tasks = utils.open_tasks(flags, each, resumed)
+        runs = zip(each, resumed, tasks, strict=True)
+        trainings = [partial(train_run, one, words, session, task) for one, session, task in runs]
+        return folder, folds.train_folds(folder, tasks, trainings, flags.batch_size)
+
+
+def train_run(flags: argparse.Namespace, words: list[str], saved: Path | None, task: "Task") -> tuple[Path, int]:
+    """Train one run from the beginning or from a saved session; returns its folder, and the exit status."""
+    import model
+    import train
+    import utils
+    from neuro_noodle.learning.sharing import Turns
+    from neuro_noodle.runs import result, result_text, sessions
+    from neuro_noodle.tracking.trackers import Trackers
+
     started = time.monotonic()
     description = model.describe(flags, task, saved)  # shapes, precision
     network, latents = model.build(flags, task, description, saved)  # fitted, loaded; latents of a fixed encoder
     loaders = utils.dataloaders(flags, task, latents)
     learning = train.prepare(flags, network, task.objective)  # optimizer, schedule, patience, best weights
-    state = utils.load_state(saved, loaders["training"], learning, task.device)
+    state = sessions.load_state(saved, loaders["training"], learning, task.device)
     finished = sessions.settle_finished(saved, state["epoch"] + 1, learning)
     with utils.open_session(flags, words, task, description, saved, state, started) as session:
         session.begin(network, latents, loaders["training"], learning)
         try:
-            with Trackers(names, session.tracked(SETTINGS, loaders["training"])) as trackers:
+            with Trackers(command.chosen_trackers(flags), session.tracked(SETTINGS, loaders["training"])) as trackers:
                 trackers.parameters(session.config)
                 records = train.fit(network, loaders, learning, session.start_epoch, flags.test_every)
                 finished = finished or loop(records, session, network, loaders, learning, trackers, Turns(task.device))
@@ -77,7 +95,8 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
                     outcome = result.judge_run(network, task, loaders, learning.patience, flags.seed, session.seconds)
                     result.save_result(session.folder, outcome, task)
                     result.track(outcome, task, loaders["validation"], trackers, with_images=flags.log_images)
-                    print(result_text.format_run(outcome, session.folder, flags.patience))
+                    text = result_text.format_fold if flags.folds else result_text.format_run
+                    print(text(outcome, session.folder, flags.patience))
                 session.send_assets(trackers)
         except KeyboardInterrupt:
             finished = False
@@ -121,15 +140,6 @@ def test(flags: argparse.Namespace) -> None:
     flags = command.resolve(flags)
     how = {"device": flags.device, "batch_size": flags.batch_size, "trust_pickle": flags.trust_pickle}
     print(*map(files.short_path, write_test(flags.load_dir, TaskSource.of(vars(flags)), **how)), sep="\n")
-
-
-def clear_cache(flags: argparse.Namespace) -> None:
-    """Remove the decoded images that earlier runs have cached."""
-    from neuro_noodle.plain import format_bytes
-    from neuro_noodle.runs.task import TaskSource
-
-    store = TaskSource.of(vars(flags)).store
-    print(f"removed {format_bytes(store.clear())} of decoded images from {files.short_path(store.folder)}")
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from neuro_noodle import command
@@ -18,14 +17,16 @@ from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import DATASETS, StimulusSet
 from neuro_noodle.data.emotions import make_classification_dataset
 from neuro_noodle.data.leaks import leaks, seen_before
-from neuro_noodle.data.splits import Parts, resolved, split
+from neuro_noodle.data.splits import Parts, require_no_test_part, resolved, split
 from neuro_noodle.learning.devices import choose_device
 from neuro_noodle.learning.record import falls_due
 from neuro_noodle.networks.base import Model
 from neuro_noodle.networks.repetitions import Repetitions
+from neuro_noodle.objectives.base import Objective
 from neuro_noodle.process import format_error
 from neuro_noodle.runs import files, sessions
 from neuro_noodle.runs.config import load_config
+from neuro_noodle.runs.folds import merge_notes
 from neuro_noodle.runs.latents import encode, save_latents
 from neuro_noodle.runs.loaders import Loader, make_loaders, training_sample
 from neuro_noodle.runs.lock import locked
@@ -39,11 +40,23 @@ from neuro_noodle.tracking.base import TrackedRun, Tracker
 # ---------------------------------------------------------------------------------------------------------- data
 
 
-def open_task(flags: argparse.Namespace, saved: Path | None) -> Task:
-    """Open the images, bind the objective, split the images (or keep the split of a saved session), report leaks."""
-    device = choose_device(flags.device)
+def open_tasks(
+    flags: argparse.Namespace, each: Sequence[argparse.Namespace], saved: Sequence[Path | None]
+) -> list[Task]:
+    """Open the images, and the task of each run with its flags and its session; prints what the user should know."""
     dataset, objective = TaskSource.of(vars(flags)).open()
     print(dataset.inventory.text, *(f"note: {note}" for note in dataset.notes), sep="\n", file=sys.stderr)
+    if flags.folds and flags.split == "auto":
+        require_no_test_part(dataset)
+    tasks = [open_task(*one, dataset, objective.on(dataset)) for one in zip(each, saved, strict=True)]
+    print("".join(f"note: {note}\n" for note in merge_notes(tasks)), file=sys.stderr, end="")
+    keep_on_gpu(dataset, tasks[0].device)
+    return tasks
+
+
+def open_task(flags: argparse.Namespace, saved: Path | None, dataset: StimulusSet, objective: Objective) -> Task:
+    """Split the images (or keep the split of a saved session), look for leaks, fit the objective."""
+    device = choose_device(flags.device)
     parts = load_split(saved.parent, dataset) if saved else split_images(flags, dataset)
     parts, missing = drop_missing_targets(dataset, objective, parts)
     missing += [] if saved else objective.check_parts(dataset, parts)
@@ -54,9 +67,7 @@ def open_task(flags: argparse.Namespace, saved: Path | None) -> Task:
     notes = [*objective.notes(augmentations(flags)), *missing, *require_defined(dataset, objective, parts), *notes]
     if device.type == "cuda":
         notes.append("on a GPU the same seed gives slightly different numbers, because sums are added in any order")
-    print("".join(f"note: {note}\n" for note in notes), file=sys.stderr, end="")
-    keep_on_gpu(dataset, device)
-    task = Task(dataset, objective, parts, leaked, device)
+    task = Task(dataset, objective, parts, leaked, device, notes)
     if saved:
         objective.restore(load_config(saved.parent)["learned"])
     else:
@@ -182,21 +193,6 @@ class Session:
         paths += [self.folder / files.BEST, self.folder / files.RESULT]
         for path in filter(Path.exists, paths):
             trackers.asset(path)
-
-
-def load_state(
-    saved: Path | None, loader: Loader, learning: sessions.Resumable, device: torch.device
-) -> dict[str, Any]:
-    """Restore learning and all random numbers from a saved session, if there is one; returns its epoch and seconds."""
-    if saved is None:
-        return {"epoch": -1, "seconds": 0.0}
-    state = sessions.load_pth(saved / "state.pth")
-    optimizer = sessions.load_pth(saved / "optim.pth")
-    with sessions.opening(saved):
-        loader.restore_generators(state["generators"])
-        sessions.restore_random_state(state, device)
-        learning.restore(state | {"optimizer": optimizer})
-        return {"epoch": int(saved.name), "seconds": float(state["seconds"])}
 
 
 @contextmanager

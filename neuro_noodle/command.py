@@ -9,9 +9,10 @@ from typing import Any, NoReturn
 
 from neuro_noodle.choices import Table, UserError, require, suggest
 from neuro_noodle.flags import EVERY_FLAG, FLAGS, file_path
+from neuro_noodle.plain import format_bytes
 from neuro_noodle.recipes import RECIPES
 from neuro_noodle.runs.config import load_config
-from neuro_noodle.runs.files import find_session
+from neuro_noodle.runs.files import find_session, fold_of, n_folds, short_path
 
 UNKNOWN = "unrecognized arguments: "
 
@@ -86,7 +87,8 @@ def parse(words: Sequence[str], home: Path) -> argparse.Namespace:
 def base_values(known: argparse.Namespace, home: Path) -> dict[str, Any]:
     """Return the values of the resumed session, or of the recipe; the architecture is that of --load_encoder."""
     if known.load_dir:
-        return {"recipe": known.recipe} | session_flags(known.load_dir)
+        resumed = flags_of_folds if n_folds(known.load_dir) else session_flags
+        return {"recipe": known.recipe} | resumed(known.load_dir)
     values = {"recipe": known.recipe} | RECIPES[known.recipe].flags
     if "data_dir" in values:
         values["data_dir"] = home / str(values["data_dir"])
@@ -97,10 +99,29 @@ def base_values(known: argparse.Namespace, home: Path) -> dict[str, Any]:
 
 
 def session_flags(load_dir: Path) -> dict[str, Any]:
-    """Return the flags of the run of a session."""
-    flags = load_config(find_session(load_dir)[0])["flags"]
+    """Return the flags of the run of a session; a fold is a run like any other."""
+    return _saved_flags(find_session(load_dir)[0]) | {"folds": None}
+
+
+def flags_of_folds(folder: Path) -> dict[str, Any]:
+    """Return the flags of the folds in a folder."""
+    whole = folder.resolve()
+    return _saved_flags(fold_of(folder, 1)) | {"fold": None, "namestr": whole.name, "save_dir": whole.parent}
+
+
+def _saved_flags(run: Path) -> dict[str, Any]:
+    flags = load_config(run)["flags"]
     paths = [name for name, flag in EVERY_FLAG.items() if flag.type is file_path and flags.get(name)]
     return flags | {name: Path(flags[name]) for name in paths}
+
+
+def split_folds(flags: argparse.Namespace, folder: Path) -> list[argparse.Namespace]:
+    """Return the flags of the run of each fold in a folder."""
+    runs = {fold_of(folder, k): f"{k}/{flags.folds}" for k in range(1, flags.folds + 1)}
+    return [
+        argparse.Namespace(**vars(flags) | {"fold": fold, "save_dir": run.parent, "namestr": run.name})
+        for run, fold in runs.items()
+    ]
 
 
 def refuse_contradictions(flags: argparse.Namespace) -> None:
@@ -137,6 +158,30 @@ def refuse_contradictions(flags: argparse.Namespace) -> None:
     require(
         not schedule.startswith("plateau") or flags.patience,
         f"--schedule {schedule} reduces the learning rate when --patience runs out; add --patience EPOCHS",
+    )
+    if flags.folds:
+        refuse_beside_folds(flags)
+
+
+def refuse_beside_folds(flags: argparse.Namespace) -> None:
+    """Raise UserError if a flag contradicts --folds."""
+    if flags.load_dir:
+        n, here = n_folds(flags.load_dir), (flags.base["namestr"], flags.base["save_dir"])
+        require(
+            n > 0, f"--folds trains new runs, but --load_dir {flags.load_dir} is a single one; leave one of them out"
+        )
+        first = fold_of(flags.load_dir, 1)
+        require(not flags.test, f"--test judges a single run; name one of the {n} folds, such as --load_dir {first}")
+        require(
+            (flags.namestr, flags.save_dir.resolve()) == here,
+            f"folds are resumed where they are, in {flags.load_dir}; leave out --namestr and --save_dir",
+        )
+    others = [f"--{name}" for name in ("fold", "test_fraction", "rejig_data") if vars(flags)[name]]
+    require(not others, f"--folds tests each image once, so it makes the test parts; leave out {' and '.join(others)}")
+    require(
+        flags.split != "given",
+        "--folds makes the test parts, but --split given uses existing ones; leave out --folds, or choose --split "
+        "random, group or block",
     )
 
 
@@ -184,6 +229,14 @@ def plain(flags: argparse.Namespace) -> dict[str, Any]:
     """Return the flags that config.json keeps; paths become absolute."""
     kept = {name: value for name, value in vars(flags).items() if name in EVERY_FLAG and EVERY_FLAG[name].recorded}
     return {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in kept.items()}
+
+
+def clear_cache(flags: argparse.Namespace) -> str:
+    """Remove the decoded images that earlier runs have cached; returns what was removed, as text."""
+    from neuro_noodle.runs.task import TaskSource  # needs torch
+
+    store = TaskSource.of(vars(flags)).store
+    return f"removed {format_bytes(store.clear())} of decoded images from {short_path(store.folder)}"
 
 
 # ------------------------------------------------------------------------------------------------------- tables

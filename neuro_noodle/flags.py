@@ -187,7 +187,9 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("val_fraction", "share of the images (groups) outside the test part used for validation", 0.1,
              number(0, 1)),
         Flag("test_fraction", "share of the images (groups) used for the test", 0.0, number(0, 1, with_low=True)),
-        Flag("fold", "use the k-th of K parts for the test", type=fold, metavar="k/K"),
+        Flag("fold", "use the k-th of K equal parts for the test", type=fold, metavar="k/K"),
+        Flag("folds", "train K networks, each tested on another of K equal parts, and judge all test images together",
+             type=whole(2, 99_999), metavar="K"),
         Flag("cache_dir", "cache decoded images here; without it only sets over 2 GiB are cached, in --save_dir",
              type=file_path, resume=True, test=True),
         Flag("clear_cache", "remove all cached images, then exit", kind="switch", resume=True, recorded=False),
@@ -226,8 +228,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     ),
     "sessions": (
         Flag("save_dir", "folder of the runs", Path("weights"), file_path, resume=True),
-        Flag("load_dir", "resume this run (weights/NAME) or session (weights/NAME/EPOCH)", type=file_path, resume=True,
-             recorded=False),
+        Flag("load_dir", "resume this run or these folds (weights/NAME), or this session (weights/NAME/EPOCH)",
+             type=file_path, resume=True, recorded=False),
         Flag("test_every", "epochs between evaluations on the validation images", 1, positive, resume=True),
         Flag("save_every", "epochs between saved sessions; the last epoch is always saved", 10, positive, resume=True),
         Flag("latents_every", "epochs (or a fraction of one) between latents of all images written to latents/; "

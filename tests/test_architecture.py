@@ -30,8 +30,9 @@ LONG_FUNCTIONS = {
 }
 LOCAL_IMPORTS = {  # elsewhere imports of our own modules are at the top of the file
     "main.py:run",
+    "main.py:train_run",
     "main.py:test",
-    "main.py:clear_cache",
+    "neuro_noodle/command.py:clear_cache",
     "neuro_noodle/command.py:load_tables",
     "neuro_noodle/__init__.py:__getattr__",
 }

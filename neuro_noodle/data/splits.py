@@ -84,6 +84,16 @@ def resolved(how: str, dataset: StimulusSet, test_fraction: float, fold: tuple[i
     return "random" if given_parts(dataset) is None else "given"
 
 
+def require_no_test_part(dataset: StimulusSet) -> None:
+    """Raise UserError if a dataset comes with a test part, which folds would mix with its other images."""
+    part = given_parts(dataset)
+    require(
+        part is None or "test" not in part,
+        "the images come with a test part, which --folds would mix with the others; leave out --folds, or choose "
+        "--split random, group or block",
+    )
+
+
 def split_units(
     unit_index: np.ndarray,
     labels: np.ndarray | None,

@@ -219,7 +219,10 @@ def find_session(load_dir: Path) -> tuple[Path, Path]:
     Raises:
         UserError: if there is no session.
     """
-    _refuse_links(load_dir if (load_dir / CONFIG).is_file() else load_dir.parent)
+    require_one_run(load_dir)
+    run = load_dir if (load_dir / CONFIG).is_file() else load_dir.parent
+    if (run / CONFIG).is_file():
+        refuse_links(run)
     if (load_dir / CONFIG).is_file():
         complete = sessions(load_dir)
         if not complete:
@@ -237,10 +240,30 @@ def find_session(load_dir: Path) -> tuple[Path, Path]:
     )
 
 
-def _refuse_links(run: Path) -> None:
+def refuse_links(run: Path) -> None:
     """Raise UserError if a run holds links, which could lead writing out of it."""
-    links = [path.name for path in run.glob("*") if path.is_symlink()] if (run / CONFIG).is_file() else []
+    links = [path.name for path in run.glob("*") if path.is_symlink()]
     require(not links, f"{run} holds links ({', '.join(links)}); a run must hold its own files: replace them by copies")
+
+
+def fold_of(folder: Path, k: int) -> Path:
+    """Return the run of the k-th fold, from 1, in a folder of --folds."""
+    return folder / f"fold{k}"
+
+
+def n_folds(folder: Path) -> int:
+    """Return how many folds a folder of --folds has; 0 for any other folder, or if the first fold is damaged."""
+    flags = None
+    with contextlib.suppress(UserError):
+        flags = read_json(fold_of(folder, 1) / CONFIG).get("flags")
+    n = flags.get("folds") if isinstance(flags, dict) else None
+    return n if type(n) is int else 0
+
+
+def require_one_run(folder: Path) -> None:
+    """Raise UserError if a folder holds the runs of --folds."""
+    n = n_folds(folder)
+    require(not n, f"{folder} has {n} folds, each of which is a run; name one of them, such as {fold_of(folder, 1)}")
 
 
 def find_saved(load_dir: Path | None) -> Path | None:
@@ -254,8 +277,9 @@ def find_saved(load_dir: Path | None) -> Path | None:
 
 def format_resume(run: Path) -> str:
     """Return how to resume a run, as text."""
-    command = f"resume with: {command_line(f'main.py --load_dir {short_path(run)}')}"
-    return command if sessions(run) else "nothing was saved yet"
+    is_fold = bool(n_folds(run.parent))
+    words = f"main.py --load_dir {short_path(run.parent if is_fold else run)}"
+    return f"resume with: {command_line(words)}" if is_fold or sessions(run) else "nothing was saved yet"
 
 
 def short_path(path: Path) -> str:

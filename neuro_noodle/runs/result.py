@@ -17,13 +17,14 @@ from neuro_noodle.networks.repetitions import Repetitions, seed_of
 from neuro_noodle.objectives.base import Evidence, Objective, Predictor
 from neuro_noodle.plain import finite, readable
 from neuro_noodle.runs.commits import RESULTS, commit_files
-from neuro_noodle.runs.files import BEST, RESULT, TESTED, csv_bytes, json_bytes, parse_json
+from neuro_noodle.runs.files import BEST, RESULT, TESTED, csv_bytes, json_bytes, parse_json, require_one_run
 from neuro_noodle.runs.loaders import HELD_OUT, Loader, training_sample
 from neuro_noodle.runs.manifest import latest_manifest, read_checked
 from neuro_noodle.runs.task import Task
 from neuro_noodle.runs.undefined import defined, explain
 from neuro_noodle.tracking.base import Spread, Tracker
 
+NETWORK = ""  # its name among those of its baselines
 KINDS = {"metric": str, "direction": str, "validation": dict, "baselines": dict, "best_epoch": int}  # of what is read
 
 
@@ -51,23 +52,29 @@ def judge_part(model: Model, task: Task, part: str, loader: Loader, baselines: M
         are undefined are None; `undefined` has the reasons. Validation has no interval, since it chose the epoch: one
         would hold the value for new images far less often than 95 % of the time. Few groups have their values instead.
     """
-    objective = task.objective
-    _, evidence = predict(model, loader, objective)
+    evidence = collect_evidence(model, task.objective, loader, baselines)
+    return Judged(evidence[NETWORK], describe_part(task, part, evidence))
+
+
+def collect_evidence(
+    model: Model, objective: Objective, loader: Loader, baselines: Mapping[str, Predictor]
+) -> dict[str, Evidence]:
+    """Return the evidence of each image of one part, for the network (its name is empty) and for each baseline."""
     images = loader.of_images()
-    compared = {
-        name: _all_metrics(objective, join((objective.evidence(baseline(x), y) for x, y in images), len(images)))
+    return {NETWORK: predict(model, loader, objective)[1]} | {
+        name: join((objective.evidence(baseline(x), y) for x, y in images), len(images))
         for name, baseline in baselines.items()
     }
-    return Judged(evidence, _make_record(task, part, evidence, compared))
 
 
 def _all_metrics(objective: Objective, evidence: Evidence) -> dict[str, float]:
     return objective.metrics(evidence) | objective.summary(evidence)
 
 
-def _make_record(task: Task, part: str, evidence: Evidence, compared: dict[str, dict[str, float]]) -> dict:
-    """Return the numbers of one part, given the evidence of its images and the metrics of each baseline."""
-    objective, dataset, indices = task.objective, task.dataset, task.parts[part]
+def describe_part(task: Task, part: str, each: Mapping[str, Evidence]) -> dict:
+    """Return the numbers of one part, given the evidence of its images by name, see `collect_evidence`."""
+    objective, dataset, indices, evidence = task.objective, task.dataset, task.parts[part], each[NETWORK]
+    compared = {name: _all_metrics(objective, one) for name, one in each.items() if name != NETWORK}
     groups = _groups_of(dataset, indices)
     units = np.asarray(dataset.ids)[indices] if groups is None else groups
     metrics, trials = _all_metrics(objective, evidence), dataset.trials_of(indices)
@@ -76,7 +83,7 @@ def _make_record(task: Task, part: str, evidence: Evidence, compared: dict[str, 
     if trials is not None and part != "validation":
         share_interval = objective.share_interval(evidence, trials, units)
     reasons = objective.undefined(dataset, indices)
-    undefined = explain({"": metrics, "ceiling": ceiling} | compared, reasons)
+    undefined = explain({NETWORK: metrics, "ceiling": ceiling} | compared, reasons)
     baseline_metrics = {name: defined(each, reasons) for name, each in compared.items()}
     interval = None
     if objective.metric in undefined:
@@ -91,7 +98,7 @@ def _make_record(task: Task, part: str, evidence: Evidence, compared: dict[str, 
         "interval_method": objective.interval_method if interval else None,
         "n": len(indices),
         "n_groups": None if groups is None else len(set(groups)),
-        "n_known_groups": None if groups is None else _count_known(task, groups),
+        "n_known_groups": None if groups is None else len(known_groups(task, part)),
         "by_group": None if groups is None or has_enough(groups) else _by_group(objective, evidence, groups),
         "by_class": objective.by_class(evidence) or None,
         "metrics": defined(metrics, reasons),
@@ -108,10 +115,10 @@ def _groups_of(dataset: StimulusSet, indices: list[int]) -> np.ndarray | None:
     return np.asarray(groups)[indices] if len(set(groups)) > 1 else None
 
 
-def _count_known(task: Task, groups: np.ndarray) -> int:
-    """Return how many of the groups of a part are in training too."""
-    trained = _groups_of(task.dataset, task.parts["training"])
-    return len(set(groups) & set(() if trained is None else trained))
+def known_groups(task: Task, part: str) -> set:
+    """Return the groups of a part that are in training too; empty without groups."""
+    tested, trained = (_groups_of(task.dataset, task.parts.get(name, [])) for name in (part, "training"))
+    return set() if tested is None or trained is None else set(tested) & set(trained)
 
 
 def _by_group(objective: Objective, evidence: Evidence, groups: np.ndarray) -> dict[str, float | None]:
@@ -206,15 +213,18 @@ def judge_run(
 
 def result_files(record: dict, judged: Mapping[str, Judged], task: Task) -> dict[str, bytes]:
     """Return the content of a table of each part, with a row per image (id, metadata, prediction), and result.json."""
-    contents = {}
-    for part, one in judged.items():
-        indices, columns = task.parts[part], task.objective.rows(one.evidence)
-        table = {"id": [task.dataset.ids[i] for i in indices]}
-        table |= {
-            name: [values[i] for i in indices] for name, values in task.dataset.columns.items() if name not in columns
-        }
-        contents[f"{part}.csv"] = csv_bytes(table | columns)
-    return contents | {RESULT: json_bytes(record)}
+    tables = {f"{part}.csv": csv_bytes(part_table(task, part, one.evidence)) for part, one in judged.items()}
+    return tables | {RESULT: json_bytes(record)}
+
+
+def part_table(task: Task, part: str, evidence: Evidence) -> dict[str, list]:
+    """Return the columns of the table of one part, with a row per image: id, metadata, prediction."""
+    indices, columns = task.parts[part], task.objective.rows(evidence)
+    table = {"id": [task.dataset.ids[i] for i in indices]}
+    table |= {
+        name: [values[i] for i in indices] for name, values in task.dataset.columns.items() if name not in columns
+    }
+    return table | columns
 
 
 def save_result(run: Path, result: Result, task: Task) -> None:
@@ -237,6 +247,7 @@ def read_result(run: Path) -> dict:
     Raises:
         UserError: if there is none, or if a file is damaged.
     """
+    require_one_run(run)
     listed = latest_manifest(run).run
     require(RESULT in listed, f"{run} is not a finished run: it has no {RESULT}")
     contents = {name: read_checked(run / name) for name in RESULTS if name in listed}

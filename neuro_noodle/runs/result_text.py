@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neuro_noodle.plain import command_line, counted, readable
-from neuro_noodle.runs.files import sessions, short_path
+from neuro_noodle.runs.files import fold_of, sessions, short_path
 from neuro_noodle.runs.loaders import HELD_OUT
 from neuro_noodle.runs.result import Result
 from neuro_noodle.runs.undefined import format_score
@@ -14,12 +14,9 @@ FEW_REPEATS = 8  # presentations of an image, below which a noise ceiling is unc
 
 def format_run(result: Result, folder: Path, patience: int | None) -> str:
     """Return the result of a run as text, and what to do next."""
-    n_best, n_epochs = result.record["best_epoch"] + 1, int(sessions(folder)[-1].name) + 1
-    why = {n_epochs: " (more --n_epochs may do better)", 0: " (the start: no epoch did better)"}.get(n_best, "")
-    why = f" (--patience {patience} ran out)" if result.has_stopped else why
     lines = [
         format_result(result.record, result.best_index),
-        f"best epoch {n_best} of {n_epochs}{why}, {result.record['seconds']:.0f} s; written to {short_path(folder)}",
+        f"{_format_best(result, folder, patience)}; written to {short_path(folder)}",
         f"pictures: {command_line(f'Plotting/report.py {short_path(folder)}')}",
     ]
     test = result.record["test"]
@@ -28,14 +25,61 @@ def format_run(result: Result, folder: Path, patience: int | None) -> str:
             "note: the epoch was chosen on the validation images, so the score on new images will be worse; "
             "--test_fraction 0.2 holds out test images, whose score has an interval"
         )
-    if test and test["n_judged"] > 1:
-        lines.append(
-            f"note: the test part was used for {test['n_judged']} different best epochs of this run; if you choose "
-            "among them by their test scores, the score is too good"
-        )
-    if better := beaten_by(result.record):
-        lines.append(f"note: {' and '.join(better)} did as well as the network, or better")
-    return "\n".join(lines)
+    lines += _notes_on_test(test) if test else []
+    validation = result.record["validation"] | {"baselines": result.record["baselines"]}
+    return "\n".join(lines + _notes_on_baselines(validation, result.record["direction"]))
+
+
+def _format_best(result: Result, folder: Path, patience: int | None) -> str:
+    """Return the best epoch of a run, what it suggests, and the seconds of training as text."""
+    n_best, n_epochs = result.record["best_epoch"] + 1, int(sessions(folder)[-1].name) + 1
+    why = {n_epochs: " (more --n_epochs may do better)", 0: " (the start: no epoch did better)"}.get(n_best, "")
+    why = f" (--patience {patience} ran out)" if result.has_stopped else why
+    return f"best epoch {n_best} of {n_epochs}{why}, {result.record['seconds']:.0f} s"
+
+
+def _notes_on_test(record: dict) -> list[str]:
+    """Return a note if a test part was used more than once."""
+    if record["n_judged"] < 2:
+        return []
+    return [
+        f"note: the test part was used for {record['n_judged']} different best epochs; if you choose among them by "
+        "their test scores, the score is too good"
+    ]
+
+
+def _notes_on_baselines(record: dict, direction: str) -> list[str]:
+    """Return a note on the baselines that are as good as the network on a part, or better."""
+    better = beaten_by(record, direction)
+    return [f"note: {' and '.join(better)} did as well as the network, or better"] if better else []
+
+
+def format_fold(result: Result, folder: Path, patience: int | None) -> str:
+    """Return the result of one fold as a line of text."""
+    metric, test = result.record["metric"], result.record["test"]
+    score, n = format_score(test["value"], test["undefined"].get(metric, "")), counted(test["n"], "image")
+    return f"{folder.name}: test {metric} {score}, n = {n}; {_format_best(result, folder, patience)}"
+
+
+def format_folds(record: dict, folder: Path) -> str:
+    """Return the result of all folds together as text.
+
+    Args:
+        record: as in their result.json.
+        folder: of the folds.
+    """
+    each, test, n_repetitions = record["folds"], record["test"], record["n_repetitions"]
+    n = len(each["values"])
+    mean, sd = format_score(each["mean"]), format_score(each["sd"])
+    lines = [
+        format_part(f"{n} folds, test", record["metric"], test),
+        f"each fold: {', '.join(map(format_score, each['values']))} (mean {mean}, sd {sd})",
+        f"{record['seconds']:.0f} s; result.json and test.csv of all folds written to {short_path(folder)}",
+        f"pictures of one fold: python Plotting/report.py {short_path(fold_of(folder, 1))}",
+    ]
+    if n_repetitions > 1:
+        lines.append(f"note: of {n_repetitions} repetitions in each fold, the best on validation was tested")
+    return "\n".join(lines + _notes_on_test(test) + _notes_on_baselines(test, record["direction"]))
 
 
 def format_result(record: dict, best_index: int = 0) -> str:
@@ -119,9 +163,9 @@ def _format_share(median: float | None, record: dict) -> str:
     return f"; {share * median / value:.1%} of the ceiling" if share and median and value else ""
 
 
-def beaten_by(record: dict) -> list[str]:
-    """Return the names of the baselines that are as good as the network on the validation images, or better."""
-    sign, value = (1 if record["direction"] == "max" else -1), record["validation"]["value"]
+def beaten_by(record: dict, direction: str) -> list[str]:
+    """Return the names of the baselines that are as good as the network on a part, or better."""
+    sign, value = (1 if direction == "max" else -1), record["value"]
     if value is None:
         return []
     known = {name: baseline for name, baseline in record["baselines"].items() if baseline is not None}

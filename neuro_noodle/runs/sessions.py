@@ -23,14 +23,29 @@ from neuro_noodle.networks.base import Encoder, Model, build_model
 from neuro_noodle.networks.tensors import read_tensors
 from neuro_noodle.runs.commits import METRICS, RESULTS, Contents, commit_session, recover
 from neuro_noodle.runs.config import load_config
-from neuro_noodle.runs.files import BEST, CONFIG, FITTED_STATE, SPLIT, find_saved, json_bytes, sessions, write_json
+from neuro_noodle.runs.files import (
+    BEST,
+    CONFIG,
+    FITTED_STATE,
+    SPLIT,
+    find_saved,
+    json_bytes,
+    n_folds,
+    sessions,
+    write_json,
+)
 from neuro_noodle.runs.latents import FIXED_LATENTS, load_fitted_state, save_fitted_state, save_latents, snapshots
+from neuro_noodle.runs.loaders import Loader
 from neuro_noodle.runs.lock import locked, require_idle
 from neuro_noodle.runs.manifest import best_session, has_result, latest_manifest, read_checked
 from neuro_noodle.runs.metrics import restore_metrics
 from neuro_noodle.runs.pictures import saved_pictures
 from neuro_noodle.runs.split import named
 from neuro_noodle.runs.task import Task
+
+
+class AlreadyTrained(UserError):
+    """A run to resume has been trained to its end, and has its result."""
 
 
 class Resumable(Protocol):
@@ -118,6 +133,19 @@ def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda_rng"], device)
 
 
+def load_state(saved: Path | None, loader: Loader, learning: Resumable, device: torch.device) -> dict[str, Any]:
+    """Restore learning and all random numbers from a saved session, if there is one; returns its epoch and seconds."""
+    if saved is None:
+        return {"epoch": -1, "seconds": 0.0}
+    state = load_pth(saved / "state.pth")
+    optimizer = load_pth(saved / "optim.pth")
+    with opening(saved):
+        loader.restore_generators(state["generators"])
+        restore_random_state(state, device)
+        learning.restore(state | {"optimizer": optimizer})
+        return {"epoch": int(saved.name), "seconds": float(state["seconds"])}
+
+
 def begin(run: Path, config: dict[str, Any], saved: Path | None, *, keep_all: bool) -> None:
     """Prepare the folder of a run for training; what it holds stays until the first session replaces it.
 
@@ -141,14 +169,14 @@ def settle_finished(saved: Path | None, n_trained: int, learning: Resumable) -> 
     """Return whether nothing is left to train after so many epochs; a saved run that also has its result is settled.
 
     Raises:
-        UserError: if there is such a run.
+        AlreadyTrained: if there is such a run.
     """
     finished = learning.has_finished(n_trained)
     if saved and finished and _has_intact_result(saved.parent):
         with locked(saved.parent):
             recover(saved.parent, keep_all=True)
         more = "raise --patience" if learning.patience.has_stopped else "--n_epochs is the total: raise it"
-        raise UserError(f"{saved} has already trained {n_trained} epochs; {more}")
+        raise AlreadyTrained(f"{saved} has already trained {n_trained} epochs; {more}")
     if saved and finished:
         print(f"note: {saved} has already trained {n_trained} epochs; only the result is computed", file=sys.stderr)
     return finished
@@ -296,11 +324,17 @@ def find_resumed(load_dir: Path | None, flags: dict[str, Any]) -> Path | None:
     """Return the session to resume that a path names; None for a new run.
 
     Raises:
-        UserError: if there is none, or if another process trains the run that would be resumed.
+        UserError: if there is none, if another process trains the run that would be resumed, or if that is a fold.
     """
     saved = find_saved(load_dir)
     if saved and saved.parent == load_dir and _keeps_name(load_dir, flags):
         require_idle(load_dir)
+    if saved and is_in_place(saved, flags):
+        whole = saved.parent.parent
+        n = n_folds(whole)
+        require(
+            not n, f"{saved.parent} is one of {n} folds, which are trained alike; resume them with --load_dir {whole}"
+        )
     return saved
 
 

@@ -1,6 +1,6 @@
 """The task of a run: its images, its objective, and which image is in which part."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from neuro_noodle.data.columns import as_texts
 from neuro_noodle.data.splits import Parts
 from neuro_noodle.data.store import Store
 from neuro_noodle.objectives.base import OBJECTIVES, Objective
+from neuro_noodle.runs.files import n_folds
 
 N_BLOCKS = 20
 FILL_GPU = 0.5  # the share of its free memory that images may take
@@ -53,7 +54,8 @@ class TaskSource:
     @property
     def store(self) -> Store:
         """Where decoded images are kept: cache_dir, or a hidden folder next to the runs."""
-        return Store(self.cache_dir or self.save_dir / ".cache", always=bool(self.cache_dir))
+        runs = self.save_dir.parent if n_folds(self.save_dir) else self.save_dir
+        return Store(self.cache_dir or runs / ".cache", always=bool(self.cache_dir))
 
     def open_images(self) -> StimulusSet:
         """Open the images."""
@@ -81,6 +83,7 @@ class Task:
         parts: the indices of the images in training, validation and test; `left_out` for the others.
         leaks: what the held-out images share with training, for result.json.
         device: where the batches are made.
+        notes: what the user should know about the parts.
     """
 
     dataset: StimulusSet
@@ -88,6 +91,7 @@ class Task:
     parts: Parts
     leaks: dict
     device: torch.device
+    notes: Sequence[str] = ()
 
     @property
     def part(self) -> np.ndarray:

@@ -17,6 +17,7 @@ from neuro_noodle.data.columns import as_numbers, name_of_column
 from neuro_noodle.measures import circular
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.runs.config import load_config
+from neuro_noodle.runs.files import require_one_run
 from neuro_noodle.runs.latents import read_latents, snapshots
 from neuro_noodle.runs.task import TaskSource
 from neuro_noodle.views import films, maps
@@ -199,6 +200,7 @@ def find_snapshots(run: Path) -> dict[float, Path]:
     Raises:
         UserError: if there is no run, or it has no snapshots.
     """
+    require_one_run(run)
     require((run / "config.json").is_file(), f"{run} is not a run; name a run, for example weights/arena_ae")
     found = snapshots(run)
     require(

@@ -9,7 +9,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from neuro_noodle.choices import UserError
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.leaks import leaks, shared_groups
-from neuro_noodle.data.splits import split_units
+from neuro_noodle.data.splits import require_no_test_part, split_units
 
 
 @pytest.mark.parametrize("how", ["random", "group"])
@@ -116,6 +116,13 @@ def test_validation_is_split_off_training_if_none_is_given(with_labels):
 def digits_with_parts():
     """Return 30 training and 10 test images."""
     return film_frames(40, columns={"part": ["train"] * 30 + ["test"] * 10})
+
+
+def test_folds_refuse_images_with_a_test_part_of_their_own():
+    with raises_user_error("--folds would mix"):
+        require_no_test_part(digits_with_parts())
+    require_no_test_part(film_frames(4, columns={"part": ["train", "train", "train", "val"]}))
+    require_no_test_part(indexed_images())
 
 
 def test_the_parts_that_images_come_with_are_the_default():

@@ -21,6 +21,7 @@ WRONG = {
     "data_dir": [5, None, "a\0b", "\ud800"],
     "comet": [0, "true"],
     "fold": ["3/2"],
+    "folds": [1, "3", True],
     "namestr": ["../a", "a/b", ".."],
     "latent_dim": [10**12, -1],
     "repetitions": [10**9],

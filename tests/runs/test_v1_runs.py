@@ -175,3 +175,15 @@ def test_repeated_images_are_used_for_the_test_only(weights):
 def test_a_session_of_repetitions_does_not_open_as_one_network(weights):
     with raises_user_error("holds 2 repetitions"):
         load_model(weights / "v1_hsm" / "1")
+
+
+def test_r_of_all_folds_is_over_all_images(recording, run_main, tmp_path):
+    words = f"--recipe v1_ln {SHORT} --data_dir {recording} --split random --folds 2 --save_dir {tmp_path}"
+    status, _, err = run_main("", words)
+    assert status == 0, err
+    rows = rows_of(tmp_path / "v1_ln" / "test.csv")
+    names = [name.removesuffix("_recorded") for name in rows[0] if name.endswith("_recorded")]
+    pairs = [[[float(row[f"{name}_{what}"]) for row in rows] for what in ("recorded", "predicted")] for name in names]
+    r = [np.corrcoef(*pair)[0, 1] for pair in pairs]
+    test = result_of(tmp_path / "v1_ln")["test"]
+    assert (len(rows), len(r)) == (72, 8) and test["value"] == pytest.approx(np.mean(r), rel=1e-4)
