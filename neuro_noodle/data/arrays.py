@@ -2,6 +2,8 @@
 
 import warnings
 import zipfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,8 +16,8 @@ from neuro_noodle.data.columns import Columns, listing, merge, read_array_column
 from neuro_noodle.data.foreign import describe, describe_first
 from neuro_noodle.data.inventory import Reading
 from neuro_noodle.data.layouts import Axes, as_images, on_background
-from neuro_noodle.data.npz import OpenedArray, describe_each, open_npz
-from neuro_noodle.data.store import IN_MEMORY, Mapped, Store, format_shape
+from neuro_noodle.data.npz import OpenedArray, describe_each, npz_shapes, open_npz
+from neuro_noodle.data.store import IN_MEMORY, Mapped, Store, format_shape, read_header
 from neuro_noodle.data.tables import Table, read_csv
 from neuro_noodle.data.white import choose_white, require_white
 from neuro_noodle.plain import command_line, counted, first_line, format_bytes
@@ -30,6 +32,7 @@ class Arrays(StimulusSet):
 
     Args:
         source: the file, or its folder.
+        used: other arrays of an npz file that the caller reads.
         file: the name of the file in the folder; none uses the only one there.
         array: the name of the array in an npz file; none uses the only one that can be images.
         size: the size of images stored as rows of N x P numbers; images are never resized.
@@ -51,6 +54,7 @@ class Arrays(StimulusSet):
     def __init__(
         self,
         source: Source,
+        used: Collection[str] = (),
         *,
         file: str | None = None,
         array: str | None = None,
@@ -68,13 +72,12 @@ class Arrays(StimulusSet):
             bool(metadata) or not columns, "dataset 'arrays': columns= names the columns of a table; add metadata=FILE"
         )
         path = find_array_file(source.folder, file)
-        opened = open_array(path, array, source.store, label)
+        opened = open_array(path, array, source.store, label).without(used)
         _require_axes(opened, axes, path)
         images = as_images(opened.images, size, axes, path)
         others = _read_others(opened, len(images), path)
-        known = others.columns
-        table = _read_table(find_file(path.parent, metadata), columns, images.shape) if metadata else None
-        merge(known, table.columns if table else {})
+        table = read_rows(find_file(path.parent, metadata), columns, images.shape) if metadata else None
+        merge(others.columns, table.columns if table else {})
         others.require_used(label, group)
         white, notes = choose_white(images, max_value, str(path))
         images, changed = on_background(images, white, background, path)
@@ -82,7 +85,7 @@ class Arrays(StimulusSet):
             images,
             numbered_ids(len(images)),
             max_value=white,
-            columns=known,
+            columns=others.columns,
             label=label,
             group=group,
             notes=[*(table.notes if table else ()), *notes, *others.notes],
@@ -151,8 +154,17 @@ def is_one_hot(values: np.ndarray) -> bool:
     return values.dtype.kind in "biuf" and bool(((values != 0).sum(1) == 1).all() and (values.max(1) == 1).all())
 
 
-def _read_table(path: Path, columns: tuple[str, ...], shape: tuple[int, ...]) -> Table:
-    """Read a table that has a row per image in the same order."""
+def read_rows(path: Path, columns: tuple[str, ...], shape: tuple[int, ...]) -> Table:
+    """Read a table that has a row per image in the same order.
+
+    Args:
+        path: a CSV file, or a .npy array.
+        columns: the names of the columns of an array.
+        shape: of the images.
+
+    Raises:
+        UserError: if it has another number of rows.
+    """
     if path.suffix.lower() == ".npy":
         table = Table(path, read_array_columns(read_table_array(path), columns, str(path)))
     else:
@@ -212,12 +224,32 @@ def open_array(path: Path, name: str | None, store: Store, label: str | None = N
     Raises:
         UserError: if the file is damaged, truncated or does not hold numbers.
     """
+    with _reading(path):
+        if path.suffix.lower() == ".npz":
+            return open_npz(path, name, store, label)
+        mapped = Mapped(path)  # raises ValueError if the file is truncated
+        return OpenedArray(mapped if mapped.nbytes > IN_MEMORY else np.load(path, allow_pickle=False), {}, {})
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each array in a .npy or .npz file by name; that in a .npy file has an empty name.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    with _reading(path):
+        if path.suffix.lower() == ".npz":
+            return npz_shapes(path)
+        with path.open("rb") as file:
+            return {"": read_header(file).shape}
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raise UserError if the file that is read inside is damaged."""
     try:
         with warnings.catch_warnings(action="ignore"):  # numpy warns of unusual headers
-            if path.suffix.lower() == ".npz":
-                return open_npz(path, name, store, label)
-            mapped = Mapped(path)  # raises ValueError if the file is truncated
-            return OpenedArray(mapped if mapped.nbytes > IN_MEMORY else np.load(path, allow_pickle=False), {}, {})
+            yield
     except UserError:
         raise
     except Exception as error:  # a damaged file can fail in any way
@@ -227,7 +259,7 @@ def open_array(path: Path, name: str | None, store: Store, label: str | None = N
 
 
 def read_table_array(path: Path) -> np.ndarray:
-    """Read a small .npy file, such as a table of metadata or responses."""
+    """Read a small .npy file, such as a table of metadata."""
     array = open_array(path, None, Store(path.parent)).images
     require(not isinstance(array, Mapped), f"{path} holds more than {format_bytes(IN_MEMORY)}, too much for a table")
     return array

@@ -57,8 +57,8 @@ class StimulusSet:
         group: the column that holds the person (animal, recording), or None.
         has_blocks: whether the frames were cut into blocks (the column `block`).
         responses: (N, n_neurons) float32, NaN where a neuron was not recorded, or None.
-        neurons: the name of each column of responses, region/number.
-        repeated: (n,) indices of the images that were presented repeatedly.
+        neurons: the name of each column of responses.
+        repeated: (n,) indices of the images of which two or more single trials are known.
         contents: N hashes, which tell images of the same name apart; empty for images that are not hashed.
         labels: (N,) the index of the class of each image, -1 where its label is missing; None without a label.
         stretch: (N, 2) factors of the width and height of each image, both 1 if their ratio stayed; None if all did.
@@ -147,6 +147,11 @@ class StimulusSet:
         return tuple(self.images.shape[1:])
 
     @property
+    def pixels(self) -> np.ndarray:
+        """The images as an array, mapped or in memory."""
+        return self.images.numpy() if self._mapped is None else self._mapped
+
+    @property
     def is_mapped(self) -> bool:
         """Whether the images are read from a memory-mapped file when needed."""
         return self._mapped is not None
@@ -164,7 +169,7 @@ class StimulusSet:
         return batch | {name: _gather(values, indices, device) for name, values in self._target_tensors().items()}
 
     def trials_of(self, indices: Sequence[int]) -> np.ndarray | None:
-        """Return (T, n, n_neurons) single-trial responses to these images; None if one was not presented repeatedly."""
+        """Return (T, n, n_neurons) responses to each presentation of these images; None if too few were repeated."""
         return None
 
     def set_targets(self, names: Sequence[str]) -> None:

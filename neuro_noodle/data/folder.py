@@ -179,6 +179,11 @@ def search(folder: Path) -> Found:
     return Found(images, dict(others.most_common()) | tree.passed_over)
 
 
+def holds_images(folder: Path) -> bool:
+    """Return whether there are image files below a folder, at any depth."""
+    return any(map(_is_image, walk(folder).files))
+
+
 def find_images(folder: Path) -> list[Path]:
     """Return the image files below a folder, sorted; raises UserError if there are none."""
     return search(folder).images

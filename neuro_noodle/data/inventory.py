@@ -45,6 +45,16 @@ class Reading:
             if numbers
         ]
 
+    @classmethod
+    def of_all(cls, readings: Sequence["Reading"]) -> "Reading":
+        """Return what several readers left out or changed together."""
+        return cls(
+            _added([one.passed_over for one in readings]),
+            _added([one.changed for one in readings]),
+            [name for one in readings for name in one.unreadable],
+            sum(one.n_stretched for one in readings),
+        )
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -186,6 +196,10 @@ def inspect(images: Tensor) -> Pixels:
 
 def _count(names: Sequence[str]) -> dict[str, int]:
     return dict(sorted(Counter(names).items()))
+
+
+def _added(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    return dict(sum(map(Counter, counts), Counter()))
 
 
 def _format_counts(name: str, counts: Mapping[str, int]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.columns import as_texts
 from neuro_noodle.data.duplicates import Duplicates, near_duplicates
+from neuro_noodle.data.recorded import MIN_REPEATED
 from neuro_noodle.data.splits import Parts, given_parts
 
 INDIVIDUALS = "person people face identity subject participant observer individual animal mouse rat monkey fish bird"
@@ -50,12 +51,21 @@ def leaks(dataset: StimulusSet, parts: Parts, target: str | None) -> tuple[dict,
             duplicates = near_duplicates(dataset, parts["training"], parts[part])
             record[part] = {"n": duplicates.n, "checked": duplicates.n_checked}
             notes += [_duplicates_note(dataset, part, duplicates)] if duplicates.is_worth_noting else []
-    if not set(dataset.repeated.tolist()) <= set(parts.get("test", [])):
-        notes.append(
-            "some images with repeated presentations are not in the test part, so no noise ceiling is reported; "
-            "see --split given"
-        )
+    notes += _repeated_notes(dataset, parts)
     return {"groups": groups, "near_duplicates": record}, notes
+
+
+def _repeated_notes(dataset: StimulusSet, parts: Parts) -> list[str]:
+    """Return a note if the noise ceiling holds only for some of the images on which the run is judged."""
+    part = "test" if parts["test"] else "validation"
+    n_repeated, n_images = len({*dataset.repeated.tolist()} & {*parts[part]}), len(parts[part])
+    if not len(dataset.repeated) or n_repeated == n_images:
+        return []
+    ceiling = "too few for a noise ceiling" if n_repeated < MIN_REPEATED else "and the noise ceiling is of these"
+    return [
+        f"{n_repeated} of {n_images} {part} images have two or more single trials, {ceiling}; a column `part` (train, "
+        "test) and --split given can make the repeated images the test part"
+    ]
 
 
 def _given_notes(dataset: StimulusSet, parts: Parts) -> list[str]:

@@ -1,7 +1,7 @@
 """Npz files, opened without trusting the sizes that their headers announce."""
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,18 @@ class OpenedArray:
     images: np.ndarray
     others: dict[str, np.ndarray]
     passed_over: dict[str, str]
+
+    def without(self, names: Collection[str]) -> "OpenedArray":
+        """Return this without some of the other arrays."""
+        others = {name: values for name, values in self.others.items() if name not in names}
+        passed_over = {name: what for name, what in self.passed_over.items() if name not in names}
+        return OpenedArray(self.images, others, passed_over)
+
+
+def npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each array in an npz file by name; raises ValueError if the file is damaged."""
+    with zipfile.ZipFile(path) as archive:
+        return {name: member.header.shape for name, member in _read_members(path, archive)[0].items()}
 
 
 def open_npz(path: Path, name: str | None, store: Store, label: str | None = None) -> OpenedArray:

@@ -256,7 +256,7 @@ def _part_of_each(dataset: StimulusSet) -> list[str]:
         where = (
             f"has the part '{name}'"
             if column is not None
-            else "has no column `part`, and is in no folder train, val or test of --data_dir"
+            else "has no column `part`, and is in no folder train, val or test of --data_dir; --split random needs none"
         )
         require(
             name.lower() in PART_OF_NAME, f"--split given: {image} {where}; the parts are {', '.join(PART_OF_NAME)}"

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -151,11 +151,44 @@ def _read_decimal_commas(table: Table) -> Table:
     return replace(table, columns=table.columns | changed, notes=(*table.notes, note)) if changed else table
 
 
+@dataclass(frozen=True)
+class MatchedTable:
+    """A table of which each row belongs to an image or to none.
+
+    Attributes:
+        columns: the cells by column, without the key.
+        rows: the numbers of the rows of each image.
+        key: the column that names the images.
+        notes: what the user should know.
+    """
+
+    columns: Columns
+    rows: list[list[int]]
+    key: str
+    notes: list[str]
+
+
 def join_table(path: Path, ids: list[str], key: str | None = None) -> JoinedTable:
-    """Read a table and bring its rows into the order of the images.
+    """Read a table and bring its rows into the order of the images; see `match_table`.
+
+    Raises:
+        UserError: if an image has several rows.
+    """
+    table = match_table(path, ids, key)
+    twice = next((image for image, rows in zip(ids, table.rows, strict=True) if len(rows) > 1), None)
+    require(twice is None, f"{path} has several rows for {quoted(twice or '')} in its column '{table.key}'")
+    columns: Columns = {
+        name: [column[rows[0]] if rows else "" for rows in table.rows] for name, column in table.columns.items()
+    }
+    missing = [image for image, rows in zip(ids, table.rows, strict=True) if not rows]
+    return JoinedTable(columns, missing, table.notes)
+
+
+def match_table(path: Path, ids: list[str], key: str | None = None) -> MatchedTable:
+    """Read a table and find the rows of each image.
 
     Args:
-        path: a CSV file; the columns other than the key become metadata.
+        path: a CSV file.
         ids: paths with / between folders.
         key: the column that names the images, by path, by file name, or by file name without ending; None finds it.
 
@@ -175,19 +208,13 @@ def join_table(path: Path, ids: list[str], key: str | None = None) -> JoinedTabl
     )
     twice = _first_duplicate(names)
     require(twice is None, f"several images are called {twice}, so {path} must name images by their path")
-    unnamed = MISSING - set(names)
-    row_of = {name: row for row, name in enumerate(cells[key]) if name not in unnamed}
-    twice = _first_duplicate([name for name in cells[key] if name not in unnamed])
-    require(twice is None, f"{path} has several rows for {quoted(twice or '')} in its column '{key}'")
-    rows = [row_of.get(name) for name in names]
-    columns: Columns = {
-        name: ["" if row is None else column[row] for row in rows]
-        for name, column in table.columns.items()
-        if name != key
-    }
-    missing = [image for image, row in zip(ids, rows, strict=True) if row is None]
+    rows_of: defaultdict[str, list[int]] = defaultdict(list)
+    for row, name in enumerate(cells[key]):
+        rows_of[name].append(row)
+    columns: Columns = {name: column for name, column in table.columns.items() if name != key}
     called = [f"the first column of {path} has no name and is called '{key}'"] if key == table.index else []
-    return JoinedTable(columns, missing, [*table.notes, *called, *_describe_join(path, key, cells[key], names)])
+    notes = [*table.notes, *called, *_describe_join(path, key, cells[key], names)]
+    return MatchedTable(columns, [rows_of[name] for name in names], key, notes)
 
 
 def _describe_join(path: Path, key: str, cells: list[str], names: list[str]) -> list[str]:

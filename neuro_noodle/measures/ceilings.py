@@ -38,6 +38,11 @@ class Repeats:
         with ignore_missing():
             return cls(np.nanmean(trials, 0), np.nanvar(trials, 0, ddof=1) / np.maximum(counts, 1), counts)
 
+    @property
+    def is_repeated(self) -> np.ndarray:
+        """Whether an image was presented to a neuron at least twice, (n,)."""
+        return self.counts.max(1) > 0
+
     def __getitem__(self, is_kept: np.ndarray) -> Self:
         """Return these responses to some of the images, given a mask (n,)."""
         return type(self)(self.mean[is_kept], self.noise[is_kept], self.counts[is_kept])

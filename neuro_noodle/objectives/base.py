@@ -120,6 +120,10 @@ class Objective:
         """Shape of one prediction."""
         raise NotImplementedError
 
+    def target_names(self, dataset: Dataset) -> tuple[str, ...]:
+        """Return the names of what is predicted, for messages."""
+        return self.columns or (f"{dataset.label} (the label)",)
+
     def has_target(self, dataset: Dataset) -> Tensor | None:
         """Return (N,) bool: whether enough of what is predicted is known to train on an image; None if it always is."""
         return None

@@ -56,9 +56,11 @@ class Response(Objective):
 
     def on(self, dataset: Dataset) -> Self:
         bound = super().on(dataset)
+        n_negative = int((dataset.responses < 0).sum())
         require(
-            self.is_linear or not bool((dataset.responses < 0).any()),
-            "objective 'response': some responses are below 0, so they are not counts; use loss=gaussian output=linear",
+            self.is_linear or not n_negative,
+            f"objective 'response': {n_negative} of {dataset.responses.numel()} responses are below 0, so they are not "
+            "counts; --objective response loss=gaussian output=linear predicts responses of any sign",
         )
         bound.is_complete = not bool(dataset.responses.isnan().any())
         return bound
@@ -66,6 +68,12 @@ class Response(Objective):
     @property
     def output_shape(self) -> tuple[int, ...]:
         return (len(self.neurons),)
+
+    def target_names(self, dataset: Dataset) -> tuple[str, ...]:
+        return ("response",)
+
+    def has_target(self, dataset: Dataset) -> Tensor:
+        return ~dataset.responses.isnan().all(1)
 
     def pair(self, sample: dict[str, Tensor], generator: Generator) -> tuple[Tensor, Tensor]:
         return sample["image"], sample["response"]
@@ -123,15 +131,18 @@ class Response(Objective):
             "r": mean_ceiling(repeats),
             "r_median": _mean_and_median(table["ceiling"])["r_median"],
             "share": share_of_ceiling(to_numpy(evidence["predicted"]), repeats),
+            "n_images": float(repeats.is_repeated.sum()),
         } | summarise_neurons(table)
 
     def share_interval(self, evidence: Evidence, trials: np.ndarray, groups: np.ndarray) -> Ends | None:
-        predicted, repeats = to_numpy(evidence["predicted"]), Repeats.of(trials)
+        repeats = Repeats.of(trials)
+        is_repeated = repeats.is_repeated
+        predicted, repeats = to_numpy(evidence["predicted"])[is_repeated], repeats[is_repeated]
 
         def share(is_kept: np.ndarray) -> float:
             return share_of_ceiling(predicted[is_kept], repeats[is_kept])
 
-        return jackknife(share, groups, np.asarray, np.asarray)
+        return jackknife(share, groups[is_repeated], np.asarray, np.asarray)
 
     def baselines(self, x: Tensor, target: Tensor, latent_dim: int) -> dict[str, Predictor]:
         mean, ridge = target.nanmean(0), fit_pixel_ridge(x, target)

@@ -246,11 +246,15 @@ def open_run(
             raise
         parts = {"training": [], "validation": [], "test": list(range(len(dataset)))}
     parts, notes = drop_missing_targets(dataset, objective, parts)
+    if not parts["training"] and dataset.neurons and all(map(str.isdigit, dataset.neurons)):
+        notes.append("the neurons have numbers, not names; each must be the same neuron as in training")
     precomputed = None
     if parts["training"] and model.encoder.encodes_once:
         precomputed = load_latents(session.parent / FIXED_LATENTS, dataset)
         model.precomputed = True
-    return Run(session.parent, session.name, config, model, dataset, objective, parts, precomputed, tuple(notes))
+    return Run(
+        session.parent, session.name, config, model, dataset, objective, parts, precomputed, (*dataset.notes, *notes)
+    )
 
 
 def has_own_images(source: TaskSource, config: dict) -> bool:
@@ -267,9 +271,11 @@ def _require_same_kind(dataset: StimulusSet, objective: Objective, config: dict,
         f"{session} have shape {tuple(expected)} and classes {config['classes'] or 'none'}",
     )
     neurons = config["neurons"]
+    first = next((f"; {a} is not {b}" for a, b in zip(dataset.neurons, neurons, strict=False) if a != b), "")
     require(
         list(dataset.neurons) == neurons,
-        f"these responses are of other neurons ({len(dataset.neurons)}) than those of {session} ({len(neurons)})",
+        f"these responses are of other neurons ({len(dataset.neurons)}) than those of {session} ({len(neurons)})"
+        + first,
     )
     require(
         list(objective.output_shape) == config["model"]["output_shape"],

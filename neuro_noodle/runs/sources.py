@@ -291,7 +291,8 @@ def _responses(dataset: StimulusSet) -> Source:
     responses = dataset.responses.numpy()
     require(
         bool(np.isfinite(responses).all()),
-        "responses: some neurons were not recorded for all images; train on one region: --dataset v1 regions=1",
+        "responses: some neurons were not recorded for all images; train on one recording, --dataset recordings "
+        "sessions=NAME or --dataset v1 regions=NAME",
     )
 
     def trials(indices: np.ndarray) -> np.ndarray | None:

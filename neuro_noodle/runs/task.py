@@ -121,7 +121,7 @@ def drop_missing_targets(dataset: StimulusSet, objective: Objective, parts: Part
     is_known = objective.has_target(dataset)  # (N,)
     if is_known is None:
         return parts, notes
-    names = objective.columns or (f"{dataset.label} (the label)",)
+    names = objective.target_names(dataset)
     values = is_known[:, None] & (dataset.targets.isfinite() if objective.columns else is_known[:, None])  # (N, K)
     for part in ("training", "validation", "test"):
         indices = parts.get(part, [])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from neuro_noodle.choices import UserError, require
-from neuro_noodle.data.base import DATASETS
+from neuro_noodle.data.base import DATASETS, numbered_ids
 from neuro_noodle.data.duplicates import near_duplicates
 from neuro_noodle.objectives.base import Predictor
 from neuro_noodle.runs.files import RESULT, read_json, short_path, write_folder
@@ -85,6 +85,7 @@ def _compare(run: Run, trained: Task) -> dict:
     """Count tested images that have the content or the name of a training image, or are near-duplicates of one."""
     training, tested = trained.parts["training"], run.parts["test"]
     contents, names = {trained.dataset.contents[i] for i in training}, {trained.dataset.ids[i] for i in training}
+    names -= {*numbered_ids(len(trained.dataset))}  # images of arrays have numbers, not names
     n_same = sum(run.dataset.contents[i] in contents - {""} for i in tested)
     n_named = sum(run.dataset.ids[i] in names for i in tested)
     found = near_duplicates(trained.dataset, training, tested, run.dataset)

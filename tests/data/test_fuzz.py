@@ -72,6 +72,7 @@ def tiled_tiff() -> bytes:
     return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + b"\0" * 4 + tile.tobytes()
 
 
+RATES = np.arange(15.0).reshape(5, 3)
 COLUMNS = {"mouse": np.arange(5), "name": np.array(list("abcde"))}
 TABLE = "file,person,age\n" + "".join(f"{name},p{i % 2},{i}\n" for i, name in enumerate(["a.png", "b.png", "c.png"]))
 IDX = {"train-images-idx3-ubyte": FRAMES, "train-labels-idx1-ubyte": np.arange(5, dtype=np.uint8)}
@@ -139,6 +140,13 @@ KINDS = {
         {"train-labels-idx1-ubyte": idx(IDX["train-labels-idx1-ubyte"])},
         ["mnist", "mnist name=fashion"],
     ),
+    "npz of a recording": (
+        "x.npz",
+        npz(np.savez, images=FRAMES, responses=RATES, trials=np.stack([RATES, RATES])),
+        {},
+        ["recordings", "recordings trials=trials"],
+    ),
+    "csv of a recording": ("t.csv", b"n;u\n0;1,5\n1;2\n2;3\n3;4\n4;5", {"x.npy": npy(FRAMES)}, ["recordings"]),
     "v1": ("region1/training_set.npy", b"", {f"region1/{name}": one for name, one in REGION.items()}, ["v1"]),
 }
 

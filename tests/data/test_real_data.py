@@ -40,6 +40,17 @@ def test_the_published_responses_are_the_means_of_the_trials(real_data, tmp_path
     assert "no training_inputs.npy" in dataset.notes[0]
 
 
+def test_recordings_of_v4_are_read_without_further_words(real_data, tmp_path):
+    dataset = DATASETS.build("recordings", Source(real_data("v4_natural"), Store(tmp_path)))
+    assert dataset.images.shape == (1840, 1, 56, 56)
+    assert dataset.responses.shape == (1840, 139)
+    assert dataset.repeated.tolist() == list(range(1200, 1840))
+    assert torch.allclose(dataset.trials.nanmean(0)[:, 89:], dataset.responses[1200:, 89:], rtol=0, atol=1e-5)
+    counts = dataset.trials[..., 89:].isfinite().all(2).sum(0)
+    assert (counts.min(), counts.max()) == (6, 10)
+    assert not any("not the means" in note for note in dataset.notes)
+
+
 @pytest.mark.parametrize("view", ["crop", "arena"])
 def test_each_image_of_the_mouse_has_a_row_of_the_table(view, real_data, tmp_path):
     choice = f"arrays file=mouse_{view}_ims.npz metadata=mouse_mdata.npy"

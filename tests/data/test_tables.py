@@ -163,7 +163,7 @@ def test_columns_with_reserved_names_are_renamed(tmp_path):
         (IDS, "who,age\nAnn,3\n", "names images such as a/one.png; there are who (Ann), age (3)"),
         (["a/1.png", "b/1.png", "b/2.png"], "file\n1.png\n2.png\n", "several images are called 1.png, so"),
         (["a/1.png", "a/1.jpg"], "file\n1\n", "several images are called 1, so"),
-        (IDS, "file,age\none.png,1\none.png,2\n", "has several rows for 'one.png'"),
+        (IDS, "file,age\none.png,1\none.png,2\n", "has several rows for 'a/one.png'"),
     ],
 )
 def test_a_table_with_no_or_ambiguous_names_is_refused(tmp_path, ids, text, message):

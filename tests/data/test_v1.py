@@ -142,7 +142,7 @@ def test_a_missing_file_leaves_out_its_part_with_a_note(tmp_path, missing, part,
 
 def test_without_single_presentations_there_are_no_trials(tmp_path):
     write_region(tmp_path, raw_validation_set=None)
-    assert open_v1(tmp_path).trials.shape == (0, 3, 2)
+    assert open_v1(tmp_path).trials.shape == (0, 0, 2)
 
 
 def test_missing_folders_are_refused_with_the_existing_ones(tmp_path):
@@ -159,19 +159,37 @@ def test_missing_folders_are_refused_with_the_existing_ones(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"training_inputs": np.zeros((5, 36))}, "training_inputs is (5, 36) and training_set (4, 2); both need a row"),
-        ({"validation_set": np.zeros(3)}, "validation_inputs is (3, 36) and validation_set (3,); both need a row"),
-        ({"training_inputs": np.zeros((0, 36)), "training_set": np.zeros((0, 2))}, "both need a row per image"),
+        (
+            {"training_inputs": np.zeros((5, 36))},
+            "training_set.npy is 4 x 2, but there are 5 images: it needs a row per image",
+        ),
+        ({"validation_set": np.zeros(3)}, "is 5 x 3 x 2, but there are 3 images and 1 neuron"),
+        (
+            {"training_inputs": np.zeros((0, 36)), "training_set": np.zeros((0, 2))},
+            "training_inputs.npy is 0 x 36 of float64, but must have a row of numbers",
+        ),
         ({"training_inputs": None, "validation_set": None}, "holds neither training nor validation images"),
         ({"training_set": np.zeros((4, 3))}, "training_set and validation_set have different numbers of neurons"),
-        ({"raw_validation_set": np.zeros((5, 3, 3))}, "raw_validation_set is (5, 3, 3), but must be presentations x"),
-        ({"raw_validation_set": np.zeros((3, 2))}, "raw_validation_set is (3, 2), but must be presentations x"),
-        ({"training_set": np.full((4, 2), np.inf)}, "a response is infinite"),
-        ({"raw_validation_set": np.full((5, 3, 2), -np.inf)}, "a response is infinite"),
+        (
+            {"raw_validation_set": np.zeros((5, 3, 3))},
+            "raw_validation_set.npy is 5 x 3 x 3, but there are 3 images and 2 neurons",
+        ),
+        (
+            {"raw_validation_set": np.zeros((3, 2))},
+            "raw_validation_set.npy is 3 x 2, but there are 3 images and 2 neurons",
+        ),
+        ({"training_set": np.full((4, 2), np.inf)}, "responses are infinite"),
+        ({"raw_validation_set": np.full((5, 3, 2), -np.inf)}, "responses are infinite"),
         ({"training_inputs": np.full((4, 36), np.nan)}, "not finite"),
         ({"training_inputs": np.full((4, 36), 256e-6)}, "outside 0 to 0.000255"),
-        ({"training_inputs": np.zeros((4, 25))}, "the regions have images of different sizes: [25, 36] px"),
-        ({"training_set": np.full((4, 2), "x")}, "training_set.npy holds <U1, but must hold plain numbers"),
+        ({"training_inputs": np.zeros((4, 25))}, "shapes: 1 x 5 x 5 (region1/train), 1 x 6 x 6 (region1/test)"),
+        (
+            {"training_inputs": np.zeros((4, 30))},
+            "training_inputs.npy is 4 x 30 of float64, but must have a row of numbers",
+        ),
+        ({"training_inputs": np.array(1.0)}, "training_inputs.npy is a single value of float64, but must have a row"),
+        ({"training_inputs": np.full((4, 36), "x")}, "training_inputs.npy is 4 x 36 of <U1, but must have a row"),
+        ({"training_set": np.full((4, 2), "x")}, "training_set.npy holds <U1, but responses are plain numbers"),
         ({"training_set": np.full((4, 2), {})}, "training_set.npy cannot be read"),
     ],
 )
@@ -184,7 +202,7 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path, files, message)
 def test_regions_with_images_of_different_sizes_are_refused(tmp_path):
     write_region(tmp_path, 1)
     write_region(tmp_path, 2, side=5)
-    with raises_user_error("the regions have images of different sizes: [25, 36] px"):
+    with raises_user_error("have different shapes: 1 x 6 x 6 (region1/test), 1 x 5 x 5 (region2/test)"):
         open_v1(tmp_path)
     assert open_v1(tmp_path, "regions=2").image_shape == (1, 5, 5)
 

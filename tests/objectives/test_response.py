@@ -84,7 +84,7 @@ def test_the_loss_with_a_mask_equals_the_loss_without(loss):
 
 def test_negative_responses_need_a_linear_output():
     negative = torch.tensor([[0.5, -0.1, torch.nan]])
-    with raises_user_error("they are not counts; use loss=gaussian output=linear"):
+    with raises_user_error("1 of 3 responses are below 0, so they are not counts; --objective response loss=gaussian"):
         objective(responses=negative)
     objective("gaussian output=linear", responses=negative)
     objective(responses=torch.tensor([[0.5, 0.0, torch.nan]]))

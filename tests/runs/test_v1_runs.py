@@ -152,12 +152,13 @@ def test_another_recording_is_refused(weights, recording, run_main, tmp_path):
     assert "these responses are of other neurons (5) than those of" in message
 
 
-def test_a_random_split_of_repeated_images_has_no_ceiling(recording, run_main, tmp_path):
+def test_a_ceiling_of_few_test_images_is_announced(recording, run_main, tmp_path):
     words = f"--recipe v1_ln {SHORT} --data_dir {recording} --save_dir {tmp_path} --split random"
     status, _, err = run_main("", words)
     assert status == 0, err
-    assert result_of(tmp_path / "v1_ln")["ceiling"] is None
-    assert "so no noise ceiling is reported; see --split given" in err
+    n = sum("/test/" in row["id"] for row in rows_of(tmp_path / "v1_ln" / "validation.csv"))
+    assert f"{n} of 14 validation images have two or more single trials" in err
+    assert (result_of(tmp_path / "v1_ln")["ceiling"] is None) == (n < 3)
 
 
 def test_a_missing_file_of_a_recording_is_named(recording, run_main, tmp_path):
