@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+IMAGENET_FILE = "resnet18-f37072fd.pth"  # torchvision's ResNet18 trained on ImageNet
 VARIABLES = ("NUMBA_CACHE_DIR", "MPLCONFIGDIR")  # without a folder, UMAP cannot be imported and figures print warnings
 
 
@@ -19,6 +20,12 @@ def name_writable_caches() -> None:
         folder = tempfile.mkdtemp(prefix="neuro_noodle-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.environ.update(dict.fromkeys(unset, folder))
+
+
+def has_imagenet_weights() -> bool:
+    """Return whether torch has the ImageNet weights of ResNet18 in its cache; torch is not imported."""
+    home = Path(os.environ.get("TORCH_HOME") or _user_cache() / "torch")
+    return (home / "hub" / "checkpoints" / IMAGENET_FILE).is_file()
 
 
 def _user_cache() -> Path:

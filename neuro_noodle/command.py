@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from neuro_noodle.caches import has_imagenet_weights
 from neuro_noodle.choices import Table, UserError, require, suggest
 from neuro_noodle.flags import EVERY_FLAG, FLAGS, file_path
 from neuro_noodle.plain import format_bytes
@@ -69,7 +70,7 @@ def parse(words: Sequence[str], home: Path) -> argparse.Namespace:
         home: the folder of the project, in which default folders are.
     """
     early = Parser(add_help=False, allow_abbrev=False)
-    early.add_argument("--recipe", default="faces_emotion" if "--rejig_data" in words else "faces_ae")
+    early.add_argument("--recipe", default=default_recipe(words))
     early.add_argument("--load_dir", type=file_path)
     early.add_argument("--load_encoder", type=file_path)
     known, _ = early.parse_known_args(words)
@@ -82,6 +83,13 @@ def parse(words: Sequence[str], home: Path) -> argparse.Namespace:
     if not (flags.list or flags.clear_cache):
         refuse_contradictions(flags)
     return flags
+
+
+def default_recipe(words: Sequence[str]) -> str:
+    """Return the recipe of a command line that names none."""
+    if "--rejig_data" not in words:
+        return "faces_ae"
+    return "faces_emotion" if has_imagenet_weights() else "faces_emotion_scratch"
 
 
 def base_values(known: argparse.Namespace, home: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from helpers import HERE
 from PIL import Image
 
 import main
+from neuro_noodle.caches import IMAGENET_FILE
 from neuro_noodle.command import load_tables, parse, resolve
 from neuro_noodle.recipes import RECIPES
 
@@ -96,7 +97,7 @@ def test_missing_imagenet_weights_name_the_file_to_copy(run_main, tmp_path, monk
     monkeypatch.setattr(api, "load_state_dict_from_url", lambda *_, **__: (_ for _ in ()).throw(URLError("offline")))
     status, _, err = run_main("faces_emotion", "--encoder resnet18 weights=imagenet")
     assert status == 2
-    assert str(tmp_path / "hub" / "checkpoints") in err and "weights=none" in err
+    assert str(tmp_path / "hub" / "checkpoints") in err and "faces_emotion_scratch" in err
 
 
 @pytest.mark.parametrize(
@@ -131,6 +132,13 @@ def test_the_command_line_wins_over_recipe_and_default():
     assert flags_of("--dataset folder size=8x8").dataset.startswith("folder size=8x8 fit=crop colour=grey")
     assert flags_of("--augment none").augment == []
     assert flags_of("--augment flip").augment == ["flip p=0.5"]
+
+
+def test_rejigged_data_trains_from_scratch_without_imagenet(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert flags_of("--rejig_data").recipe == "faces_emotion_scratch"
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "hub" / "checkpoints" / IMAGENET_FILE).touch()
     assert flags_of("--rejig_data").recipe == "faces_emotion"
 
 

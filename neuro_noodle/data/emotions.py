@@ -85,7 +85,13 @@ def _copy_all(paths: list[Path], folders: dict[Path, Path], data_dir: Path, scra
     for path in paths:
         source = path.relative_to(data_dir)
         if path not in folders:
-            rows.append({"file": cell(source.as_posix()), "to": "", "how": LEFT_OUT})
+            rows.append(
+                {
+                    "file": cell(source.as_posix()),
+                    "to": "",
+                    "how": f"{LEFT_OUT}: neither {' nor '.join(EMOTIONS)} in its name",
+                }
+            )
             continue
         to = folders[path] / (path.name if counts[path.name] == 1 else "_".join(source.parts))
         rows.append({"file": cell(source.as_posix()), "to": to.as_posix(), "how": _link_or_copy(path, scratch / to)})

@@ -5,12 +5,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from neuro_noodle.caches import IMAGENET_FILE
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.networks.base import ENCODERS, Encoder
 from neuro_noodle.networks.tensors import read_tensors
 from neuro_noodle.plain import first_line
-
-IMAGENET_FILE = "resnet18-f37072fd.pth"
 
 
 @ENCODERS.add("resnet18")
@@ -102,7 +101,7 @@ def load_imagenet_weights() -> dict[str, Tensor]:
             f"{first_line(error)}\n"
             f"  save the file {IMAGENET_FILE} (from download.pytorch.org/models) in {cache.parent},\n"
             f"  or give its path: --encoder resnet18 weights=/path/to/{IMAGENET_FILE},\n"
-            "  or train from scratch: --encoder resnet18 weights=none"
+            "  or train from scratch: --recipe faces_emotion_scratch"
         ) from error
 
 

@@ -207,7 +207,13 @@ def test_offline_imagenet_weights_say_where_to_save_the_file(tmp_path, monkeypat
     encoder = ENCODERS.build("resnet18 weights=imagenet", (3, 32, 32), None)
     with pytest.raises(UserError) as caught:
         encoder.fit(torch.rand(2, 3, 32, 32))
-    for word in ("no network", "resnet18-f37072fd.pth", str(tmp_path / "checkpoints"), "weights=/path", "weights=none"):
+    for word in (
+        "no network",
+        "resnet18-f37072fd.pth",
+        str(tmp_path / "checkpoints"),
+        "weights=/path",
+        "faces_emotion_scratch",
+    ):
         assert word in str(caught.value)
 
 
