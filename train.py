@@ -93,9 +93,9 @@ class Learning:
 
 def prepare(flags: argparse.Namespace, network: Model | Repetitions, objective: Objective) -> Learning:
     """Build the optimizer of the weights that train, the schedule and the patience."""
-    weights = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
-    optimizer = OPTIMIZERS.build(flags.optimizer, list(weights.values()), flags.lr)
-    spare_biases(optimizer, weights.items(), flags.repetitions)
+    weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = OPTIMIZERS.build(flags.optimizer, weights, flags.lr)
+    spare_biases(optimizer, network, flags.repetitions)
     schedule = SCHEDULES.parse(flags.schedule)
     require_suitable(optimizer, schedule.name, flags.repetitions)
     patience = Patience(flags.repetitions, flags.patience)

@@ -12,7 +12,7 @@ import numpy as np
 from runs import format_mean, read_result, start, train
 
 from neuro_noodle.measures.circular import period
-from neuro_noodle.measures.probes import Fold, probe
+from neuro_noodle.measures.probes import ProbeSplit, probe
 from neuro_noodle.runs.run import open_run
 
 SEEDS = (42, 1, 2)
@@ -122,7 +122,7 @@ def probe_latents(folder: Path) -> list[float]:
     """Return the R2 of a linear probe of a run's latents for each probed column."""
     run = open_run(folder)
     latents, groups = run.latents(), np.array(run.dataset.columns["block"])
-    fold = Fold(run.part == "training", np.isin(run.part, ("validation", "test")))
+    fold = ProbeSplit(run.part == "training", np.isin(run.part, ("validation", "test")))
     scores = []
     for column in PROBED:
         values = np.array(run.dataset.columns[column], float)

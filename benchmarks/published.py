@@ -1,8 +1,8 @@
 """What each difference from the published V1 models changes: `published.py FOLDER DATA_DIR [R [STUDY...]]`.
 
-Every row is a recipe with some of its options as its source has them, trained with R repetitions (10). Repetitions with
-the same seed are compared with those of the recipe. DATA_DIR is the output of `Resources/simulate.py v1`. Models that
-FOLDER already holds are not trained again.
+Every row is a model with some of its options as its source has them, trained with R repetitions (10). They are compared
+with the repetitions of the first row that have the same seeds. DATA_DIR is the output of `Resources/simulate.py v1`.
+Models that FOLDER already holds are not trained again.
 """
 
 import sys
@@ -17,44 +17,53 @@ from scipy.stats import t
 
 @dataclass(frozen=True)
 class Study:
-    """A recipe and the options in which its source differs.
+    """A model, and the options in which the published one differs.
 
     Attributes:
-        flags: of the recipe; the options of differences are added to their values.
-        differences: flag and option by the name of the difference.
+        flags: of the model.
+        differences: flag, option and its published value by the name of the difference.
     """
 
     flags: dict[str, str]
-    differences: dict[str, tuple[str, str]]
+    differences: dict[str, tuple[str, str, str]]
 
     def command(self, names: Collection[str] = ()) -> list[str]:
         """Return the command line with the differences of these names."""
         flags = dict(self.flags)
-        for flag, option in (self.differences[name] for name in names):
-            flags[flag] = f"{flags.get(flag, '')} {option}"
+        for flag, ours, published in (self.differences[name] for name in names):
+            flags[flag] = flags[flag].replace(ours, published)
         return [word for flag, value in flags.items() for word in (flag, *value.split())]
 
 
 STUDIES = {
     "what-where": Study(  # the recipe has 48 channels, and takes four times as long
-        {"--recipe": "v1_what_where", "--encoder": "conv channels=24,24,24", "--head": "what_where"},
         {
-            "absolute group sparsity": ("--encoder", "group_relative=false"),
-            "linear last convolution": ("--encoder", "last=linear"),
-            "absolute masks and features": ("--head", "absolute=true"),
-            "padding in layers 2 and 3": ("--encoder", "pad=false,true,true"),
-            "pixelwise z-score": ("--encoder", "scale=pixelwise"),
-            "batches of 256": ("--batch_size", "256"),
+            "--recipe": "v1_what_where",
+            "--encoder": "conv channels=24,24,24 group_relative=true last=active pad=false scale=zscore",
+            "--head": "what_where absolute=false",
+            "--batch_size": "16",
+        },
+        {
+            "absolute group sparsity": ("--encoder", "group_relative=true", "group_relative=false"),
+            "linear last convolution": ("--encoder", "last=active", "last=linear"),
+            "absolute masks and features": ("--head", "absolute=false", "absolute=true"),
+            "padding in layers 2 and 3": ("--encoder", "pad=false", "pad=false,true,true"),
+            "pixelwise z-score": ("--encoder", "scale=zscore", "scale=pixelwise"),
+            "batches of 256": ("--batch_size", "16", "256"),
         },
     ),
     "HSM": Study(
-        {"--recipe": "v1_hsm", "--encoder": "dog", "--head": "mlp"},
         {
-            "variances": ("--encoder", "width=variance"),
-            "gains from 0 to 10": ("--encoder", "max_gain=10"),
-            "sums over the plane": ("--encoder", "sums=plane"),
-            "centres inside": ("--encoder", "inside=true"),
-            "half the L2": ("--head", "l2=0.05"),
+            "--recipe": "v1_hsm",
+            "--encoder": "dog width=sd sums=window max_gain=none inside=false",
+            "--head": "mlp l2=0.1",
+        },
+        {
+            "variances": ("--encoder", "width=sd", "width=variance"),
+            "gains from 0 to 10": ("--encoder", "max_gain=none", "max_gain=10"),
+            "sums over the plane": ("--encoder", "sums=window", "sums=plane"),
+            "centres inside": ("--encoder", "inside=false", "inside=true"),
+            "half the L2": ("--head", "l2=0.1", "l2=0.05"),
         },
     ),
 }
@@ -68,22 +77,22 @@ def main(folder: str, data_dir: str, n_repetitions: str = "10", *names: str) -> 
     for name, study in STUDIES.items():
         if names and name not in names:
             continue
-        rows = {"recipe": []} | {difference: [difference] for difference in study.differences}
+        rows = {"none of these": []} | {difference: [difference] for difference in study.differences}
         rows["all of these"] = list(study.differences)
-        recipe = None
+        first = None
         for row, differences in rows.items():
             run_name = f"{name}-{row}".replace(" ", "-")
             result = read_result(train(Path(folder).resolve(), run_name, [*study.command(differences), *shared]))
-            recipe = recipe or result
-            print(format_row(f"{name}, {row}", result, recipe), flush=True)
+            first = first or result
+            print(format_row(f"{name}, {row}", result, first), flush=True)
 
 
-def format_row(name: str, result: dict, recipe: dict) -> str:
-    """Return the row of a model; differences are to the recipe."""
+def format_row(name: str, result: dict, first: dict) -> str:
+    """Return the row of a model; differences are to the first."""
     cells = []
     for part in ("validation", "test"):
-        r, others = (np.array(one["repetitions"][part]["r"]) for one in (result, recipe))
-        cells += [f"{format_median(r):<26}", f"{format_difference(r - others) if result is not recipe else '':<28}"]
+        r, others = (np.array(one["repetitions"][part]["r"]) for one in (result, first))
+        cells += [f"{format_median(r):<26}", f"{format_difference(r - others) if result is not first else '':<28}"]
     epoch = np.median(result["repetitions"]["best_epochs"]) + 1
     return f"{name:<42}{''.join(cells)}{epoch:<7.0f}{result['seconds']:.0f}"
 

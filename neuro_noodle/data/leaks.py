@@ -13,6 +13,7 @@ from neuro_noodle.data.splits import Parts, given_parts
 INDIVIDUALS = "person people face identity subject participant observer individual animal mouse rat monkey fish bird"
 RECORDINGS = "session recording video clip movie day block experiment"
 GROUPING_WORDS = {*INDIVIDUALS.split(), *RECORDINGS.split()}
+PARTS = {"train", "training", "val", "validation", "test"}  # names of folders that are parts of a split
 IF_GROUPS = "if they are people, animals or recordings, use --dataset folder"
 
 
@@ -112,16 +113,26 @@ def suggested_groups(dataset: StimulusSet, target: str | None) -> SuggestedGroup
             return SuggestedGroups(
                 f"groups ('{name}')", f"to test new ones, use --dataset NAME group={name} and ", groups
             )
-    folders, first_words = as_texts(dataset.columns.get("folder", ())), _first_words(dataset.ids)
-    if target != "folder" and _repeats(folders) and len(set(folders)) > 2:
+    folders, first_words = as_texts(dataset.columns.get("folder", [""] * len(dataset))), _first_words(dataset.ids)
+    can_be_folders = target != "folder" and not set(map(str.lower, folders)) <= PARTS and _may_be_groups(folders)
+    if dataset.label not in (None, "folder"):
+        can_be_folders &= not _follow(folders, dataset.columns[dataset.label])
+    are_numbers = len(set(zip(folders, first_words, strict=False))) == len(first_words)  # each once in a folder
+    if can_be_folders and are_numbers:
         return SuggestedGroups("folders", f"{IF_GROUPS} group=folder and ", folders)
-    n_different = len(set(first_words))
-    if not _repeats(first_words) or n_different == 2:
-        return None
-    if dataset.label and len(set(zip(first_words, dataset.columns[dataset.label], strict=True))) == n_different:
-        return None  # they follow from the class
+    if not _may_be_groups(first_words) or (dataset.label and _follow(first_words, dataset.columns[dataset.label])):
+        return SuggestedGroups("folders", f"{IF_GROUPS} group=folder and ", folders) if can_be_folders else None
     name = f"groups (beginnings of file names, such as {first_words[0]})"
     return SuggestedGroups(name, f"{IF_GROUPS} pattern={{person}}_{{}} group=person and ", first_words)
+
+
+def _may_be_groups(names: Sequence[str]) -> bool:
+    return _repeats(names) and len(set(names)) > 2
+
+
+def _follow(names: Sequence[str], classes: Sequence) -> bool:
+    """Return whether each name has images of one class only."""
+    return len(set(zip(names, classes, strict=True))) == len(set(names))
 
 
 def shared_groups(parts: Parts, groups: Sequence[str]) -> int:

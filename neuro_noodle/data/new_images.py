@@ -15,6 +15,7 @@ from neuro_noodle.data.base import DATASETS, Source, StimulusSet, numbered_ids
 from neuro_noodle.data.folder import Decoding, decode, require_readable, search
 from neuro_noodle.data.inventory import Reading
 from neuro_noodle.data.layouts import as_images, match_axes, on_background
+from neuro_noodle.data.recording_files import IMAGES, entries_of
 from neuro_noodle.data.store import Store, format_shape
 from neuro_noodle.data.white import KnownWhite, choose_white, require_white
 
@@ -81,7 +82,15 @@ class Preparation:
     def _of_file(self, path: Path) -> StimulusSet:
         if path.suffix.lower() not in SUFFIXES:
             return self._of_files([path])
-        return self._of_array(open_array(path, self.choice.options.get("array"), self.store).images, str(path))
+        return self._of_array(open_array(path, self._array_in(path), self.store).images, str(path))
+
+    def _array_in(self, path: Path) -> str | None:
+        """Return the name of the array that held the images in training, for a file that has one of this name."""
+        if self.choice.name != "recordings":
+            return self.choice.options.get("array")
+        name = self.choice.options["images"] or IMAGES
+        found = [entry.array for entry in entries_of(path) if entry.is_called(name, path)]
+        return found[0] or None if len(found) == 1 else None
 
     def _of_files(self, paths: list[Path]) -> StimulusSet:
         missing = [str(path) for path in paths if not path.is_file()]
@@ -91,8 +100,8 @@ class Preparation:
 
     def _decoded(self, paths: list[Path], folder: Path, passed_over: Mapping[str, int]) -> StimulusSet:
         """Return image files below a folder."""
-        were_files = self.choice.name == "folder"
-        options: dict[str, Any] = self.choice.options if were_files else DATASETS.defaults("folder")
+        were_files = self.choice.name in ("folder", "recordings")
+        options: dict[str, Any] = DATASETS.defaults("folder") | (self.choice.options if were_files else {})
         colour = "rgb" if self.like.image_shape[0] == 3 else options["colour"]  # training has decided what auto means
         how = Decoding(self._size, options["fit"], colour, options["background"], options["max_pixels"])
         decoded = decode(paths, folder, how, self.store)

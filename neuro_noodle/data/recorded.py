@@ -65,12 +65,16 @@ class Recording:
     @property
     def text(self) -> str:
         """The number of neurons, and how often an image was presented."""
+        names = [name.rpartition("/")[2] for name in self.neurons[:N_LISTED]]
+        more = ", ..." * (len(self.neurons) > N_LISTED)
+        listed = "" if all(map(str.isdigit, names)) else f" ({', '.join(names)}{more})"
+        neurons = counted(len(self.neurons), "neuron") + listed
         if self.trials is None:
-            return f"{counted(len(self.neurons), 'neuron')}, no single trials"
+            return f"{neurons}, no single trials"
         counts = np.isfinite(self.trials).any(2).sum(0)  # (n,)
         few, many = counts[counts > 0].min(), counts.max()
         times = f"{few}" if few == many else f"{few} to {many}"
-        return f"{counted(len(self.neurons), 'neuron')}, each image presented {times} times"
+        return f"{neurons}, each image presented {times} times"
 
     @property
     def is_repeated(self) -> np.ndarray:
@@ -158,9 +162,24 @@ def record(
             mean = np.nanmean(single, 0)  # (n, K)
         notes += [] if rates is None else _disagreement(rates, mean, [one.where for one in given])
         rates = mean if rates is None else rates
+    notes += _doubtful_orders(responses, trials, len(images))
     names = next((one.neurons for one in given if one.neurons), list(map(str, range(rates.shape[1]))))
     notes += _missing(name, rates, names)
     return Recording(name, images, [prefix + one for one in names], rates, single, notes)
+
+
+def _doubtful_orders(responses: Values | None, trials: Values | None, n_images: int) -> list[str]:
+    """Return notes on arrays whose shape fits another order of their axes as well."""
+    notes = []
+    if responses is not None and responses.values.shape == (n_images, n_images):
+        notes.append(f"{responses.where} is square; its rows are taken as images, its columns as neurons")
+    if responses is None and trials is not None and len(trials.values) > trials.values.shape[2]:
+        n_trials, _, n_neurons = trials.values.shape
+        notes.append(
+            f"{trials.where} is taken as {counted(n_trials, 'trial')} x images x {counted(n_neurons, 'neuron')}; if it "
+            "is neurons x images x trials, save its transpose (.T)"
+        )
+    return notes
 
 
 def _checked_responses(given: Values, n_images: int) -> np.ndarray:

@@ -81,12 +81,12 @@ class Layout:
 
 
 Words = Mapping[str, str | None]
-Parts = dict[str, Entry]
+RecordingFiles = dict[str, Entry]
 
 
 def find_recordings(
     place: Path, names: Sequence[str], words: Words, layout: Layout
-) -> tuple[dict[str, Parts], list[str]]:
+) -> tuple[dict[str, RecordingFiles], list[str]]:
     """Find the recordings in a file or folder.
 
     Args:
@@ -120,7 +120,7 @@ def find_recordings(
     return (found, reasons) if found else ({place.name: find_parts(place, words, layout, around)}, [])
 
 
-def find_parts(place: Path, words: Words, layout: Layout, around: Sequence[Path] = ()) -> Parts:
+def find_parts(place: Path, words: Words, layout: Layout, around: Sequence[Path] = ()) -> RecordingFiles:
     """Return what holds the images, responses and trials of one recording: by name, else by shape.
 
     Args:
@@ -150,7 +150,7 @@ def find_parts(place: Path, words: Words, layout: Layout, around: Sequence[Path]
     return parts
 
 
-def is_complete(parts: Parts) -> bool:
+def is_complete(parts: RecordingFiles) -> bool:
     """Return whether there are images, and responses or trials."""
     return IMAGES in parts and len(parts) > 1
 
@@ -195,7 +195,7 @@ def _named(entries: list[Entry], places: Sequence[Path], role: str, word: str) -
     return found[0]
 
 
-def _by_shape(entries: list[Entry], named: Parts, wanted: Sequence[str], layout: Layout) -> Parts:
+def _by_shape(entries: list[Entry], named: RecordingFiles, wanted: Sequence[str], layout: Layout) -> RecordingFiles:
     """Return the only way to complete named parts with arrays whose shapes fit together; empty if there is none."""
     options = {
         role: [named[role]] if role in named else [None, *(one for one in entries if layout.can_hold(one, role))]

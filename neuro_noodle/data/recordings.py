@@ -10,7 +10,7 @@ from neuro_noodle.data.columns import merge
 from neuro_noodle.data.folder import Folder
 from neuro_noodle.data.layouts import Axes
 from neuro_noodle.data.recorded import RecordedImages, Recording, Values, record
-from neuro_noodle.data.recording_files import IMAGES, RESPONSES, TRIALS, Entry, Layout, Parts, find_recordings
+from neuro_noodle.data.recording_files import IMAGES, RESPONSES, TRIALS, Entry, Layout, RecordingFiles, find_recordings
 from neuro_noodle.data.response_files import Shown, read_array, read_responses, read_trials
 
 SESSION = "session"  # the column that names the recording of each image
@@ -83,7 +83,7 @@ class _Reader:
     key: str | None
     group: str | None
 
-    def read(self, name: str, parts: Parts, label: str) -> Recording:
+    def read(self, name: str, parts: RecordingFiles, label: str) -> Recording:
         """Return a recording; one of several has a label, which precedes its images and neurons and is a column."""
         images = self.images(parts)
         shown = Shown(list(images.ids), parts[IMAGES].path.is_dir(), self.key, {PART, self.group or PART})
@@ -96,7 +96,7 @@ class _Reader:
         used = ", ".join(_describe(role, entry, name) for role, entry in parts.items())
         return replace(found, notes=[f"{name}: {used}; {found.text}", *found.notes])
 
-    def images(self, parts: Parts) -> StimulusSet:
+    def images(self, parts: RecordingFiles) -> StimulusSet:
         """Return the images of a recording, with their metadata."""
         entry = parts[IMAGES]
         source = replace(self.source, folder=entry.path)

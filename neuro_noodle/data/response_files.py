@@ -17,6 +17,8 @@ from neuro_noodle.data.store import Store
 from neuro_noodle.data.tables import join_table, match_table
 from neuro_noodle.plain import counted
 
+PRESENTATIONS = {"trial", "repeat", "repetition", "presentation"}  # names of columns that count them
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -99,8 +101,9 @@ def read_trials(path: Path, shown: Shown) -> Values:
 def _split(
     columns: Columns, path: Path, ids: Sequence[str], metadata: Collection[str]
 ) -> tuple[Mapping[str, np.ndarray], Columns]:
-    """Return the columns of numbers, and those of text or called like metadata."""
-    texts = {name: column for name, column in columns.items() if name in metadata or _is_text(column)}
+    """Return the columns of numbers, and those of text, called like metadata or counting presentations."""
+    left_out = {*metadata, *(name for name in columns if tidy(name).lower().rstrip("s") in PRESENTATIONS)}
+    texts = {name: column for name, column in columns.items() if name in left_out or _is_text(column)}
     numbers = {name: as_numbers(column, name, ids) for name, column in columns.items() if name not in texts}
     require(bool(numbers), f"{path} has no column of numbers, so it holds no responses")
     return numbers, texts

@@ -16,7 +16,6 @@ OPTIMIZERS.refuse("sparseadam", "it needs sparse gradients, which no network her
 OPTIMIZERS.refuse("muon", "it updates matrices only, and every network here has other weights too; use adam")
 FUSED = (optim.AdamW, optim.SGD)  # their fused step is faster, and runs on every device
 NOT_PROPORTIONAL = (optim.Rprop, optim.Adafactor)  # steps are not proportional to the learning rate
-IMAGE_BIAS = "background"  # the name of a bias that is an image
 NOT_ELEMENTWISE = (optim.Adafactor,)  # a step depends on other elements of the same weight tensor
 
 Weights = Iterable[nn.Parameter]
@@ -33,7 +32,7 @@ def adam(
     eps: float = 1e-8,
     amsgrad: bool = False,
 ) -> optim.Optimizer:
-    """Adam; weight decay is decoupled (AdamW), and spares biases and batch normalisation, as everywhere."""
+    """Adam; weight decay is decoupled (AdamW). As in every optimizer here, it does not apply to biases."""
     options = {"weight_decay": weight_decay, "betas": betas, "eps": eps, "amsgrad": amsgrad}
     return _build("adam", optim.AdamW, weights, lr, options)
 
@@ -181,22 +180,27 @@ def _build(
         raise UserError(f"optimizer '{name}': {error}") from error
 
 
-def spare_biases(optimizer: optim.Optimizer, named: Iterable[tuple[str, nn.Parameter]], n_repetitions: int) -> None:
-    """Let weight decay shrink filters and matrices only: no biases, gains of batch normalisation or widths of filters.
+def spare_biases(optimizer: optim.Optimizer, network: nn.Module, n_repetitions: int) -> None:
+    """Let weight decay shrink filters and matrices only.
+
+    Biases, the gains of batch normalisation and what a module lists in its attribute `not_decayed` stay as they are.
 
     Args:
-        optimizer: of these weights; it has taken no step yet.
-        named: the weights with their names.
+        optimizer: of the weights that train; it has taken no step yet.
+        network: has these weights.
         n_repetitions: for several, every weight is (R, ...).
     """
     (group,) = optimizer.param_groups
     if group.get("weight_decay"):
-        is_spared = {
-            weights: weights.ndim - (n_repetitions > 1) < 2 or name.endswith(IMAGE_BIAS) for name, weights in named
+        spared = {
+            weights
+            for module in network.modules()
+            for name, weights in module.named_parameters(recurse=False)
+            if weights.ndim - (n_repetitions > 1) < 2 or name in getattr(module, "not_decayed", ())
         }
-        spared = [weights for weights in group["params"] if is_spared[weights]]
-        group["params"] = [weights for weights in group["params"] if not is_spared[weights]]
-        optimizer.add_param_group(group | {"params": spared, "weight_decay": 0.0})
+        others = [weights for weights in group["params"] if weights in spared]
+        group["params"] = [weights for weights in group["params"] if weights not in spared]
+        optimizer.add_param_group(group | {"params": others, "weight_decay": 0.0})
 
 
 class Moments:
@@ -220,10 +224,10 @@ class Moments:
         ]
 
     def load(self, moments: list[dict[str, Tensor]], index: int) -> None:
-        """Load what `copy` has returned."""
+        """Load what `copy` has returned; before the first step, nothing was remembered."""
         for weights, saved in zip(_weights(self.optimizer), moments, strict=True):
             for name, values in self._of(weights, index):
-                values.copy_(saved[name])
+                values.copy_(saved.get(name, torch.zeros(())))
 
     def _of(self, weights: Tensor, index: int) -> Iterator[tuple[str, Tensor]]:
         for name, values in self.optimizer.state[weights].items():

@@ -152,6 +152,12 @@ def grouped_ridge(x: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> Ca
 
 
 def class_folds(names: np.ndarray, groups: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the `stratified_folds` that have test images and at least two training classes; there may be none."""
+    pairs = stratified_folds(names, groups)
+    return [(training, test) for training, test in pairs if len(test) and len(set(names[training])) > 1]
+
+
+def stratified_folds(names: np.ndarray, groups: np.ndarray | None) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the (training, test) indices of up to 5 cross-validation folds with the classes in proportion.
 
     Args:
@@ -159,7 +165,7 @@ def class_folds(names: np.ndarray, groups: np.ndarray | None) -> list[tuple[np.n
         groups: (N,) group of each image, or None. A group is never divided between two folds.
 
     Returns:
-        The folds that have test images and at least two training classes; there may be none.
+        The folds; none if there is a single image of each class.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -170,8 +176,7 @@ def class_folds(names: np.ndarray, groups: np.ndarray | None) -> list[tuple[np.n
     splitter = StratifiedGroupKFold(n_folds) if n_groups > 1 else StratifiedKFold(n_folds)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")
-        pairs = list(splitter.split(np.empty(len(names)), names, groups))
-    return [(training, test) for training, test in pairs if len(test) and len(set(names[training])) > 1]
+        return list(splitter.split(np.empty(len(names)), names, groups))
 
 
 def logistic(x: np.ndarray, names: np.ndarray, groups: np.ndarray | None) -> Any:

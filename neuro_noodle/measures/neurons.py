@@ -33,8 +33,8 @@ def measure_neurons(predicted: np.ndarray, trials: np.ndarray, reference: np.nda
         reference: (N,) mean rates for `bits_per_spike`; None if responses are not counts.
 
     Returns:
-        Columns (N,). r_over_ceiling is corrected for the small number of images; it is NaN for a neuron without
-        significant signal.
+        Columns (N,). r_repeated is the correlation with the mean over trials. r_over_ceiling is corrected for the small
+        number of images; it is NaN for a neuron without significant signal.
     """
     repeats, ceiling = Repeats.of(trials), noise_ceiling(trials)
     is_significant = has_signal(repeats)
@@ -42,6 +42,7 @@ def measure_neurons(predicted: np.ndarray, trials: np.ndarray, reference: np.nda
         n_repeats = np.nanmean(np.where(repeats.counts > 0, repeats.counts, np.nan), 0)
         r_over_ceiling = np.where(is_significant, corrected_pearson(predicted, repeats.mean) / ceiling, np.nan)
     table = {
+        "r_repeated": pearson(predicted, repeats.mean),
         "ceiling": ceiling,
         "r_over_ceiling": r_over_ceiling,
         "explainable_variance": explainable_variance(trials),

@@ -15,7 +15,7 @@ from neuro_noodle.measures.scores import varies
 
 
 @dataclass(frozen=True)
-class Fold:
+class ProbeSplit:
     """Which images a probe is fitted to, and which it predicts.
 
     Attributes:
@@ -34,7 +34,7 @@ class Fold:
 def probe(
     latents: np.ndarray,
     values: np.ndarray,
-    folds: Sequence[Fold],
+    folds: Sequence[ProbeSplit],
     groups: np.ndarray | None,
     period: float | None,
     *,
@@ -80,7 +80,7 @@ def probe(
 def probe_class(
     latents: np.ndarray,
     names: Sequence[str] | np.ndarray,
-    folds: Sequence[Fold],
+    folds: Sequence[ProbeSplit],
     groups: np.ndarray | None,
     *,
     standardise: bool = True,

@@ -187,6 +187,8 @@ class ConvHead(Head):
             usual random initialisation.
     """
 
+    not_decayed = ("background",)
+
     def __init__(
         self,
         encoder: Encoder,

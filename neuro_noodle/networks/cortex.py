@@ -89,6 +89,8 @@ class DifferenceOfGaussians(nn.Module):
         width, sums, max_gain: as for the encoder `dog`.
     """
 
+    not_decayed = ("centre", "gain")
+
     def __init__(
         self,
         n_filters: int,

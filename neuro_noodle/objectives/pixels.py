@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from neuro_noodle.measures.linear import MAX_COMPONENTS, N_FOLDS, STRENGTHS, logistic, principal_components, ridge
-from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.objectives.base import Predictor
 
-MAX_CLASSIFIED = 10_000  # images that a logistic regression is fitted to, evenly spaced
+MAX_CLASSIFIED = 10_000  # images that a logistic regression is fitted to
 
 
 def tensor_like(values: np.ndarray, like: Tensor) -> Tensor:
@@ -82,18 +81,18 @@ def fit_pixel_classes(images: Tensor, label: Tensor, n_classes: int) -> Predicto
     The strength is chosen by cross-validation over five folds with the classes in proportion.
 
     Args:
-        images: (N, C, H, W) training images, not all of one class; at most 10,000 of them are used.
+        images: (N, C, H, W) training images; a random 10,000 of more are used, and one of each class.
         label: (N,) class of each.
         n_classes: K.
 
     Returns:
         A function from images (B, C, H, W) to probabilities (B, K); 0 for a class without training images.
     """
-    chosen = torch.as_tensor(evenly_spaced(np.arange(len(images)), MAX_CLASSIFIED))
+    chosen = _sample(label.cpu().numpy())
     fitted, known = PixelScores.fit(images[chosen]), label[chosen].cpu().numpy()
     weights, bias = np.zeros((fitted.scores.shape[1], n_classes)), np.full(n_classes, -np.inf)
     classes, counts = np.unique(known, return_counts=True)
-    if len(fitted.directions):
+    if len(fitted.directions) and len(classes) > 1:
         model = logistic(fitted.scores / fitted.variance**0.5, known, None)
         sides = (0.0, 1.0) if len(classes) == 2 else 1.0  # of two classes, only the second has weights
         weights[:, classes], bias[classes] = sides * model.coef_.T / fitted.variance**0.5, sides * model.intercept_
@@ -101,3 +100,9 @@ def fit_pixel_classes(images: Tensor, label: Tensor, n_classes: int) -> Predicto
         bias[classes] = np.log(counts)
     logits = fitted.affine(weights, bias)
     return lambda images: logits(images).softmax(1)
+
+
+def _sample(label: np.ndarray) -> np.ndarray:
+    """Return the indices of the images to fit to, given the class of each (N,), in their order."""
+    random = np.random.default_rng(0).permutation(len(label))[:MAX_CLASSIFIED]
+    return np.union1d(random, np.unique(label, return_index=True)[1])

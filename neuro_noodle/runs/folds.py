@@ -26,6 +26,7 @@ from neuro_noodle.runs.files import (
 from neuro_noodle.runs.latents import FIXED_LATENTS, load_latents
 from neuro_noodle.runs.loaders import make_loaders, training_sample
 from neuro_noodle.runs.lock import LOCK, locked
+from neuro_noodle.runs.manifest import has_result
 from neuro_noodle.runs.result import NETWORK, collect_evidence, describe_part, known_groups, part_table, read_result
 from neuro_noodle.runs.result_text import format_folds
 from neuro_noodle.runs.sessions import AlreadyTrained, load_model
@@ -84,16 +85,17 @@ def train_folds(
         batch_size: images per batch, at most.
     """
     require_apart(folder, tasks)
-    remove_outdated(folder, len(tasks))
+    remove_incomplete(folder, len(tasks))
     for k, train in enumerate(trainings, 1):
         print(f"fold {k} of {len(tasks)}")
         try:
             _, status = train()
         except AlreadyTrained:
             print("already trained")
-        else:
-            if status:
-                return status
+            continue
+        remove_result(folder)
+        if status:
+            return status
     print(format_folds(judge_folds(folder, tasks, batch_size), folder))
     return 0
 
@@ -104,15 +106,21 @@ def require_apart(folder: Path, tasks: Sequence[Task]) -> None:
     n_twice = int((counts > 1).sum())
     require(
         not n_twice,
-        f"{counted(n_twice, 'image')} would be tested in two folds of {folder}, which were split differently; start "
-        "them again under another --namestr",
+        f"{counted(n_twice, 'image')} would be tested in two folds of {folder}, whose images or split have changed "
+        "since the first was trained; train them again under another --namestr",
     )
 
 
-def remove_outdated(folder: Path, n_folds: int) -> None:
-    """Remove what further training makes out of date: the result of all folds, and folds without a saved session."""
+def remove_result(folder: Path) -> None:
+    """Remove the result of all folds, which further training has made out of date."""
     for name in (RESULT, TABLE):
         (folder / name).unlink(missing_ok=True)
+
+
+def remove_incomplete(folder: Path, n_folds: int) -> None:
+    """Remove folds that were stopped before their first session, and a result that cannot be of all folds."""
+    if not all(run.exists() and has_result(run) for run in _runs(folder, n_folds)):
+        remove_result(folder)
     for run in _runs(folder, n_folds):
         if run.exists() and not sessions(run):
             print(f"note: {short_path(run)} was stopped before its first session; it is trained anew", file=sys.stderr)

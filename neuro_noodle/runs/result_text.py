@@ -75,7 +75,7 @@ def format_folds(record: dict, folder: Path) -> str:
         format_part(f"{n} folds, test", record["metric"], test),
         f"each fold: {', '.join(map(format_score, each['values']))} (mean {mean}, sd {sd})",
         f"{record['seconds']:.0f} s; result.json and test.csv of all folds written to {short_path(folder)}",
-        f"pictures of one fold: python Plotting/report.py {short_path(fold_of(folder, 1))}",
+        f"pictures of one fold: {command_line(f'Plotting/report.py {short_path(fold_of(folder, 1))}')}",
     ]
     if n_repetitions > 1:
         lines.append(f"note: of {n_repetitions} repetitions in each fold, the best on validation was tested")
@@ -106,7 +106,7 @@ def format_part(part: str, metric: str, record: dict) -> str:
     line += f" ({', '.join(by_group)})" if by_group else ""
     line += "".join(f"  {name} {format_score(value)}" for name, value in record["baselines"].items())
     others = [f"{name} {format_score(value)}" for name, value in record["metrics"].items() if name != metric]
-    lines = [*([] if record["ceiling"] is None else format_ceiling(record["ceiling"])), "  ".join(others)]
+    lines = [*([] if record["ceiling"] is None else format_ceiling(record["ceiling"], record["n"])), "  ".join(others)]
     return "\n".join([line, *(f"{'':{len(part)}} {below}" for below in lines if below)])
 
 
@@ -117,13 +117,15 @@ def _format_groups(record: dict) -> str:
     return f" in {counted(n, 'group')}{known}"
 
 
-def format_ceiling(ceiling: dict) -> list[str]:
-    """Return lines on how near a model of neurons comes to their noise ceiling, and what makes that uncertain."""
+def format_ceiling(ceiling: dict, n: int) -> list[str]:
+    """Return lines on how near a model of neurons comes to their noise ceiling on n images, and what is uncertain."""
     share = "share of the noise ceiling undefined: too little signal"
     if ceiling["share"] is not None:
         share = (
             f"{ceiling['share']:.1%} of the noise ceiling {_format_interval(ceiling['share_interval'], '.1%')}".strip()
         )
+    if ceiling["n_images"] < n:
+        share += f" on the {ceiling['n_images']:.0f} of {n} images that were presented repeatedly"
     n_neurons = int(ceiling["n_neurons"])
     lines = [
         f"{share}  FEVE {format_score(ceiling['feve'])} ({ceiling['n_feve']:.0f} of {counted(n_neurons, 'neuron')})"

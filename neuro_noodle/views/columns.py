@@ -8,8 +8,8 @@ import numpy as np
 from neuro_noodle.choices import require
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.columns import Columns, require_columns
-from neuro_noodle.measures.linear import N_FOLDS, class_folds, folds
-from neuro_noodle.measures.probes import Fold, probe, probe_class
+from neuro_noodle.measures.linear import N_FOLDS, folds, stratified_folds
+from neuro_noodle.measures.probes import ProbeSplit, probe, probe_class
 from neuro_noodle.runs.metadata import Column, read_column
 from neuro_noodle.views import maps
 from neuro_noodle.views.comparison import ColumnSummary, GroupSummary
@@ -22,38 +22,47 @@ class Probing:
     """Which images probes are fitted to and which they predict.
 
     Attributes:
-        parts: training images of all runs, at most 10,000, and images that no run was trained on.
+        split: training images of all runs, at most 10,000, and images that no run was trained on.
         groups: (N,) group of each image, or None.
         every_group: hold every group out once, in up to 5 folds of all these images; otherwise those that no run was
             trained on.
     """
 
-    parts: Fold
+    split: ProbeSplit
     groups: np.ndarray | None
     every_group: bool = False
 
     def of(self, indices: np.ndarray) -> "Probing":
         """Return the same for some of the images."""
-        parts = Fold(self.parts.is_training[indices], self.parts.is_held_out[indices])
-        return Probing(parts, None if self.groups is None else self.groups[indices], self.every_group)
+        split = ProbeSplit(self.split.is_training[indices], self.split.is_held_out[indices])
+        return Probing(split, None if self.groups is None else self.groups[indices], self.every_group)
 
     @property
-    def used(self) -> Fold:
+    def used(self) -> ProbeSplit:
         """The images that a probe is fitted to in any fold, and those that it predicts in any."""
-        is_used = self.parts.is_training | self.parts.is_held_out
-        return Fold(is_used, is_used) if self.every_group else self.parts
+        is_used = self.split.is_training | self.split.is_held_out
+        return ProbeSplit(is_used, is_used) if self.every_group else self.split
 
-    def folds(self, column: Column) -> list[Fold]:
-        """Return the folds in which a column is probed; for classes with at least two of them to fit to."""
+    def folds(self, column: Column) -> list[ProbeSplit]:
+        """Return the folds in which a column is probed; each known image is held out once."""
         if not self.every_group:
-            return [self.parts]
+            return [self.split]
         known = np.flatnonzero(self.used.is_training & column.is_known)
         groups = None if self.groups is None else self.groups[known]
-        pairs = class_folds(column.values[known], groups) if column.is_class else folds(len(known), groups)
+        if len(known) < N_FOLDS:
+            return []
+        pairs = stratified_folds(column.values[known], groups) if column.is_class else folds(len(known), groups)
         everyone = np.arange(len(column.values))
         return [
-            Fold(np.isin(everyone, known[fitted]), np.isin(everyone, known[held_out])) for fitted, held_out in pairs
+            ProbeSplit(np.isin(everyone, known[fitted]), np.isin(everyone, known[held_out]))
+            for fitted, held_out in pairs
         ]
+
+    def can_fit(self, column: Column) -> bool:
+        """Return whether every fold has enough images, and classes, to fit to."""
+        fitted = [fold.known(column.is_known)[0] for fold in self.folds(column)]
+        n_classes = [len(np.unique(column.values[mask])) if column.is_class else 2 for mask in fitted]
+        return bool(fitted) and min(mask.sum() for mask in fitted) >= N_FOLDS and min(n_classes) > 1
 
     def can_repeat(self, column: Column) -> bool:
         """Return whether a class of a held-out image is among those that a probe is fitted to."""
@@ -99,6 +108,11 @@ def require_enough(name: str, column: Column, probing: Probing) -> None:
         f"--columns: {name} is known for {summary.n_training} training and {summary.n_held_out} held-out images, "
         "which is too few",
     )
+    require(
+        not probing.every_group or probing.can_fit(column),
+        f"--columns: with --every_group, {name} would be fitted to fewer than {N_FOLDS} images, or to a single class, "
+        "in one of the folds; leave out --every_group",
+    )
     if column.is_class:
         fitted, _ = probing.used.known(column.is_known)
         require(len(np.unique(column.values[fitted])) > 1, f"--columns: {name} is the same for all training images")
@@ -112,7 +126,7 @@ def can_be_probed(column: Column, probing: Probing) -> bool:
     """Return whether a column differs among training and among held-out images; classes must repeat as well."""
     fitted, held_out = (column.values[part] for part in probing.used.known(column.is_known))
     n_fitted, n_held_out = len(np.unique(fitted)), len(np.unique(held_out))
-    if len(fitted) < N_FOLDS or n_fitted < 2 or n_held_out < 2:
+    if not probing.can_fit(column) or n_fitted < 2 or n_held_out < 2:
         return False
     if not column.is_class:
         return True
@@ -131,13 +145,13 @@ def are_equivalent(column: Column, other: Column) -> bool:
     return abs(np.corrcoef(a, b)[0, 1]) > 1 - 1e-9
 
 
-def summarise_column(column: Column, parts: Fold) -> ColumnSummary:
+def summarise_column(column: Column, parts: ProbeSplit) -> ColumnSummary:
     """Return what a column holds, and for how many images it is known."""
     n_training, n_held_out = (int(part.sum()) for part in parts.known(column.is_known))
     return ColumnSummary(column.kind, column.period, n_training=n_training, n_held_out=n_held_out)
 
 
-def summarise_groups(name: str, groups: np.ndarray, parts: Fold) -> GroupSummary:
+def summarise_groups(name: str, groups: np.ndarray, parts: ProbeSplit) -> GroupSummary:
     """Return how many of the groups (N,) are among the training images, the held-out images and both."""
     training, held_out = set(groups[parts.is_training]), set(groups[parts.is_held_out])
     return GroupSummary(name, len(training), len(held_out), n_in_both=len(training & held_out))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.blocks import natural_order
 from neuro_noodle.measures.linear import N_FOLDS
-from neuro_noodle.measures.probes import Fold
+from neuro_noodle.measures.probes import ProbeSplit
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.measures.similarity import MEASURES, compact, rsa_ceiling
 from neuro_noodle.measures.similarity import compare as compare_values
@@ -128,7 +128,7 @@ def compare(
     )
 
 
-def _represent(sources: Sequence[Source], used: np.ndarray, parts: Fold) -> dict[str, Representation]:
+def _represent(sources: Sequence[Source], used: np.ndarray, parts: ProbeSplit) -> dict[str, Representation]:
     """Return what probes read from each source of some images, by name; not from columns."""
     is_training = parts.is_training[used]
     return {source.name: represent(source, used, is_training) for source in sources if not source.column_kind}
@@ -200,7 +200,7 @@ def _rsa_ceilings(sources: Sequence[Source], indices: np.ndarray) -> dict[str, f
     )
 
 
-def choose_parts(runs: Sequence[Run], held_out: Sequence[str] = HELD_OUT) -> Fold:
+def choose_parts(runs: Sequence[Run], held_out: Sequence[str] = HELD_OUT) -> ProbeSplit:
     """Return the training images that all runs share, at most 10,000, and the images that all runs held out.
 
     An image is held out if no run was trained on it, nor a run whose encoder was loaded, and if it is in one of the
@@ -218,4 +218,4 @@ def choose_parts(runs: Sequence[Run], held_out: Sequence[str] = HELD_OUT) -> Fol
     )
     is_training = np.zeros(len(is_held_out), bool)
     is_training[shared[:: -(-len(shared) // MAX_TRAINING)]] = True
-    return Fold(is_training, is_held_out)
+    return ProbeSplit(is_training, is_held_out)

@@ -199,8 +199,8 @@ def _note_groups(comparison: Comparison) -> list[str]:
     groups = comparison.groups
     if comparison.every_group:
         return [
-            "note: the networks were trained on the training images, so one that was trained to predict a column is "
-            "worse on new images than here"
+            "note: the networks have seen the training images, so the score of a column that one was trained to "
+            "predict is too good"
         ]
     if groups and groups.n_in_both:
         return [
@@ -209,8 +209,8 @@ def _note_groups(comparison: Comparison) -> list[str]:
         ]
     if groups and groups.n_held_out < MIN_GROUPS:
         return [
-            f"note: {groups.n_held_out} held-out {groups.column}s are too few for intervals; --every_group holds out "
-            "each of all once"
+            f"note: {groups.n_held_out} held-out {groups.column}s are too few for intervals; --every_group holds "
+            f"every {groups.column} out once, in 5 folds"
         ]
     return []
 

@@ -38,7 +38,7 @@ def plot_population(run: Run, indices: np.ndarray) -> dict[str, figures.Figure |
     components = {"first\ncomponent": fields[shown, 0], "second\ncomponent": fields[shown, 1]}
     return {
         "neurons.csv": {name: column.tolist() for name, column in table.items()},
-        "neurons": figures.plot_neurons(table["r"], table.get("ceiling"), ceiling, images),
+        "neurons": figures.plot_neurons(table.get("r_repeated", table["r"]), table.get("ceiling"), ceiling, images),
         "responses": figures.plot_responses(predicted[:, shown], recorded[:, shown], titles, f"{best}, {images}"),
         "receptive_fields": figures.plot_fields(components, titles, f"receptive fields of {best}"),
     } | plot_filters(run)

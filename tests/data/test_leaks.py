@@ -29,6 +29,16 @@ def test_three_folders_may_be_people_unless_they_are_predicted():
     assert suggested_groups(unrelated_images(two, {"folder": [name.split("/")[0] for name in two]}), None) is None
 
 
+def test_people_are_found_in_folders_of_parts_or_of_classes():
+    parts = [f"{part}/s{i:02}_{j}.png" for i in range(5) for j, part in enumerate(("train", "val", "test", "train"))]
+    dataset = unrelated_images(parts, {"folder": [name.split("/")[0] for name in parts]}, None)
+    assert suggested_groups(dataset, None).groups == [name.split("/")[1][:3] for name in parts]
+    moods = [f"{mood}/{person}.png" for mood in ("glad", "sad", "calm") for person in "abcdef"]
+    folders = [name.split("/")[0] for name in moods]
+    dataset = unrelated_images(moods, {"folder": folders, "mood": folders}, "mood")
+    assert suggested_groups(dataset, None).groups == list("abcdef") * 3
+
+
 def unrelated_images(ids, columns=None, label=None):
     return StimulusSet(torch.zeros(len(ids), 1, 2, 2), ids, max_value=1, columns=columns or {}, label=label)
 

@@ -257,3 +257,17 @@ def test_a_folder_of_images_may_hold_arrays_too(tmp_path):
     np.save(tmp_path / "files" / "features.npy", drawn(3, H, W))
     found = how.prepare(tmp_path / "files")
     assert found.ids == how.like.ids and found.reading.lines == ["passed over: .npy files (1)"]
+
+
+def test_images_of_recordings_are_prepared_as_in_training(tmp_path):
+    images, rates = drawn(6, 18, 24), np.random.default_rng(0).random((6, 2))
+    like_files(tmp_path, images)
+    np.save(tmp_path / "rates.npy", rates)
+    words = f"recordings images={tmp_path / 'files'} responses=rates.npy size=9x12"
+    how = Preparation(open_at(tmp_path, words), DATASETS.parse(words), Store(tmp_path / "cache"))
+    assert np.array_equal(pixels(how.prepare(tmp_path / "files")), pixels(how.like))
+    np.savez(tmp_path / "session.npz", shown=images, other=images[:2], responses=rates)
+    words = "recordings images=shown"
+    path = tmp_path / "session.npz"
+    how = Preparation(open_at(path, words), DATASETS.parse(words), Store(tmp_path / "cache"))
+    assert np.array_equal(pixels(how.prepare(path)), pixels(how.like))

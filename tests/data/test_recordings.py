@@ -218,7 +218,8 @@ def test_responses_that_are_not_the_means_are_noted(tmp_path):
     responses[2, 1] += 1
     path = write_npz(tmp_path / "one.npz", images=IMAGES, responses=responses, trials=TRIALS)
     assert "1 of 18 values of one.npz:responses are not the means of one.npz:trials" in open_recordings(path).notes[1]
-    assert len(open_recordings(path, "trials=trials").notes) == 2  # what was read, and what is not used
+    notes = open_recordings(path, "trials=trials").notes
+    assert len(notes) == 3  # what is not used, what was read, and that its order fits another too
 
 
 def test_images_shown_once_have_no_trials_next_to_others(tmp_path):
@@ -299,3 +300,20 @@ def test_several_rows_of_an_image_are_no_responses(tmp_path):
     write_csv(tmp_path / "responses.csv", [*NAMES, "a.png"], [*RATES, RATES[0]])
     with raises_user_error("has several rows for 'a.png' in its column 'image'"):
         open_recordings(tmp_path)
+
+
+def test_a_column_that_counts_presentations_is_no_neuron(tmp_path):
+    write_photos(tmp_path / "photos")
+    values = np.concatenate([np.arange(12)[:, None] // 6, np.concatenate([TRIALS[0], TRIALS[1]])], 1)
+    write_csv(tmp_path / "all.csv", NAMES * 2, values, "image,trial,u1,u2,u3")
+    dataset = open_recordings(tmp_path, "images=photos trials=all.csv")
+    assert dataset.neurons == ["u1", "u2", "u3"] and np.array_equal(dataset.trials, TRIALS[:2])
+    assert "3 neurons (u1, u2, u3), each image presented 2 times" in "\n".join(dataset.notes)
+
+
+def test_arrays_that_fit_in_two_orders_are_noted(tmp_path):
+    square = write_npz(tmp_path / "square.npz", images=IMAGES, responses=np.tile(RATES, 2))
+    assert "is square; its rows are taken as images" in "\n".join(open_recordings(square).notes)
+    turned = write_npz(tmp_path / "turned.npz", images=IMAGES, trials=TRIALS)
+    note = "is taken as 4 trials x images x 3 neurons; if it is neurons x images x trials, save its transpose (.T)"
+    assert note in "\n".join(open_recordings(turned).notes)

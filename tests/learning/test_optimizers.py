@@ -16,7 +16,7 @@ from neuro_noodle.learning.optimizers import (
     spare_biases,
 )
 from neuro_noodle.learning.schedules import SCHEDULES
-from neuro_noodle.networks.base import build_model
+from neuro_noodle.networks.base import ENCODERS, build_model
 from neuro_noodle.networks.repetitions import Repetitions
 
 
@@ -96,7 +96,7 @@ def test_weight_decay_spares_biases_and_batch_norm(n_repetitions):
     network = Repetitions(models) if n_repetitions > 1 else models[0]
     before = {name: weights.detach().clone() for name, weights in network.named_parameters()}
     optimizer = OPTIMIZERS.build("sgd weight_decay=0.5", list(network.parameters()), 0.1)
-    spare_biases(optimizer, network.named_parameters(), n_repetitions)
+    spare_biases(optimizer, network, n_repetitions)
     for weights in network.parameters():
         weights.grad = torch.zeros_like(weights)
     optimizer.step()
@@ -106,6 +106,29 @@ def test_weight_decay_spares_biases_and_batch_norm(n_repetitions):
         len(shrunk) == 6
     )  # of the encoder two convolutions and the latent layer; of the head a layer and two convolutions
     assert all(name.endswith(("bias", "background", "1.weight", "2.weight")) for name in spared)
+
+
+def test_weight_decay_spares_positions_and_gains_of_filters():
+    encoder = ENCODERS.build("dog", (1, 9, 9), 4)
+    before = encoder.receptive_fields().detach().clone()
+    optimizer = OPTIMIZERS.build("sgd weight_decay=0.5", list(encoder.parameters()), 0.1)
+    spare_biases(optimizer, encoder, 1)
+    for weights in encoder.parameters():
+        weights.grad = torch.zeros_like(weights)
+    optimizer.step()
+    assert torch.equal(encoder.receptive_fields(), before)
+
+
+def test_moments_of_the_start_are_0():
+    weights = nn.Parameter(torch.ones(3, 2))
+    optimizer = OPTIMIZERS.build("adam", [weights], 0.1)
+    moments = Moments(optimizer, 3)
+    start = moments.copy(1)
+    weights.grad = torch.ones(3, 2)
+    optimizer.step()
+    moments.load(start, 1)
+    kept = optimizer.state[weights]["exp_avg"]
+    assert (kept[1] == 0).all() and (kept[[0, 2]] != 0).all()
 
 
 @pytest.mark.parametrize(

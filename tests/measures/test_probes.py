@@ -22,7 +22,9 @@ def rotation(n, seed=5):
 
 
 def probe(latents, values, groups=GROUPS, period=None, training=TRAINING, held_out=HELD_OUT, standardise=True):
-    return probes.probe(latents, values, [probes.Fold(training, held_out)], groups, period, standardise=standardise)
+    return probes.probe(
+        latents, values, [probes.ProbeSplit(training, held_out)], groups, period, standardise=standardise
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- numbers
@@ -104,8 +106,10 @@ def test_a_probe_is_never_fitted_to_held_out_images():
     assert probe(*wild, held_out=half) == score
     assert probe(*wild, held_out=HELD_OUT) != score
     names = np.where(values > 0, "a", "b")
-    score = probes.probe_class(latents, names, [probes.Fold(TRAINING, half)], GROUPS)
-    assert probes.probe_class(wild[0], np.where(changed, "c", names), [probes.Fold(TRAINING, half)], GROUPS) == score
+    score = probes.probe_class(latents, names, [probes.ProbeSplit(TRAINING, half)], GROUPS)
+    assert (
+        probes.probe_class(wild[0], np.where(changed, "c", names), [probes.ProbeSplit(TRAINING, half)], GROUPS) == score
+    )
 
 
 def test_probes_hardly_depend_on_rotation_scale_and_shift():
@@ -137,16 +141,16 @@ def test_the_ridge_strength_is_chosen_between_groups():
 def test_a_class_probe_reads_separable_classes_only():
     latents = normal(N, 4)
     names = np.where(latents[:, 0] > 0.5, "high", np.where(latents[:, 0] < -0.5, "low", "middle"))
-    score = probes.probe_class(latents, names, [probes.Fold(TRAINING, HELD_OUT)], GROUPS)
+    score = probes.probe_class(latents, names, [probes.ProbeSplit(TRAINING, HELD_OUT)], GROUPS)
     assert score["accuracy"] > 0.9
     majority = np.mean(names[HELD_OUT] == "middle")
     assert score["majority"] == majority
-    noise = probes.probe_class(normal(N, 4, seed=9), names, [probes.Fold(TRAINING, HELD_OUT)], GROUPS)
+    noise = probes.probe_class(normal(N, 4, seed=9), names, [probes.ProbeSplit(TRAINING, HELD_OUT)], GROUPS)
     assert noise["accuracy"] == pytest.approx(majority, abs=0.12)
 
 
 def test_folds_predict_each_image_from_the_others():
-    latents, folds = normal(N, 4), [probes.Fold(k != GROUPS % 3, k == GROUPS % 3) for k in range(3)]
+    latents, folds = normal(N, 4), [probes.ProbeSplit(k != GROUPS % 3, k == GROUPS % 3) for k in range(3)]
     values = latents @ [1.0, 2.0, 3.0, 0.0] + 0.1 * normal(N, seed=1)
     score = probes.probe(latents, values, folds, GROUPS, None)
     assert score["r2"] > 0.99 and score["low"] < score["r2"] < score["high"]
@@ -161,9 +165,9 @@ def test_new_classes_count_as_errors_and_empty_ones_do_not():
     latents = normal(N, 2) + 8 * (np.arange(N) % 2)[:, None]
     names = np.where(np.arange(N) % 2, "odd", "even").astype("<U6")
     names[160:180] = "new"
-    assert probes.probe_class(latents, names, [probes.Fold(TRAINING, HELD_OUT)], None)["accuracy"] == 0.75
+    assert probes.probe_class(latents, names, [probes.ProbeSplit(TRAINING, HELD_OUT)], None)["accuracy"] == 0.75
     names[160:180] = ""
-    assert probes.probe_class(latents, names, [probes.Fold(TRAINING, HELD_OUT)], None)["accuracy"] == 1
+    assert probes.probe_class(latents, names, [probes.ProbeSplit(TRAINING, HELD_OUT)], None)["accuracy"] == 1
 
 
 def test_class_folds_keep_groups_apart_and_have_two_classes():
@@ -180,7 +184,7 @@ def test_class_folds_keep_groups_apart_and_have_two_classes():
 def test_a_class_probe_without_folds_is_still_fitted():
     names = np.where(np.arange(N) % 2, "odd", "even")
     latents = normal(N, 2) + 8 * (names == "odd")[:, None]
-    assert probes.probe_class(latents, names, [probes.Fold(TRAINING, HELD_OUT)], names)["accuracy"] == 1
+    assert probes.probe_class(latents, names, [probes.ProbeSplit(TRAINING, HELD_OUT)], names)["accuracy"] == 1
 
 
 # ------------------------------------------------------------------------------------------- intervals and permutations
@@ -203,7 +207,9 @@ def test_few_groups_have_no_interval_but_a_p_value():
     score = probe(latents, latents @ [1.0, 2.0, 3.0])
     assert np.isnan(score["low"]) and np.isnan(score["high"])  # 4 held-out blocks
     assert score["p"] < 0.05
-    score = probes.probe_class(latents, np.where(latents[:, 0] > 0, "a", "b"), [probes.Fold(TRAINING, HELD_OUT)], None)
+    score = probes.probe_class(
+        latents, np.where(latents[:, 0] > 0, "a", "b"), [probes.ProbeSplit(TRAINING, HELD_OUT)], None
+    )
     assert score["low"] < score["accuracy"] <= score["high"] and score["p"] < 0.01
 
 

@@ -9,6 +9,7 @@ from objective_cases import SHAPE, build
 from neuro_noodle.augment import AUGMENTATIONS
 from neuro_noodle.measures.intervals import accuracy_interval
 from neuro_noodle.measures.linear import logistic
+from neuro_noodle.objectives import pixels
 from neuro_noodle.objectives.pixels import PixelScores, fit_pixel_classes
 
 
@@ -129,3 +130,14 @@ def test_the_summary_agrees_with_scikit_learn():
     )
     recall = objective.by_class(evidence)
     assert recall["a"] == pytest.approx((predicted[label.numpy() == 0] == 0).mean())
+
+
+def test_a_linear_classifier_of_many_images_sees_every_class(monkeypatch):
+    """Also where classes alternate, and where one is rare."""
+    monkeypatch.setattr(pixels, "MAX_CLASSIFIED", 50)
+    label = torch.arange(400) % 2
+    label[7] = 2
+    chosen = pixels._sample(label.numpy())
+    assert set(label[chosen].tolist()) == {0, 1, 2} and 15 < int((label[chosen] == 0).sum()) < 35
+    one = fit_pixel_classes(torch.rand(10, *SHAPE), torch.zeros(10, dtype=torch.long), 2)
+    assert torch.equal(one(torch.rand(3, *SHAPE)), torch.tensor([1.0, 0.0]).expand(3, -1))

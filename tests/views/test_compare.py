@@ -10,8 +10,9 @@ from helpers import raises_user_error, train_silently
 from PIL import Image
 
 from neuro_noodle.data.base import StimulusSet
-from neuro_noodle.measures.probes import Fold
+from neuro_noodle.measures.probes import ProbeSplit
 from neuro_noodle.runs import representations
+from neuro_noodle.runs.metadata import Column
 from neuro_noodle.runs.representations import Source, represent
 from neuro_noodle.runs.run import open_run
 from neuro_noodle.runs.sources import open_sources, require_same_images
@@ -39,7 +40,7 @@ def dataset_with(**columns):
 
 
 def chosen(dataset, *names):
-    return columns.choose_columns(dataset, list(names), columns.Probing(Fold(TRAINING, HELD_OUT), None))
+    return columns.choose_columns(dataset, list(names), columns.Probing(ProbeSplit(TRAINING, HELD_OUT), None))
 
 
 def test_the_kind_of_a_column_follows_from_values_and_name():
@@ -147,7 +148,7 @@ def test_the_command_prints_a_line_per_run_and_the_cka(command, tmp_path):
         "similarities of 60 held-out images"
     )
     assert lines.pop(2) == (
-        "note: 3 held-out animals are too few for intervals; --every_group holds out each of all once"
+        "note: 3 held-out animals are too few for intervals; --every_group holds every animal out once, in 5 folds"
     )
     assert re.split("  +", lines[3].strip()) == ["angle (2pi rad)", "x", "mood"]
     assert re.split("  +", lines[4].strip()) == [
@@ -212,7 +213,7 @@ def test_every_group_can_be_held_out_once(command, tmp_path):
     status, printed, _ = command("one two", "--every_group", "--columns", "angle,mood", "--out", str(out))
     assert status == 0
     assert printed.startswith("probes: each animal of 180 training and 60 held-out images held out once; similarities")
-    assert "note: the networks were trained on the training images" in printed
+    assert "note: the networks have seen the training images" in printed
     result = json.loads(out.read_text())
     assert result["every_group"] and result["columns"]["mood"]["n_held_out"] == N
     scores = result["probes"]["pixels"]
@@ -224,6 +225,19 @@ def test_a_class_of_one_group_cannot_be_probed_in_every_group(command):
     status, _, complaint = command("one", "--every_group", "--columns", "animal")
     assert status == 2
     assert "no animal of a held-out image is in training, so no probe can read it; use column:animal" in complaint
+
+
+def probing_of(groups):
+    return columns.Probing(ProbeSplit(np.arange(20) < 10, np.arange(20) >= 10), np.array(groups), every_group=True)
+
+
+def test_every_fold_needs_images_and_classes_to_fit_to():
+    number = Column(np.arange(20.0), is_class=False)
+    assert probing_of(np.arange(20) // 4).can_fit(number)
+    assert not probing_of([0] * 17 + [1] * 3).can_fit(number)  # one fold would be fitted to three images
+    people = np.repeat(np.arange(4), 5)
+    only_in_one = Column(np.where(people == 3, "y", "x"), is_class=True)
+    assert not probing_of(people).can_fit(only_in_one)  # another fold has no y to fit to
 
 
 def test_images_that_only_one_run_trained_on_are_not_used(command, film_runs, tmp_path):
