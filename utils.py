@@ -65,6 +65,8 @@ def open_task(flags: argparse.Namespace, saved: Path | None, dataset: StimulusSe
         leaked["encoder"], seen = seen_before(dataset, parts, trained_on(flags.load_encoder, dataset))
         notes += seen
     notes = [*objective.notes(augmentations(flags)), *missing, *require_defined(dataset, objective, parts), *notes]
+    if flags.fold and not flags.folds:
+        notes.append(f"--fold {flags.fold} tests a part; --folds {flags.fold.partition('/')[2]} tests each image once")
     if device.type == "cuda":
         notes.append("on a GPU the same seed gives slightly different numbers, because sums are added in any order")
     task = Task(dataset, objective, parts, leaked, device, notes)

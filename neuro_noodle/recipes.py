@@ -181,19 +181,19 @@ RECIPES = {
             "head": "mlp hidden=0.2 l2=0.05",  # published as 0.1 of half the sum of squares
             "lr": 3e-3,
         },
-        source="Antolik et al. 2016, the hierarchical structural model",
+        source="Antolik et al. 2016, the hierarchical structural model; the learning rate is ours",
         expected="built-in population, 25 repetitions: r = 0.549, 67 % of what the true rates reach; 2 to 4 min",
     ),
     "v1_ln": Recipe(
         summary="V1 responses from one linear receptive field per neuron (LN)",
         flags=V1 | {"encoder": "identity", "head": "linear smooth=0.3 l2=0.01", "patience": 15},
-        source="Antolik et al. 2016, the linear-nonlinear model",
+        source="after Antolik et al. 2016, the linear-nonlinear model; the smoothness is ours",
         expected="built-in population, 25 repetitions: r = 0.332, 40 % of what the true rates reach; 7 min",
     ),
     "v1_lnln": Recipe(
         summary="V1 responses from one hidden layer of linear receptive fields (LNLN)",
         flags=V1 | {"encoder": "identity", "head": "mlp hidden=0.2 l2=0.1", "patience": 20},
-        source="Antolik et al. 2016, the LNLN model",
+        source="after Antolik et al. 2016, the LNLN model",
         expected="built-in population, 25 repetitions: r = 0.533, 65 % of what the true rates reach; 1.5 min",
     ),
     "v1_conv": Recipe(
@@ -216,7 +216,7 @@ RECIPES = {
             "schedule": "plateau factor=0.333 drops=2",
             "patience": 5,
         },
-        source="Klindt et al. 2017, arXiv:1711.02653",
+        source="after Klindt et al. 2017, arXiv:1711.02653; the differences are options, see docs/models.md",
         expected="built-in population, 25 repetitions: r = 0.730, 89 % of what the true rates reach; 40 min",
     ),
 }
