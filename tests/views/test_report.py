@@ -98,7 +98,7 @@ def test_traversals_start_and_end_at_the_percentiles_of_a_latent(run):
     point = np.median(latents, 0)
     point[number] = np.quantile(latents[:, number], decodings.TAIL)
     shown = row.images[0].get_array()
-    np.testing.assert_allclose(shown, decodings.decode(run, point[None])[0, 0].clip(0, 1), atol=1e-5)
+    np.testing.assert_allclose(shown, run.decode(point[None])[0, 0].clip(0, 1), atol=1e-5)
 
 
 def test_a_grid_over_two_latents_shows_the_image_of_each_point(tmp_path, stimuli):
@@ -110,7 +110,7 @@ def test_a_grid_over_two_latents_shows_the_image_of_each_point(tmp_path, stimuli
     low, high = np.quantile(latents, (decodings.TAIL, 1 - decodings.TAIL), axis=0)
     whole = figure.axes[0].images[0].get_array()
     height, width = run.dataset.image_shape[1:]
-    upper_left, lower_right = decodings.decode(run, np.array([[low[0], high[1]], [high[0], low[1]]]))[:, 0].clip(0, 1)
+    upper_left, lower_right = run.decode(np.array([[low[0], high[1]], [high[0], low[1]]]))[:, 0].clip(0, 1)
     np.testing.assert_allclose(whole[:height, :width], upper_left, atol=1e-5)
     np.testing.assert_allclose(whole[-height:, -width:], lower_right, atol=1e-5)
     half = (high - low) / (2 * (decodings.N_GRID - 1))
