@@ -14,6 +14,7 @@ from neuro_noodle.data.columns import name_of_column
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.measures.scores import auc
 from neuro_noodle.objectives.base import IMAGES
+from neuro_noodle.progress import Stage
 from neuro_noodle.runs.metadata import read_column
 from neuro_noodle.runs.run import Run, open_run
 from neuro_noodle.views.figures import plot_image_rows
@@ -96,11 +97,11 @@ def write_walk(
     run = open_run(load_dir, data_dir, trust_pickle=trust_pickle)
     latents = run.latents()
     walk = find_walk(run, latents, column, start, end)
-    figure = plot_walk(run, latents, walk, images)
     print(walk.text)
     folder = run.folder / "figures"
     folder.mkdir(exist_ok=True)
-    return PNG.save(folder / "walk", figure)[0]
+    with Stage("drawing the walk"):
+        return PNG.save(folder / "walk", plot_walk(run, latents, walk, images))[0]
 
 
 def find_walk(

@@ -57,8 +57,20 @@ def test_a_map_of_a_large_set_shows_a_subset_and_says_so(face_runs, monkeypatch)
     assert sizes == {"pixels of 9 of 24 images": 9, "latents of 9 of 24 images": 9, "images": 9, "rings": 9}
 
 
+def test_a_picture_is_written_before_the_next_is_drawn(tmp_path):
+    written = []
+
+    def draw() -> dict:
+        written.append({path.name for path in tmp_path.iterdir()})
+        return {f"picture{len(written)}": Figure()}
+
+    paths = report.write_drawings(tmp_path, {"one": draw, "two": draw})
+    assert next(paths) == tmp_path / "picture1.png" and written == [set()]
+    assert list(paths) == [tmp_path / "picture2.png"] and written == [set(), {"picture1.png"}]
+
+
 def written_order(expected, written):
-    order = ["latent_map", "traversals", "augmented", "curves", "reconstructions", "confusion", "mistakes"]
+    order = ["curves", "reconstructions", "confusion", "mistakes", "traversals", "augmented", "latent_map"]
     return [key for key in order if key in expected & written]
 
 
@@ -174,9 +186,9 @@ def test_an_objective_without_pictures_gets_the_common_ones(face_runs, monkeypat
     assert command.main([str(face_runs / "emotion")]) == 0
     printed = capsys.readouterr()
     assert [line.rpartition("/")[2] for line in printed.out.splitlines()] == [
-        "latent_map.png",
-        "augmented.png",
         "curves.png",
+        "augmented.png",
+        "latent_map.png",
     ]
     assert printed.err == "note: the objective Classify has no pictures of its own\n"
     assert outcomes.PICTURES.find(Objective()) is None
