@@ -57,6 +57,11 @@ def embed(values: np.ndarray, is_training: np.ndarray, how: str = "umap", *, see
     return coordinates
 
 
+def axis_name(values: np.ndarray, how: str = "umap") -> str:
+    """Return the name of the axes of the map of values (N, D); two-dimensional latents are their own."""
+    return "latent" if values.shape[1] == 2 else EMBEDDINGS[EMBEDDINGS.parse(how).name].axis_name
+
+
 def _require_enough(values: np.ndarray) -> np.ndarray:
     n = len(values)
     require(n >= MIN_IMAGES, f"a map needs at least {MIN_IMAGES} training images, not {n}")

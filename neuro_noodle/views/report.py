@@ -22,7 +22,7 @@ from neuro_noodle.runs.task import TaskSource
 from neuro_noodle.runs.testing import test_run
 from neuro_noodle.views import figures, maps
 from neuro_noodle.views.decodings import plot_decodings
-from neuro_noodle.views.embeddings import EMBEDDINGS, MIN_IMAGES, embed
+from neuro_noodle.views.embeddings import MIN_IMAGES, axis_name, embed
 from neuro_noodle.views.outcomes import MAX_IMAGES, PICTURES, Pictures, image_titles, plot_outcomes, write_film
 from neuro_noodle.views.saving import PNG, Format
 
@@ -144,18 +144,14 @@ def plot_latent_map(
     indices = evenly_spaced(np.arange(n_images), n_mapped)
     images, is_training = run.images(indices).numpy(), run.part[indices] == "training"
     subset = "" if n_mapped == n_images else f" of {n_mapped} of {n_images} images"
-    embeddings = {
-        f"pixels{subset}": embed(images.reshape(n_mapped, -1), is_training, how),
-        f"latents{subset}": embed(latents[indices], is_training, how),
-    }
-    names = dict.fromkeys(embeddings, EMBEDDINGS[EMBEDDINGS.parse(how).name].axis_name)
+    values = {f"pixels{subset}": images.reshape(n_mapped, -1), f"latents{subset}": latents[indices]}
     return maps.plot_maps(
-        embeddings,
+        {name: embed(each, is_training, how) for name, each in values.items()},
         columns={name: [column[i] for i in indices] for name, column in choose_map_columns(run, columns).items()},
         held_out=np.isin(run.part[indices], ("validation", "test")),
         images=images,
         categories=("folder", run.dataset.label, run.dataset.group),
-        axis_names=names | ({f"latents{subset}": "latent"} if latents.shape[1] == 2 else {}),
+        axis_names={name: axis_name(each, how) for name, each in values.items()},
     )
 
 

@@ -48,10 +48,11 @@ class Way:
     share: np.ndarray
     is_class: bool
 
-    @property
-    def can_start(self) -> np.ndarray:
-        """(N,) bool: the images that are changed by default: of the first class, or with any number."""
-        return self.share == 0 if self.is_class else np.isfinite(self.share)
+    def choose(self, held_out: np.ndarray) -> np.ndarray:
+        """Return up to three of the indices of images that are on the way, of the first class if there are any."""
+        known = held_out[np.isfinite(self.share[held_out])]
+        first = known[self.share[known] == 0] if self.is_class else known
+        return evenly_spaced(first if len(first) else known, N_IMAGES)
 
     def __str__(self) -> str:
         return f"{self.column} from {self.titles[START]} to {self.titles[END]}"
@@ -165,14 +166,14 @@ def plot_walk(run: Run, latents: np.ndarray, walk: Walk, names: Sequence[str] = 
         run: its head decodes.
         latents: (N, D) of all its images.
         walk: from `find_walk`.
-        names: ids of the images; up to three held-out ones if none are given, which have the first class or any number.
+        names: ids of the images; up to three held-out ones if none are given.
 
     Raises:
-        UserError: if no such image is held out, or one of the given ids does not exist or has another class.
+        UserError: if no image is held out, or one of the given ids does not exist or has another class.
     """
-    way, held_out = walk.way, run.held_out
-    indices = np.array(find_images(run.dataset, names) or evenly_spaced(held_out[way.can_start[held_out]], N_IMAGES))
-    require(len(indices) > 0, f"{way}: no held-out image is at the start; name others with --images")
+    way = walk.way
+    indices = np.array(find_images(run.dataset, names) or way.choose(run.held_out))
+    require(len(indices) > 0, f"{way}: no held-out image has such a value; name images with --images")
     unknown = [run.dataset.ids[i] for i in indices if np.isnan(way.share[i])]
     require(not unknown, f"{way}: {', '.join(unknown)} has another {way.column} or none")
     rows: dict[str, np.ndarray] = {}

@@ -92,6 +92,12 @@ def test_a_walk_passes_through_the_image_it_starts_from(run):
             np.testing.assert_allclose(pixels, expected, atol=1e-5)
 
 
+def test_images_of_the_second_class_are_changed_if_no_others():
+    way = walk.find_way(images_with([*"aabbbcccc"]), np.ones(9, bool), "what", "a", "b")
+    assert way.choose(np.array([1, 3, 6])).tolist() == [1]
+    assert way.choose(np.array([3, 6])).tolist() == [3]
+
+
 def test_the_command_writes_a_picture_and_prints_its_path(face_runs, capsys):
     assert command.main([str(face_runs / "ae"), "--column", "emotion", "--from", "Sa", "--to", "Ha"]) == 0
     text, path = capsys.readouterr().out.splitlines()
@@ -166,5 +172,5 @@ def test_images_that_are_not_on_the_way_are_refused(film_run):
     with raises_user_error("there is no 7x"):
         walk.plot_walk(film_run, latents, found, ["7x"])
     film_run.parts = film_run.parts | {"test": [5]}
-    with raises_user_error("no held-out image is at the start"):
+    with raises_user_error("no held-out image has such a value"):
         walk.plot_walk(film_run, latents, found)
