@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neuro_noodle import command, process
+from neuro_noodle import command, process, progress
 from neuro_noodle.runs import files
 
 if TYPE_CHECKING:
@@ -49,10 +49,11 @@ def main(words: list[str]) -> int:
 
 def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     """Train as the flags say; returns the folder of the run (or of all folds), and the exit status."""
-    import utils  # torch starts here, so that --help answers at once
-    from neuro_noodle.learning.sharing import keep_freed_memory
-    from neuro_noodle.runs import folds, sessions
-    from neuro_noodle.tracking.trackers import require_ready
+    with progress.Stage("starting PyTorch"):  # here, so that --help answers at once
+        import utils
+        from neuro_noodle.learning.sharing import keep_freed_memory
+        from neuro_noodle.runs import folds, sessions
+        from neuro_noodle.tracking.trackers import require_ready
 
     keep_freed_memory()
     flags = utils.arrange_by_emotion(command.resolve(flags))
@@ -96,7 +97,7 @@ def train_run(flags: argparse.Namespace, words: list[str], saved: Path | None, t
                     result.save_result(session.folder, outcome, task)
                     result.track(outcome, task, loaders["validation"], trackers, with_images=flags.log_images)
                     text = result_text.format_fold if flags.folds else result_text.format_run
-                    print(text(outcome, session.folder, flags.patience))
+                    progress.say(text(outcome, session.folder, flags.patience))
                 session.send_assets(trackers)
         except KeyboardInterrupt:
             finished = False
@@ -134,12 +135,14 @@ def loop(
 
 def test(flags: argparse.Namespace) -> None:
     """Judge the run of --load_dir on its test part, or on other images: numbers, a row per image, pictures, a film."""
-    from neuro_noodle.runs.task import TaskSource  # torch starts here
-    from neuro_noodle.views.report import write_test
+    with progress.Stage("starting PyTorch"):
+        from neuro_noodle.runs.task import TaskSource
+        from neuro_noodle.views.report import write_test
 
     flags = command.resolve(flags)
     how = {"device": flags.device, "batch_size": flags.batch_size, "trust_pickle": flags.trust_pickle}
-    print(*map(files.short_path, write_test(flags.load_dir, TaskSource.of(vars(flags)), **how)), sep="\n")
+    for path in write_test(flags.load_dir, TaskSource.of(vars(flags)), **how):
+        print(files.short_path(path), flush=True)
 
 
 if __name__ == "__main__":

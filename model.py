@@ -17,6 +17,7 @@ from neuro_noodle.choices import UserError, require
 from neuro_noodle.networks.base import Model, build_model, choose_precision
 from neuro_noodle.networks.memory import require_memory
 from neuro_noodle.networks.repetitions import Repetitions, seed_of, unstack
+from neuro_noodle.progress import Stage
 from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.latents import FIXED_LATENTS, encode, load_latents
 from neuro_noodle.runs.loaders import training_sample
@@ -72,7 +73,8 @@ def build(
             require_shared(model, flags)
             model.encoder = models[0].encoder
         elif images is not None:
-            start_encoder(model, flags, images)
+            with Stage(f"preparing the encoder ({flags.encoder})"):
+                start_encoder(model, flags, images)
         models.append(model)
     if session:
         load(models, session)

@@ -5,6 +5,7 @@
 #   ./run.sh arena                the same with a film of an animal: what does each objective make the latent represent?
 #   ./run.sh v1                   the same with V1 neurons: which model predicts them, and how close to the ceiling?
 #   ./run.sh main.py --flags      run anything in that environment
+#   ./run.sh notebook [RUN]       install Jupyter, and open Plotting/clustering.ipynb for a run (default: weights/faces_ae)
 #   ./run.sh test                 set up, check style and types, run the tests
 #
 # The environment is .venv; it is updated when the requirements change. PYTHON=python3.12 ./run.sh uses another Python.
@@ -89,6 +90,12 @@ batch)
 v1)
     set_up requirements.txt
     v1
+    ;;
+notebook)
+    run=${2:-$here/weights/faces_ae}
+    [ -d "$run" ] || { echo "error: no run $run; name one: $0 notebook weights/faces_ae" >&2; exit 2; }
+    set_up Plotting/requirements.txt
+    NOODLE_RUN=$(cd "$run" && pwd) jupyter lab "$here/Plotting/clustering.ipynb" "${@:3}"
     ;;
 test)
     set_up tests/requirements.txt

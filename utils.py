@@ -24,6 +24,7 @@ from neuro_noodle.networks.base import Model
 from neuro_noodle.networks.repetitions import Repetitions
 from neuro_noodle.objectives.base import Objective
 from neuro_noodle.process import format_error
+from neuro_noodle.progress import Stage
 from neuro_noodle.runs import files, sessions
 from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.folds import merge_notes
@@ -45,7 +46,9 @@ def open_tasks(
 ) -> list[Task]:
     """Open the images, and the task of each run with its flags and its session; prints what the user should know."""
     dataset, objective = TaskSource.of(vars(flags)).open()
-    print(dataset.inventory.text, *(f"note: {note}" for note in dataset.notes), sep="\n", file=sys.stderr)
+    with Stage("checking images"):
+        text = dataset.inventory.text
+    print(text, *(f"note: {note}" for note in dataset.notes), sep="\n", file=sys.stderr)
     if flags.folds and flags.split == "auto":
         require_no_test_part(dataset)
     tasks = [open_task(*one, dataset, objective.on(dataset)) for one in zip(each, saved, strict=True)]
@@ -60,7 +63,8 @@ def open_task(flags: argparse.Namespace, saved: Path | None, dataset: StimulusSe
     parts = load_split(saved.parent, dataset) if saved else split_images(flags, dataset)
     parts, missing = drop_missing_targets(dataset, objective, parts)
     missing += [] if saved else objective.check_parts(dataset, parts)
-    leaked, notes = leaks(dataset, parts, dataset.label if "label" in objective.needs else None)
+    with Stage("searching near-duplicates"):
+        leaked, notes = leaks(dataset, parts, dataset.label if "label" in objective.needs else None)
     if flags.load_encoder:
         leaked["encoder"], seen = seen_before(dataset, parts, trained_on(flags.load_encoder, dataset))
         notes += seen

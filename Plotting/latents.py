@@ -30,8 +30,9 @@ def main(words: list[str]) -> int:
     parser.add_argument("--data_dir", type=Path, help="the folder of the images, if it has moved since training")
     parser.add_argument("--trust_pickle", action="store_true", help="load the UMAP of a run, which can run code")
     flags = parser.parse_args(words)
-    print(*write_representations(flags.sources, flags.out, reduce=flags.components, data_dir=flags.data_dir,
-        trust_pickle=flags.trust_pickle, images=flags.images), sep="\n")  # fmt: skip
+    for path in write_representations(flags.sources, flags.out, reduce=flags.components, data_dir=flags.data_dir,
+        trust_pickle=flags.trust_pickle, images=flags.images):  # fmt: skip
+        print(path, flush=True)
     return 0
 
 

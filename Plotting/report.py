@@ -34,8 +34,9 @@ def main(words: list[str]) -> int:
     parser.add_argument("--width_mm", type=float, help="width of every picture, for a paper, with its text")
     flags = parser.parse_args(words)
     form = Format(tuple(flags.format), flags.width_mm)
-    print(*write_report(flags.run, columns=flags.columns, how=shlex.join(flags.map), n_mapped=flags.n_mapped,
-        data_dir=flags.data_dir, trust_pickle=flags.trust_pickle, form=form), sep="\n")  # fmt: skip
+    for path in write_report(flags.run, columns=flags.columns, how=shlex.join(flags.map), n_mapped=flags.n_mapped,
+        data_dir=flags.data_dir, trust_pickle=flags.trust_pickle, form=form):  # fmt: skip
+        print(path, flush=True)
     return 0
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from neuro_noodle.process import guarded
+from neuro_noodle.progress import Stage
 from neuro_noodle.simulate.base import whole_number
 from neuro_noodle.simulate.folder import fill_folder
 from neuro_noodle.simulate.kinds import KINDS
@@ -38,7 +39,9 @@ def main(words: list[str]) -> int:
     flags = build_parser().parse_args(words)
     kind = KINDS[flags.kind]
     names = [option.name for option in kind.options] + ["seed"]
-    print(fill_folder(kind, flags.out, {name: getattr(flags, name) for name in names}, redraw=flags.redraw))
+    with Stage(f"drawing {kind.row_noun}"):
+        text = fill_folder(kind, flags.out, {name: getattr(flags, name) for name in names}, redraw=flags.redraw)
+    print(text)
     return 0
 
 

@@ -9,11 +9,18 @@ import torch
 from helpers import DATA, HERE, SMALL, SMALL_ARENA, train_silently
 
 import main
+from neuro_noodle import progress
 
 
 @pytest.fixture(autouse=True)
 def _fixed_seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_progress(monkeypatch):
+    """Keep what takes long on a busy machine from writing to standard error."""
+    monkeypatch.setattr(progress, "FIRST_S", float("inf"))
 
 
 def _draw(tmp_path_factory, kind: str, *options: str) -> Path:

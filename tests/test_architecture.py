@@ -19,7 +19,7 @@ RANKS = [  # the highest first; a file imports from its own package and from low
     {"runs"},
     {"data", "networks", "objectives"},
     {"augment", "flags", "learning", "measures", "process", "simulate", "tracking"},
-    {"caches", "choices", "plain", "recipes"},
+    {"caches", "choices", "plain", "progress", "recipes"},
 ]
 RANK = {unit: len(RANKS) - number for number, units in enumerate(RANKS) for unit in units}
 MAX_LINES = {"main.py": 150, "model.py": 170, "utils.py": 230, "train.py": 200}
@@ -178,7 +178,7 @@ def test_help_does_not_import_torch(words):
     ("word", "owner"),
     [
         ("comet_ml", "neuro_noodle/tracking/comet.py"),
-        ("tqdm", "neuro_noodle/tracking/console.py"),
+        ("tqdm", "neuro_noodle/progress.py"),
         ("pickle.load", "neuro_noodle/runs/latents.py"),
         ("torch.save", "neuro_noodle/runs/sessions.py"),
     ],

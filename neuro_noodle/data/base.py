@@ -5,7 +5,7 @@ To add a dataset: a class under @DATASETS.add("name") in a file of this folder.
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -26,7 +26,13 @@ from neuro_noodle.data.store import Mapped, Store
 from neuro_noodle.plain import readable
 
 DATASETS = Table("dataset")
+Track = Callable[[Iterable[Any], str, int], Iterable[Any]]  # returns items, and may count them: items, what, total
 N_HASHED = 1000  # images of an array too large for memory
+
+
+def untracked(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
+    """Return items whose progress nobody follows."""
+    return items
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,13 @@ class Source:
         folder: the path given by --data_dir.
         store: the cache for decoded images.
         skip_unreadable: skip files that cannot be read; otherwise they are an error.
+        track: follows the progress of reading them.
     """
 
     folder: Path
     store: Store
     skip_unreadable: bool = False
+    track: Track = untracked
 
 
 class StimulusSet:

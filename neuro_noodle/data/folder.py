@@ -16,7 +16,7 @@ from PIL import Image
 
 from neuro_noodle.choices import Size, UserError, require
 from neuro_noodle.data.arrays import find_file
-from neuro_noodle.data.base import DATASETS, Source, StimulusSet
+from neuro_noodle.data.base import DATASETS, Source, StimulusSet, Track, untracked
 from neuro_noodle.data.columns import Columns, add_columns, listing, read_names
 from neuro_noodle.data.damage import explain_unreadable
 from neuro_noodle.data.foreign import describe_first, is_picture
@@ -84,7 +84,7 @@ class Folder(StimulusSet):
         require_white(max_value)
         found = search(source.folder)
         how = Decoding(size, fit, colour, background, max_pixels)
-        paths, decoded = found.images, decode(found.images, source.folder, how, source.store)
+        paths, decoded = found.images, decode(found.images, source.folder, how, source.store, source.track)
         _require_some(decoded.unreadable, paths, source)
         unreadable = [path.relative_to(source.folder).as_posix() for path in decoded.unreadable]
         paths = [path for path in paths if path not in decoded.unreadable]
@@ -244,23 +244,24 @@ class Decoded:
         return {"unreadable images": len(self.unreadable)} if self.unreadable else {}
 
 
-def decode(paths: list[Path], folder: Path, how: Decoding, store: Store) -> Decoded:
+def decode(paths: list[Path], folder: Path, how: Decoding, store: Store, track: Track = untracked) -> Decoded:
     """Decode image files into one array.
 
     Args:
         paths: the files, below folder.
         store: keeps the array.
+        track: follows the progress.
 
     Raises:
         UserError: if the images differ in size and no size is given, or if memory or disk are too small.
     """
     with _own_limits():
-        headers = _read_headers(paths, how)
+        headers = _read_headers(paths, how, track)
         found = [header for header in headers if isinstance(header, Header)]
         if not found:
             return Decoded(np.empty(0), dict(zip(paths, headers, strict=True)), {}, [])
         shape, kind = _shape_and_type(found, how)
-        contents = _hash_contents(paths, headers)
+        contents = _hash_contents(paths, headers, track)
 
         def decode_one(path: Path, header: Any, row: np.ndarray) -> bool | str:
             if not isinstance(header, Header):
@@ -269,7 +270,7 @@ def decode(paths: list[Path], folder: Path, how: Decoding, store: Store) -> Deco
 
         def fill(out: np.ndarray) -> dict:
             with ThreadPoolExecutor(_n_threads(found)) as pool:
-                outcomes = list(pool.map(decode_one, paths, headers, out))
+                outcomes = list(track(pool.map(decode_one, paths, headers, out), "decoding images", len(paths)))
             unreadable = {str(i): reason for i, reason in enumerate(outcomes) if isinstance(reason, str)}
             _move_to_front(out, [i for i in range(len(outcomes)) if str(i) not in unreadable])
             return {"unreadable": unreadable, "n_transparent": outcomes.count(True)}
@@ -308,11 +309,12 @@ def _own_limits() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _read_headers(paths: list[Path], how: Decoding) -> list[Any]:
+def _read_headers(paths: list[Path], how: Decoding, track: Track) -> list[Any]:
     """Return the header of each file, or the reason why it cannot be read."""
     side = max(how.size) if how.size else 0
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda path: _attempt(read_header, path, side, how.max_pixels), paths))
+        headers = pool.map(lambda path: _attempt(read_header, path, side, how.max_pixels), paths)
+        return list(track(headers, "reading the sizes of images", len(paths)))
 
 
 def _n_threads(headers: list[Header]) -> int:
@@ -354,14 +356,14 @@ def _move_to_front(images: np.ndarray, indices: list[int]) -> None:
             images[to] = images[index]
 
 
-def _hash_contents(paths: list[Path], headers: list[Any]) -> list[str]:
+def _hash_contents(paths: list[Path], headers: list[Any], track: Track) -> list[str]:
     """Return a hash of the content of each file; the reason if it is unreadable."""
 
     def hash_one(path: Path, header: Any) -> str:
         return fingerprint([path])[:16] if isinstance(header, Header) else header
 
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(hash_one, paths, headers))
+        return list(track(pool.map(hash_one, paths, headers), "reading image files", len(paths)))
 
 
 def _common_size(sizes: list[Size]) -> Size:

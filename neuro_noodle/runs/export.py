@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from neuro_noodle.choices import require
+from neuro_noodle.progress import Stage
 from neuro_noodle.runs.files import atomic, table_bytes, write_bytes
 from neuro_noodle.runs.latents import described, known_columns, latent_names
 from neuro_noodle.runs.representations import MAX_WIDTH, Source, in_chunks, represent
@@ -71,11 +72,15 @@ def _paths(folder: Path, sources: Sequence[Source], words: Sequence[str]) -> lis
 
 def write_npz(path: Path, source: Source, width: int, run: Run) -> None:
     """Write an array `latents` (N, width) with ids, parts and metadata, without holding all of it in memory."""
-    with atomic(path) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_DEFLATED) as archive:
+    with (
+        Stage(f"writing {path.name}") as stage,
+        atomic(path) as scratch,
+        zipfile.ZipFile(scratch, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
         with archive.open("latents.npy", "w", force_zip64=True) as file:
             header = {"descr": "<f4", "fortran_order": False, "shape": (len(run.dataset), width)}
             np.lib.format.write_array_header_2_0(file, header)
-            for chunk in in_chunks(np.arange(len(run.dataset))):
+            for chunk in stage.over(in_chunks(np.arange(len(run.dataset)))):
                 file.write(np.ascontiguousarray(source.of(chunk), "<f4").tobytes())
         for name, values in described(run.dataset, run.part).items():
             with archive.open(f"{name}.npy", "w") as file:

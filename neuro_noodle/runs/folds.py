@@ -13,6 +13,7 @@ import torch
 from neuro_noodle.choices import require
 from neuro_noodle.objectives.base import Evidence
 from neuro_noodle.plain import counted
+from neuro_noodle.progress import Stage
 from neuro_noodle.runs.files import (
     RESULT,
     find_saved,
@@ -24,10 +25,18 @@ from neuro_noodle.runs.files import (
     write_json,
 )
 from neuro_noodle.runs.latents import FIXED_LATENTS, load_latents
-from neuro_noodle.runs.loaders import make_loaders, training_sample
+from neuro_noodle.runs.loaders import make_loaders
 from neuro_noodle.runs.lock import LOCK, locked
 from neuro_noodle.runs.manifest import has_result
-from neuro_noodle.runs.result import NETWORK, collect_evidence, describe_part, known_groups, part_table, read_result
+from neuro_noodle.runs.result import (
+    NETWORK,
+    baselines_of,
+    collect_evidence,
+    describe_part,
+    known_groups,
+    part_table,
+    read_result,
+)
 from neuro_noodle.runs.result_text import format_folds
 from neuro_noodle.runs.sessions import AlreadyTrained, load_model
 from neuro_noodle.runs.task import Task
@@ -136,7 +145,8 @@ def judge_folds(folder: Path, tasks: Sequence[Task], batch_size: int) -> dict:
         batch_size: images per batch, at most.
     """
     runs = _runs(folder, len(tasks))
-    each = [_test_fold(run, task, batch_size) for run, task in zip(runs, tasks, strict=True)]
+    with Stage("evaluating all folds", len(runs)) as stage:
+        each = [_test_fold(run, task, batch_size) for run, task in stage.over(list(zip(runs, tasks, strict=True)))]
     tested = np.concatenate([task.parts["test"] for task in tasks])
     order = np.argsort(tested)
     evidence = {
@@ -160,8 +170,7 @@ def _test_fold(run: Path, task: Task, batch_size: int) -> Evidences:
     if model.encoder.encodes_once:
         latents, model.precomputed = load_latents(run / FIXED_LATENTS, task.dataset).to(task.device), True
     loader = make_loaders(task, batch_size=batch_size, latents=latents)["test"]
-    baselines = task.objective.baselines(*training_sample(task), model.encoder.latent_dim)
-    return collect_evidence(model.to(task.device), task.objective, loader, baselines)
+    return collect_evidence(model.to(task.device), task.objective, loader, baselines_of(model, task))
 
 
 def describe_folds(results: Sequence[Mapping], test: dict) -> dict:

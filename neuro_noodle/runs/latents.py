@@ -14,6 +14,7 @@ from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.networks.base import Encoder, Model
 from neuro_noodle.networks.repetitions import Repetitions
+from neuro_noodle.progress import Stage
 from neuro_noodle.runs.files import FITTED_STATE, atomic, by_epochs, reading
 from neuro_noodle.runs.manifest import read_checked
 
@@ -65,9 +66,9 @@ def encode(model: Model | Repetitions, dataset: StimulusSet) -> Tensor:
     device = next(model.parameters()).device
     latents = torch.empty(len(dataset), model.encoder.latent_dim, device=device)
     n_batch = len(dataset) if model.encoder.encodes_once else BATCH
-    for start in range(0, len(dataset), n_batch):
-        indices = torch.arange(start, min(start + n_batch, len(dataset)))
-        latents[indices] = model.encode(dataset.sample(indices, device)["image"])
+    with Stage("encoding images") as stage:
+        for indices in stage.over(torch.arange(len(dataset)).split(n_batch)):
+            latents[indices] = model.encode(dataset.sample(indices, device)["image"])
     return latents
 
 

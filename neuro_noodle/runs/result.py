@@ -16,6 +16,7 @@ from neuro_noodle.networks.base import Model
 from neuro_noodle.networks.repetitions import Repetitions, seed_of
 from neuro_noodle.objectives.base import Evidence, Objective, Predictor
 from neuro_noodle.plain import finite, readable
+from neuro_noodle.progress import Stage
 from neuro_noodle.runs.commits import RESULTS, commit_files
 from neuro_noodle.runs.files import BEST, RESULT, TESTED, csv_bytes, json_bytes, parse_json, require_one_run
 from neuro_noodle.runs.loaders import HELD_OUT, Loader, training_sample
@@ -52,8 +53,15 @@ def judge_part(model: Model, task: Task, part: str, loader: Loader, baselines: M
         are undefined are None; `undefined` has the reasons. Validation has no interval, since it chose the epoch: one
         would hold the value for new images far less often than 95 % of the time. Few groups have their values instead.
     """
-    evidence = collect_evidence(model, task.objective, loader, baselines)
-    return Judged(evidence[NETWORK], describe_part(task, part, evidence))
+    with Stage(f"evaluating the network and its baselines on {part} images"):
+        evidence = collect_evidence(model, task.objective, loader, baselines)
+        return Judged(evidence[NETWORK], describe_part(task, part, evidence))
+
+
+def baselines_of(model: Model, task: Task) -> dict[str, Predictor]:
+    """Fit the baselines of a model to the training images; returns functions from images to outputs, by name."""
+    with Stage("fitting baselines"):
+        return task.objective.baselines(*training_sample(task), model.encoder.latent_dim)
 
 
 def collect_evidence(
@@ -192,7 +200,7 @@ def judge_run(
     else:
         network.load_weights(best.weights or {})
     model = network.single(patience.best_index).eval()
-    baselines = task.objective.baselines(*training_sample(task), model.encoder.latent_dim)
+    baselines = baselines_of(model, task)
     judged = {part: judge_part(model, task, part, loaders[part], baselines) for part in HELD_OUT if part in loaders}
     validation, test = dict(judged["validation"].record), judged["test"].record if "test" in judged else None
     record = {

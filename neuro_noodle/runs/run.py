@@ -17,6 +17,7 @@ from neuro_noodle.data.store import Store, format_shape
 from neuro_noodle.learning.evaluation import predict
 from neuro_noodle.networks.base import Model
 from neuro_noodle.objectives.base import IMAGES, Evidence, Objective
+from neuro_noodle.progress import Stage
 from neuro_noodle.runs.latents import FIXED_LATENTS, Latents, encode, load_latents, save_latents
 from neuro_noodle.runs.loaders import Batches, Loader
 from neuro_noodle.runs.manifest import best_session, has_result
@@ -124,7 +125,8 @@ class Run:
         """
         flags = self.config["flags"]
         store = Store(TaskSource.of(flags).store.folder)
-        prepared = Preparation(self.dataset, DATASETS.parse(flags["dataset"]), store, max_value).prepare(images)
+        with Stage("preparing images"):
+            prepared = Preparation(self.dataset, DATASETS.parse(flags["dataset"]), store, max_value).prepare(images)
         for line in prepared.reading.lines if prepared is not images else ():
             print(line, file=sys.stderr)
         return prepared

@@ -13,6 +13,7 @@ from neuro_noodle.data.columns import as_texts
 from neuro_noodle.data.splits import Parts
 from neuro_noodle.data.store import Store
 from neuro_noodle.objectives.base import OBJECTIVES, Objective
+from neuro_noodle.progress import Stage
 from neuro_noodle.runs.files import n_folds
 
 N_BLOCKS = 20
@@ -59,8 +60,9 @@ class TaskSource:
 
     def open_images(self) -> StimulusSet:
         """Open the images."""
-        images = Source(self.data_dir, self.store, self.skip_unreadable)
-        dataset = DATASETS.build(self.dataset, images)
+        with Stage("opening images") as stage:
+            images = Source(self.data_dir, self.store, self.skip_unreadable, stage.over)
+            dataset = DATASETS.build(self.dataset, images)
         if self.n_blocks:
             dataset.add_blocks(self.n_blocks)
         return dataset

@@ -4,16 +4,16 @@ import sys
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import DATASETS, numbered_ids
 from neuro_noodle.data.duplicates import near_duplicates
 from neuro_noodle.objectives.base import Predictor
+from neuro_noodle.progress import Stage
 from neuro_noodle.runs.files import RESULT, read_json, short_path, write_folder
-from neuro_noodle.runs.loaders import make_loaders, training_sample
+from neuro_noodle.runs.loaders import make_loaders
 from neuro_noodle.runs.manifest import read_checked, sha256
-from neuro_noodle.runs.result import judge_part, result_files
+from neuro_noodle.runs.result import baselines_of, judge_part, result_files
 from neuro_noodle.runs.result_text import format_part
 from neuro_noodle.runs.run import Run, has_own_images
 from neuro_noodle.runs.split import load_split
@@ -77,8 +77,7 @@ def fit_baselines(run: Run) -> tuple[dict[str, Predictor], dict | None]:
         return {}, None
     task = Task(dataset, run.objective, parts, {}, torch.device("cpu"))
     leaks = None if run.parts["training"] else _compare(run, task)
-    sample: tuple[Tensor, Tensor] = training_sample(task)
-    return run.objective.baselines(*sample, run.model.encoder.latent_dim), leaks
+    return baselines_of(run.model, task), leaks
 
 
 def _compare(run: Run, trained: Task) -> dict:
@@ -88,7 +87,8 @@ def _compare(run: Run, trained: Task) -> dict:
     names -= {*numbered_ids(len(trained.dataset))}  # images of arrays have numbers, not names
     n_same = sum(run.dataset.contents[i] in contents - {""} for i in tested)
     n_named = sum(run.dataset.ids[i] in names for i in tested)
-    found = near_duplicates(trained.dataset, training, tested, run.dataset)
+    with Stage("searching near-duplicates"):
+        found = near_duplicates(trained.dataset, training, tested, run.dataset)
     if n_same or n_named or found.is_worth_noting:
         print(
             f"note: of {len(tested)} images, {n_same} are training images, {n_named} have the name of one, and "

@@ -1,11 +1,11 @@
 """The console: a progress bar on a terminal, and a line every so many epochs."""
 
-import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 import numpy as np
-from tqdm import tqdm
 
+from neuro_noodle.progress import Stage, say
 from neuro_noodle.tracking.base import TRACKERS, Spread, TrackedRun, Tracker
 
 
@@ -15,27 +15,22 @@ class Console(Tracker):
 
     def __init__(self, run: TrackedRun) -> None:
         super().__init__(run)
-        self.bar = tqdm(
-            total=run.n_epochs * run.n_steps,
-            initial=run.start_epoch * run.n_steps,
-            unit="step",
-            dynamic_ncols=True,
-            mininterval=1.0,  # each refresh interrupts the threads that compute
-            disable=not sys.stderr.isatty(),
-        )
+        n_done, n_total = run.start_epoch * run.n_steps, run.n_epochs * run.n_steps
+        self.stack = ExitStack()
+        self.stage = self.stack.enter_context(Stage("training", n_total, n=n_done, unit="step"))
 
     def progress(self, epochs: float) -> None:
-        self.bar.update(round(epochs * self.run.n_steps) - self.bar.n)
+        self.stage.n = round(epochs * self.run.n_steps)
 
     def log(self, epoch: int, metrics: Mapping[str, np.ndarray]) -> None:
         n_trained = epoch + 1
-        self.bar.set_description(f"epoch {n_trained}/{self.run.n_epochs}")
+        self.stage.what = f"epoch {n_trained}/{self.run.n_epochs}"
         if n_trained % self.run.log_every == 0 or n_trained == self.run.n_epochs:
             values = "  ".join(f"{name} {format_values(values)}" for name, values in metrics.items())
-            self.bar.write(f"epoch {n_trained}/{self.run.n_epochs}  {values}")
+            say(f"epoch {n_trained}/{self.run.n_epochs}  {values}")
 
     def close(self) -> None:
-        self.bar.close()
+        self.stack.close()
 
 
 def format_values(values: np.ndarray) -> str:

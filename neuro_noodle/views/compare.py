@@ -17,6 +17,7 @@ from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.measures.similarity import MEASURES, compact, rsa_ceiling
 from neuro_noodle.measures.similarity import compare as compare_values
 from neuro_noodle.plain import finite_each
+from neuro_noodle.progress import Stage
 from neuro_noodle.runs.files import write_json
 from neuro_noodle.runs.metadata import Column
 from neuro_noodle.runs.representations import Representation, Source, represent
@@ -63,7 +64,8 @@ def print_comparison(
     unknown = [part for part in parts if part not in HELD_OUT]
     require(not unknown, f"--parts {','.join(unknown)}: a part that is held out is {' or '.join(HELD_OUT)}")
     sources = open_sources(words, data_dir, trust_pickle=trust_pickle)
-    comparison = compare(sources, columns, parts, every_group=every_group)
+    with Stage("comparing representations"):
+        comparison = compare(sources, columns, parts, every_group=every_group)
     print(format_comparison(comparison))
     if out:
         _write(out, lambda: write_json(out, asdict(comparison)))
@@ -131,7 +133,9 @@ def compare(
 def _represent(sources: Sequence[Source], used: np.ndarray, parts: ProbeSplit) -> dict[str, Representation]:
     """Return what probes read from each source of some images, by name; not from columns."""
     is_training = parts.is_training[used]
-    return {source.name: represent(source, used, is_training) for source in sources if not source.column_kind}
+    with Stage("computing representations") as stage:
+        read = [source for source in sources if not source.column_kind]
+        return {source.name: represent(source, used, is_training) for source in stage.over(read)}
 
 
 def _trained_runs(sources: Sequence[Source]) -> dict[str, Run]:
@@ -162,14 +166,15 @@ def probe_all(
     representations: Mapping[str, Representation], columns: Mapping[str, Column], probing: Probing
 ) -> dict[str, dict[str, dict[str, float | None]]]:
     """Return the scores of linear probes by source, column and name of the score."""
-    return {
-        name: {
-            # principal components keep their scale: the last ones are mostly noise
-            key: finite_each(probe_column(column, one.values, probing, standardise=not one.is_reduced))
-            for key, column in columns.items()
+    with Stage("fitting linear probes") as stage:
+        return {
+            name: {
+                # principal components keep their scale: the last ones are mostly noise
+                key: finite_each(probe_column(column, one.values, probing, standardise=not one.is_reduced))
+                for key, column in columns.items()
+            }
+            for name, one in stage.over(representations.items())
         }
-        for name, one in representations.items()
-    }
 
 
 def similarities(
@@ -185,9 +190,10 @@ def similarities(
     for key, measure in MEASURES.items():
         prepared = {name: measure.prepare(each) for name, each in values.items()}
         table: dict[str, dict] = {name: {} for name in values}
-        for name, other in combinations_with_replacement(values, 2):
-            found = compare_values(measure, prepared[name], prepared[other], blocks if name != other else None)
-            table[name][other] = table[other][name] = finite_each(asdict(found))
+        with Stage(f"computing the similarity of representations ({key})") as stage:
+            for name, other in stage.over(list(combinations_with_replacement(values, 2))):
+                found = compare_values(measure, prepared[name], prepared[other], blocks if name != other else None)
+                table[name][other] = table[other][name] = finite_each(asdict(found))
         scores[key] = {name: {other: table[name][other] for other in values} for name in values}
     return scores
 

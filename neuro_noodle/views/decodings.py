@@ -1,10 +1,9 @@
 """What latents mean: images decoded from a grid over a 2-D latent, and along each number of any latent."""
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
+from neuro_noodle.objectives.base import IMAGES
 from neuro_noodle.runs.run import Run
 from neuro_noodle.views.figures import displayable, plot_image_rows
 
@@ -14,13 +13,6 @@ MAX_ROWS = 16  # numbers of a latent, those that vary most
 TAIL = 0.02  # share of the images beyond each end
 
 
-@torch.no_grad()
-def decode(run: Run, latents: np.ndarray) -> np.ndarray:
-    """Return images (n, C, H, W) decoded from latents (n, D)."""
-    predictions: Tensor = run.model.head(torch.as_tensor(latents, dtype=torch.float32)).float()
-    return run.objective.output(predictions).numpy()
-
-
 def plot_decodings(run: Run, latents: np.ndarray) -> dict[str, Figure]:
     """Return pictures of decoded latents by name; none if the run does not predict images.
 
@@ -28,7 +20,7 @@ def plot_decodings(run: Run, latents: np.ndarray) -> dict[str, Figure]:
         run: its head decodes.
         latents: (N, D) of all images of the run.
     """
-    if tuple(run.objective.output_shape) != tuple(run.dataset.image_shape):
+    if run.objective.predicts != IMAGES:
         return {}
     low, high = np.quantile(latents, (TAIL, 1 - TAIL), axis=0)  # (D,) each
     pictures = {"traversals": plot_traversals(run, latents, low, high)}
@@ -51,7 +43,7 @@ def plot_traversals(run: Run, latents: np.ndarray, low: np.ndarray, high: np.nda
     for number in order:
         points = np.tile(median, (N_STEPS, 1))
         points[:, number] = np.linspace(low[number], high[number], N_STEPS)
-        rows[f"latent {number + 1}"] = decode(run, points)
+        rows[f"latent {number + 1}"] = run.decode(points)
     titles = [""] * N_STEPS
     titles[0], titles[-1] = (f"percentile {100 * share:.0f}" for share in (TAIL, 1 - TAIL))
     return plot_image_rows(rows, titles)
@@ -66,7 +58,7 @@ def plot_grid(run: Run, low: np.ndarray, high: np.ndarray) -> Figure:
     """
     across, up = (np.linspace(low[i], high[i], N_GRID) for i in (0, 1))
     points = np.stack([axis.ravel() for axis in np.meshgrid(across, up[::-1])], 1)  # (N_GRID**2, 2), highest row first
-    images = decode(run, points)
+    images = run.decode(points)
     channels, height, width = images.shape[1:]
     grid = images.reshape(N_GRID, N_GRID, channels, height, width)
     whole = grid.transpose(2, 0, 3, 1, 4).reshape(channels, N_GRID * height, N_GRID * width)

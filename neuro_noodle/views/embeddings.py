@@ -33,7 +33,7 @@ class Embedding(Protocol):
 
 
 def embed(values: np.ndarray, is_training: np.ndarray, how: str = "umap", *, seed: int = 42) -> np.ndarray:
-    """Return a two-dimensional map of all rows, fitted to the training images only.
+    """Return a two-dimensional map of all rows, fitted to the training images only; two-dimensional values as they are.
 
     Args:
         values: (N, D) latents or pixels.
@@ -47,12 +47,19 @@ def embed(values: np.ndarray, is_training: np.ndarray, how: str = "umap", *, see
     Raises:
         UserError: with fewer than 4 training images.
     """
+    if values.shape[1] == 2:
+        return values
     fitted = EMBEDDINGS.build(how, _require_enough(values[is_training]), seed)
     coordinates = np.empty((len(values), 2), np.float32)
     coordinates[is_training] = fitted.embedding
     if not is_training.all():
         coordinates[~is_training] = fitted.transform(values[~is_training])
     return coordinates
+
+
+def axis_name(values: np.ndarray, how: str = "umap") -> str:
+    """Return the name of the axes of the map of values (N, D); two-dimensional latents are their own."""
+    return "latent" if values.shape[1] == 2 else EMBEDDINGS[EMBEDDINGS.parse(how).name].axis_name
 
 
 def _require_enough(values: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.columns import as_numbers, name_of_column
 from neuro_noodle.measures import circular
 from neuro_noodle.measures.sampling import evenly_spaced
+from neuro_noodle.progress import Stage
 from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.files import require_one_run
 from neuro_noodle.runs.latents import read_latents, snapshots
@@ -156,8 +157,10 @@ def plot_over_training(
     titles = [f"after {epochs:.4g} epoch{'' if epochs == 1 else 's'}" for epochs in found.latents]
     chosen = np.unique(np.linspace(0, len(titles) - 1, n_snapshots).round().astype(int))
     picture = style.plot({titles[i]: embeddings[i] for i in chosen})
-    frames = (style.plot({title: points}) for title, points in zip(titles, embeddings, strict=True))
-    return OverTraining(picture, [films.figure_to_array(frame) for frame in frames])
+    with Stage("drawing the film") as stage:
+        each = stage.over(list(zip(titles, embeddings, strict=True)))
+        frames = [films.figure_to_array(style.plot({title: points})) for title, points in each]
+    return OverTraining(picture, frames)
 
 
 def make_style(
@@ -280,7 +283,8 @@ def embed_snapshots(found: Snapshots, fit: str, seed: int) -> list[np.ndarray]:
     """
     latents = list(found.latents.values())
     if fit == "every":
-        own = [fit_map(values[found.is_training], seed)(values) for values in latents]
+        with Stage("fitting a map to every snapshot") as stage:
+            own = [fit_map(values[found.is_training], seed)(values) for values in stage.over(latents)]
         return own if latents[0].shape[1] == 2 else list(accumulate(own, rotate_onto))
     if fit in ("first", "last"):
         fitted = latents[0 if fit == "first" else -1][found.is_training]
@@ -291,8 +295,9 @@ def embed_snapshots(found: Snapshots, fit: str, seed: int) -> list[np.ndarray]:
             fitted.shape[1] == size,
             f"--fit {fit}: its latents have {fitted.shape[1]} numbers, but those of this run have {size}",
         )
-    embed = fit_map(fitted, seed)
-    return [embed(values) for values in latents]
+    with Stage("fitting the map") as stage:
+        embed = fit_map(fitted, seed)
+        return [embed(values) for values in stage.over(latents, "mapping snapshots")]
 
 
 def rotate_onto(previous: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from neuro_noodle.choices import require
+from neuro_noodle.progress import Stage
 from neuro_noodle.runs.pictures import Reconstructions, read_pictures, saved_pictures
 from neuro_noodle.views import films
 from neuro_noodle.views.figures import plot_image_rows
@@ -36,7 +37,9 @@ def write_pictures_over_training(run: Path, *, n_snapshots: int = 6) -> list[Pat
     times = list(pictures)
     chosen = np.unique(np.linspace(0, len(times) - 1, n_snapshots).round().astype(int))
     PNG.save(paths[0].with_suffix(""), plot_pictures({times[i]: pictures[times[i]] for i in chosen}))
-    frames = [films.figure_to_array(plot_pictures({epochs: one})) for epochs, one in pictures.items()]
+    with Stage("drawing the film of reconstructions") as stage:
+        each = stage.over(pictures.items())
+        frames = [films.figure_to_array(plot_pictures({epochs: one})) for epochs, one in each]
     films.save_gif(paths[1], frames, frame_ms=films.SNAPSHOT_MS, last_ms=films.LAST_MS, shared_palette=True)
     return paths
 

@@ -2,7 +2,8 @@
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from neuro_noodle.data.columns import name_of_column
 from neuro_noodle.learning.devices import choose_device
 from neuro_noodle.measures.sampling import evenly_spaced
+from neuro_noodle.progress import Stage
 from neuro_noodle.runs.files import write_csv
 from neuro_noodle.runs.manifest import has_result
 from neuro_noodle.runs.metrics import read_metrics
@@ -20,7 +22,7 @@ from neuro_noodle.runs.task import TaskSource
 from neuro_noodle.runs.testing import test_run
 from neuro_noodle.views import figures, maps
 from neuro_noodle.views.decodings import plot_decodings
-from neuro_noodle.views.embeddings import EMBEDDINGS, MIN_IMAGES, embed
+from neuro_noodle.views.embeddings import MIN_IMAGES, axis_name, embed
 from neuro_noodle.views.outcomes import MAX_IMAGES, PICTURES, Pictures, image_titles, plot_outcomes, write_film
 from neuro_noodle.views.saving import PNG, Format
 
@@ -28,6 +30,7 @@ MAX_MAPPED = 2000  # images on a map, so that a UMAP takes seconds
 MAX_VALUES = 2**27  # of all their pixels, half a gigabyte
 MAX_PANELS = 6
 N_AUGMENTED = 4  # examples of augmentation per image
+Drawings = Mapping[str, Callable[[], Pictures]]  # functions that draw pictures, by what they draw
 
 
 def write_report(
@@ -39,8 +42,8 @@ def write_report(
     data_dir: Path | None = None,
     trust_pickle: bool = False,
     form: Format = PNG,
-) -> list[Path]:
-    """Write every picture of a run; returns their paths.
+) -> Iterator[Path]:
+    """Write every picture of a run as soon as it is drawn, and yield its path.
 
     Args:
         load_dir: a run, or one of its sessions.
@@ -54,13 +57,13 @@ def write_report(
     run = open_run(load_dir, data_dir, trust_pickle=trust_pickle)
     if PICTURES.find(run.objective) is None:
         print(f"note: the objective {type(run.objective).__name__} has no pictures of its own", file=sys.stderr)
-    return write_pictures(run.folder / "figures", plot_run(run, columns, how, n_mapped), form)
+    yield from write_drawings(run.folder / "figures", drawings(run, columns, how, n_mapped), form)
 
 
 def write_test(
     load_dir: Path, source: TaskSource, *, device: str, batch_size: int, trust_pickle: bool = False
-) -> list[Path]:
-    """Judge a run on its test part or on other images, and write its pictures and film; returns their paths.
+) -> Iterator[Path]:
+    """Judge a run on its test part or on other images, write its pictures and film, and yield their paths.
 
     Args:
         load_dir: a run (its best weights), or one of its sessions.
@@ -71,7 +74,18 @@ def write_test(
     """
     run = open_run(load_dir, images=source, trust_pickle=trust_pickle)
     folder = test_run(run, source, choose_device(device), batch_size)
-    return write_pictures(folder, plot_outcomes(run)) + write_film(folder, run)
+    yield from write_drawings(folder, {"predictions": partial(plot_outcomes, run)})
+    with Stage("drawing the film"):
+        films = write_film(folder, run)
+    yield from films
+
+
+def write_drawings(folder: Path, each: Drawings, form: Format = PNG) -> Iterator[Path]:
+    """Draw pictures, write them, and yield their paths, one drawing after another."""
+    for what, draw in each.items():
+        with Stage(f"drawing {what}"):
+            paths = write_pictures(folder, draw(), form)
+        yield from paths
 
 
 def write_pictures(folder: Path, pictures: Mapping[str, figures.Figure | Mapping], form: Format = PNG) -> list[Path]:
@@ -86,21 +100,27 @@ def write_pictures(folder: Path, pictures: Mapping[str, figures.Figure | Mapping
     return paths
 
 
-def plot_run(run: Run, columns: Sequence[str], how: str = "umap", n_mapped: int = MAX_MAPPED) -> Pictures:
-    """Return the pictures of a run by name: those that every run has, and those of its objective."""
+def drawings(run: Run, columns: Sequence[str], how: str = "umap", n_mapped: int = MAX_MAPPED) -> Drawings:
+    """Return the functions that draw the pictures of a run, those of every run and those of its objective.
+
+    The map, which takes longest, comes last.
+    """
     latents = run.latents()
     run.save_latents(latents)
-    pictures: Pictures = {}
+    found: dict[str, Callable[[], Pictures]] = {}
+    if has_result(run.folder):
+        found["learning curves"] = lambda: {"curves": plot_learning_curves(run)}
+    found |= {"predictions": partial(plot_outcomes, run), "decoded latents": partial(plot_decodings, run, latents)}
+    found["explained variance"] = partial(plot_explained, run)
+    if run.config["flags"]["augment"]:
+        found["augmented images"] = lambda: {"augmented": plot_augmented(run)}
     if (n_training := int((run.part == "training").sum())) >= MIN_IMAGES:
-        pictures["latent_map"] = plot_latent_map(run, latents, columns, how, n_mapped)
+        found["the map of pixels and latents"] = lambda: {
+            "latent_map": plot_latent_map(run, latents, columns, how, n_mapped)
+        }
     else:
         print(f"note: {n_training} training images are too few for a map, which needs {MIN_IMAGES}", file=sys.stderr)
-    pictures |= plot_decodings(run, latents)
-    if run.config["flags"]["augment"]:
-        pictures["augmented"] = plot_augmented(run)
-    if has_result(run.folder):
-        pictures["curves"] = plot_learning_curves(run)
-    return pictures | plot_explained(run) | plot_outcomes(run)
+    return found
 
 
 def plot_learning_curves(run: Run) -> figures.Figure:
@@ -124,19 +144,14 @@ def plot_latent_map(
     indices = evenly_spaced(np.arange(n_images), n_mapped)
     images, is_training = run.images(indices).numpy(), run.part[indices] == "training"
     subset = "" if n_mapped == n_images else f" of {n_mapped} of {n_images} images"
-    is_flat = latents.shape[1] == 2  # shown as they are
-    embeddings = {
-        f"pixels{subset}": embed(images.reshape(n_mapped, -1), is_training, how),
-        f"latents{subset}": latents[indices] if is_flat else embed(latents[indices], is_training, how),
-    }
-    names = dict.fromkeys(embeddings, EMBEDDINGS[EMBEDDINGS.parse(how).name].axis_name)
+    values = {f"pixels{subset}": images.reshape(n_mapped, -1), f"latents{subset}": latents[indices]}
     return maps.plot_maps(
-        embeddings,
+        {name: embed(each, is_training, how) for name, each in values.items()},
         columns={name: [column[i] for i in indices] for name, column in choose_map_columns(run, columns).items()},
         held_out=np.isin(run.part[indices], ("validation", "test")),
         images=images,
         categories=("folder", run.dataset.label, run.dataset.group),
-        axis_names=names | ({f"latents{subset}": "latent"} if is_flat else {}),
+        axis_names={name: axis_name(each, how) for name, each in values.items()},
     )
 
 

@@ -57,8 +57,20 @@ def test_a_map_of_a_large_set_shows_a_subset_and_says_so(face_runs, monkeypatch)
     assert sizes == {"pixels of 9 of 24 images": 9, "latents of 9 of 24 images": 9, "images": 9, "rings": 9}
 
 
+def test_a_picture_is_written_before_the_next_is_drawn(tmp_path):
+    written = []
+
+    def draw() -> dict:
+        written.append({path.name for path in tmp_path.iterdir()})
+        return {f"picture{len(written)}": Figure()}
+
+    paths = report.write_drawings(tmp_path, {"one": draw, "two": draw})
+    assert next(paths) == tmp_path / "picture1.png" and written == [set()]
+    assert list(paths) == [tmp_path / "picture2.png"] and written == [set(), {"picture1.png"}]
+
+
 def written_order(expected, written):
-    order = ["latent_map", "traversals", "augmented", "curves", "reconstructions", "confusion", "mistakes"]
+    order = ["curves", "reconstructions", "confusion", "mistakes", "traversals", "augmented", "latent_map"]
     return [key for key in order if key in expected & written]
 
 
@@ -98,7 +110,7 @@ def test_traversals_start_and_end_at_the_percentiles_of_a_latent(run):
     point = np.median(latents, 0)
     point[number] = np.quantile(latents[:, number], decodings.TAIL)
     shown = row.images[0].get_array()
-    np.testing.assert_allclose(shown, decodings.decode(run, point[None])[0, 0].clip(0, 1), atol=1e-5)
+    np.testing.assert_allclose(shown, run.decode(point[None])[0, 0].clip(0, 1), atol=1e-5)
 
 
 def test_a_grid_over_two_latents_shows_the_image_of_each_point(tmp_path, stimuli):
@@ -110,7 +122,7 @@ def test_a_grid_over_two_latents_shows_the_image_of_each_point(tmp_path, stimuli
     low, high = np.quantile(latents, (decodings.TAIL, 1 - decodings.TAIL), axis=0)
     whole = figure.axes[0].images[0].get_array()
     height, width = run.dataset.image_shape[1:]
-    upper_left, lower_right = decodings.decode(run, np.array([[low[0], high[1]], [high[0], low[1]]]))[:, 0].clip(0, 1)
+    upper_left, lower_right = run.decode(np.array([[low[0], high[1]], [high[0], low[1]]]))[:, 0].clip(0, 1)
     np.testing.assert_allclose(whole[:height, :width], upper_left, atol=1e-5)
     np.testing.assert_allclose(whole[-height:, -width:], lower_right, atol=1e-5)
     half = (high - low) / (2 * (decodings.N_GRID - 1))
@@ -174,9 +186,9 @@ def test_an_objective_without_pictures_gets_the_common_ones(face_runs, monkeypat
     assert command.main([str(face_runs / "emotion")]) == 0
     printed = capsys.readouterr()
     assert [line.rpartition("/")[2] for line in printed.out.splitlines()] == [
-        "latent_map.png",
-        "augmented.png",
         "curves.png",
+        "augmented.png",
+        "latent_map.png",
     ]
     assert printed.err == "note: the objective Classify has no pictures of its own\n"
     assert outcomes.PICTURES.find(Objective()) is None
