@@ -240,5 +240,7 @@ def plot_table(table: TableOfRuns) -> Figure:
     axis.set_xticks(range(n), [literal(name) for name in names], fontsize=7)
     axis.set(xlim=(-0.6, n - 0.4), ylabel=table.metric)
     kinds = "; ".join(dict.fromkeys(score.what for score in table.scores))
-    figure.legend(loc="outside upper center", frameon=False, fontsize=8, ncols=2, title=kinds, title_fontsize=8)
+    figure.legend(
+        loc="outside upper center", frameon=False, fontsize=8, ncols=2, title=literal(kinds), title_fontsize=8
+    )
     return tidy(figure)
