@@ -184,6 +184,10 @@ class Objective:
         """Return the mean loss over the batch, a scalar."""
         raise NotImplementedError
 
+    def least_loss(self, target: Tensor) -> float:
+        """Return the loss that no prediction of targets (B, ...) can fall below, as far as it is known."""
+        return 0.0
+
     def link(self, target: Tensor) -> Tensor:
         """Return the prediction whose output is this target (for reconstruct with bce: the logits)."""
         return target

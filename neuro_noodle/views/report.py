@@ -12,6 +12,7 @@ from neuro_noodle.data.columns import name_of_column
 from neuro_noodle.learning.devices import choose_device
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.runs.files import write_csv
+from neuro_noodle.runs.loaders import Batches
 from neuro_noodle.runs.manifest import has_result
 from neuro_noodle.runs.metrics import read_metrics
 from neuro_noodle.runs.result import read_result
@@ -106,12 +107,14 @@ def plot_run(run: Run, columns: Sequence[str], how: str = "umap", n_mapped: int 
 def plot_learning_curves(run: Run) -> figures.Figure:
     """Plot the losses and the main metric with its baselines against the epoch."""
     result = read_result(run.folder)
+    _, targets = Batches(run.task(), run.parts["validation"]).sample_in_memory()
     return figures.plot_curves(
         read_metrics(run.folder),
         metric=result["metric"],
         direction=result["direction"],
         baselines=result["baselines"],
         best_epoch=result["best_epoch"],
+        least_loss=run.objective.least_loss(targets),
     )
 
 
