@@ -143,6 +143,10 @@ class Objective:
         """
         return []
 
+    def describe_targets(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return numbers (B,) that describe the targets of a batch, by name; empty for classes and images."""
+        return {}
+
     def notes(self, augmentations: list) -> list[str]:
         """Return remarks for the user about the dataset and these augmentations."""
         return []

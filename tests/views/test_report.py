@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from helpers import SMALL, result_of, train_silently
-from matplotlib.figure import Figure
 from pictures import PNG, texts
 from PIL import Image
 from pypdf import PdfReader
@@ -16,7 +15,7 @@ from pypdf import PdfReader
 from neuro_noodle.objectives.base import OBJECTIVES, Objective
 from neuro_noodle.objectives.reconstruct import Reconstruct
 from neuro_noodle.runs.run import open_run
-from neuro_noodle.views import decodings, maps, outcomes, report
+from neuro_noodle.views import decodings, outcomes, report
 from Plotting import report as command
 
 
@@ -37,26 +36,6 @@ def test_a_report_writes_every_picture_and_prints_its_path(name, expected, face_
     for path in folder.iterdir():
         assert path.read_bytes().startswith(PNG) and Image.open(path).size > (100, 100)
     assert (face_runs / name / "latents" / "best.npz").is_file()
-
-
-def test_the_maps_are_coloured_by_the_columns_asked_for(face_runs, monkeypatch, capsys):
-    shown = {}
-    monkeypatch.setattr(maps, "plot_maps", lambda embeddings, columns, **rest: shown.update(columns) or Figure())
-    run = open_run(face_runs / "ae")
-    report.plot_latent_map(run, run.latents(), ["step", "folder"])
-    assert list(shown) == ["step", "folder"] and shown["step"] == run.dataset.columns["step"]
-    assert command.main([str(face_runs / "ae"), "--columns", "step,mood"]) == 2
-    assert "there is no mood; there are folder, person, emotion, step" in capsys.readouterr().err
-
-
-def test_a_map_of_a_large_set_shows_a_subset_and_says_so(face_runs, monkeypatch):
-    sizes = {}
-    monkeypatch.setattr(maps, "plot_maps", lambda embeddings, columns, held_out, images, **rest: sizes.update(
-        {name: len(values) for name, values in embeddings.items()} | {"images": len(images), "rings": len(held_out)}
-    ) or Figure())  # fmt: skip
-    run = open_run(face_runs / "ae")
-    report.plot_latent_map(run, run.latents(), [], n_mapped=9)
-    assert sizes == {"pixels of 9 of 24 images": 9, "latents of 9 of 24 images": 9, "images": 9, "rings": 9}
 
 
 def written_order(expected, written):
