@@ -130,6 +130,11 @@ class StimulusSet:
         return "block" if self.has_blocks else self.group
 
     @property
+    def class_columns(self) -> tuple[str, ...]:
+        """The columns that hold classes even if these look like numbers: folder, label and group."""
+        return tuple(filter(None, ("folder", self.label, self.group)))
+
+    @property
     def n_stretched(self) -> int:
         """The number of images with another aspect ratio than their files, which changes angles."""
         return self.reading.n_stretched

@@ -143,6 +143,10 @@ class Objective:
         """
         return []
 
+    def describe_targets(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return numbers (B,) that describe the targets of a batch, by name; empty for classes and images."""
+        return {}
+
     def notes(self, augmentations: list) -> list[str]:
         """Return remarks for the user about the dataset and these augmentations."""
         return []
@@ -183,6 +187,10 @@ class Objective:
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss over the batch, a scalar."""
         raise NotImplementedError
+
+    def least_loss(self, target: Tensor) -> float:
+        """Return the loss that no prediction of targets (B, ...) can fall below, as far as it is known."""
+        return 0.0
 
     def link(self, target: Tensor) -> Tensor:
         """Return the prediction whose output is this target (for reconstruct with bce: the logits)."""

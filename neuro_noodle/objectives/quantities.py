@@ -156,6 +156,10 @@ class Direction(Quantities):
     def asks(self) -> tuple:
         return *super().asks(), self.period_deg
 
+    def describe_targets(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
+        _, vectors = self.pair(sample, Generator())
+        return {"orientation_deg" if self.is_axis else "direction_deg": self.in_units(vectors)}
+
     def undefined(self, dataset: Dataset, indices: Sequence[int]) -> dict[str, str]:
         _, vectors = self.pair({"image": torch.empty(0), "targets": dataset.targets[indices]}, Generator())
         is_known = bool(vectors.isfinite().any())
@@ -231,6 +235,9 @@ class Regress(Quantities):
 
     def has_target(self, dataset: Dataset) -> Tensor:
         return dataset.targets.isfinite().any(1)
+
+    def describe_targets(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
+        return dict(zip(self.columns, sample["targets"].T, strict=True))
 
     def notes(self, augmentations: list) -> list[str]:
         notes = super().notes(augmentations)

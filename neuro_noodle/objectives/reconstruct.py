@@ -67,6 +67,10 @@ class Reconstruct(Objective):
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         return self._loss(prediction, (target - self.mean) / self.sd if self.is_normalised else target)
 
+    def least_loss(self, target: Tensor) -> float:
+        perfect = self.link(target) if self.is_normalised else image_to_prediction(self.loss_name, target, eps=1e-6)
+        return self.loss(perfect, target).item()
+
     def link(self, target: Tensor) -> Tensor:
         return (target - self.mean) / self.sd if self.is_normalised else image_to_prediction(self.loss_name, target)
 

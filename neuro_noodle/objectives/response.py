@@ -78,6 +78,9 @@ class Response(Objective):
     def pair(self, sample: dict[str, Tensor], generator: Generator) -> tuple[Tensor, Tensor]:
         return sample["image"], sample["response"]
 
+    def describe_targets(self, sample: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"mean response": sample["response"].nanmean(1)}
+
     def fit(self, target: Tensor) -> None:
         """Fit the offset that makes a prediction of 0 mean each neuron's mean response."""
         mean = target.double().nanmean(0).nan_to_num(0)

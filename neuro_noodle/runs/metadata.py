@@ -1,6 +1,6 @@
 """Metadata columns by kind: what each holds, and the numbers that stand for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,6 +39,18 @@ class Column:
         """(N,) bool: False where the value is empty."""
         return self.values != "" if self.is_class else np.isfinite(self.values)
 
+    def is_equivalent(self, other: "Column") -> bool:
+        """Return whether two columns hold the same: numbers up to unit and offset, classes up to their names."""
+        if self.kind != other.kind or not np.array_equal(self.is_known, other.is_known):
+            return False
+        a, b = self.values[self.is_known], other.values[other.is_known]
+        if self.is_class:
+            return len(set(zip(a, b, strict=True))) == len(set(a)) == len(set(b))
+        if self.period and other.period:
+            turns = a / self.period - b / other.period
+            return abs(np.exp(2j * np.pi * turns).sum()) > (1 - 1e-6) * len(a)
+        return len(a) > 1 and bool(a.std() and b.std()) and abs(np.corrcoef(a, b)[0, 1]) > 1 - 1e-9
+
     def coordinates(self) -> Callable[[np.ndarray], np.ndarray]:
         """Return a function from indices (n,) of images to (n, D) numbers, which are equal for equal values.
 
@@ -63,15 +75,21 @@ def read_column(dataset: StimulusSet, name: str) -> Column:
     """
     stem = name_of_column(dataset.columns, name)
     found = dataset.columns[stem]
-    if name in ("folder", dataset.label, dataset.group):
-        return Column(np.array(as_texts(found)), is_class=True)
+    column = as_column(name, found, dataset.class_columns)
+    if column.is_class and name != stem:
+        as_numbers(found, name)
+    return column
+
+
+def as_column(name: str, values: Sequence, classes: Sequence[str] = ()) -> Column:
+    """Return a column: classes if its name is among them; numbers or angles, also if written as texts; else classes."""
+    if name in classes:
+        return Column(np.array(as_texts(values)), is_class=True)
     try:
-        values = as_numbers(found, name)
+        numbers = as_numbers(values, name)
     except UserError:
-        if name != stem:
-            raise
-        return Column(np.array(found), is_class=True)
-    return Column(values, is_class=False, period=period(name, values))
+        return Column(np.array(values), is_class=True)
+    return Column(numbers, is_class=False, period=period(name, numbers))
 
 
 def read_complete_column(dataset: StimulusSet, name: str) -> Column:

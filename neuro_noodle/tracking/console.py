@@ -1,12 +1,16 @@
 """The console: a progress bar on a terminal, and a line every so many epochs."""
 
+import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
+from itertools import accumulate
 
 import numpy as np
 
 from neuro_noodle.progress import Stage, say
 from neuro_noodle.tracking.base import TRACKERS, Spread, TrackedRun, Tracker
+
+N_ALWAYS = 3  # values of an epoch that are printed even if the line is longer than the terminal is wide
 
 
 @TRACKERS.add("console")
@@ -26,11 +30,27 @@ class Console(Tracker):
         n_trained = epoch + 1
         self.stage.what = f"epoch {n_trained}/{self.run.n_epochs}"
         if n_trained % self.run.log_every == 0 or n_trained == self.run.n_epochs:
-            values = "  ".join(f"{name} {format_values(values)}" for name, values in metrics.items())
-            say(f"epoch {n_trained}/{self.run.n_epochs}  {values}")
+            say(format_epoch(f"epoch {n_trained}/{self.run.n_epochs}", metrics))
 
     def close(self) -> None:
         self.stack.close()
+
+
+def format_epoch(title: str, metrics: Mapping[str, np.ndarray]) -> str:
+    """Return the metrics of an epoch as a line: both losses, the main metric, and as many others as fit on it.
+
+    Args:
+        title: start of the line.
+        metrics: by name such as validation/loss, (R,) each; the main metric comes after the losses.
+    """
+    names = [name if name.endswith("/loss") else name.removeprefix("validation/") for name in metrics]
+    words = [
+        f"{name.replace('/', ' ')} {format_values(one)}" for name, one in zip(names, metrics.values(), strict=True)
+    ]
+    width = shutil.get_terminal_size().columns
+    ends = accumulate((len(word) + 2 for word in words), initial=len(title))
+    n_fitting = sum(end <= width for end in ends) - 1
+    return "  ".join([title, *words[: max(n_fitting, N_ALWAYS)]])
 
 
 def format_values(values: np.ndarray) -> str:

@@ -7,11 +7,10 @@ import numpy as np
 
 from neuro_noodle.choices import require
 from neuro_noodle.data.base import StimulusSet
-from neuro_noodle.data.columns import Columns, require_columns
+from neuro_noodle.data.columns import require_columns
 from neuro_noodle.measures.linear import N_FOLDS, folds, stratified_folds
 from neuro_noodle.measures.probes import ProbeSplit, probe, probe_class
 from neuro_noodle.runs.metadata import Column, read_column
-from neuro_noodle.views import maps
 from neuro_noodle.views.comparison import ColumnSummary, GroupSummary
 
 MAX_CLASSES = 50  # of a text column that was not asked for
@@ -78,23 +77,20 @@ def choose_columns(dataset: StimulusSet, names: Sequence[str], probing: Probing)
     """
     require_columns(dataset.columns, names)
     columns = {name: read_column(dataset, name) for name in names or dataset.columns}
-    order = sorted(dataset.columns, key=lambda name: name != dataset.label)  # of two equivalent columns, the label
-
-    def informative(candidates: Columns) -> list[str]:
-        return informative_columns({name: columns[name] for name in candidates}, (dataset.split_unit, "part"), probing)
-
-    chosen = {name: columns[name] for name in maps.choose_columns(dataset.columns, names, informative, order=order)}
-    if names:
-        for name, column in chosen.items():
-            require_enough(name, column, probing)
-    return chosen
+    if not names:
+        order = sorted(columns, key=lambda name: name != dataset.label)  # of two equivalent columns, the label
+        names = informative_columns({name: columns[name] for name in order}, (dataset.split_unit, "part"), probing)
+        return {name: columns[name] for name in names}
+    for name, column in columns.items():
+        require_enough(name, column, probing)
+    return columns
 
 
 def informative_columns(columns: Mapping[str, Column], ignored: Sequence[str | None], probing: Probing) -> list[str]:
     """Return the names of columns that can be probed; of equivalent columns only the first."""
     chosen: list[str] = []
     for name, column in columns.items():
-        is_new = not any(are_equivalent(column, columns[other]) for other in chosen)
+        is_new = not any(column.is_equivalent(columns[other]) for other in chosen)
         if name not in ignored and is_new and can_be_probed(column, probing):
             chosen.append(name)
     return chosen
@@ -131,18 +127,6 @@ def can_be_probed(column: Column, probing: Probing) -> bool:
     if not column.is_class:
         return True
     return n_fitted <= min(MAX_CLASSES, len(fitted) / 2) and probing.can_repeat(column)
-
-
-def are_equivalent(column: Column, other: Column) -> bool:
-    """Return whether two columns hold the same: numbers up to unit and offset, classes up to their names."""
-    if column.is_class != other.is_class or not np.array_equal(column.is_known, other.is_known):
-        return False
-    a, b = column.values[column.is_known], other.values[column.is_known]
-    if column.is_class:
-        return len(set(zip(a, b, strict=True))) == len(set(a)) == len(set(b))
-    if len(a) < 2 or not a.std() or not b.std():
-        return False
-    return abs(np.corrcoef(a, b)[0, 1]) > 1 - 1e-9
 
 
 def summarise_column(column: Column, parts: ProbeSplit) -> ColumnSummary:

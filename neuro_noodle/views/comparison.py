@@ -12,7 +12,7 @@ from neuro_noodle.measures.intervals import MIN_GROUPS
 from neuro_noodle.measures.similarity import MEASURES
 from neuro_noodle.views.figures import tidy
 from neuro_noodle.views.pairs import Pair, format_pair
-from neuro_noodle.views.texts import literal
+from neuro_noodle.views.texts import align, literal
 
 HEADINGS = {  # by kind of column: heading, names of the score and of the number in brackets, unit of the latter
     "number": ("R2 [95 %] / chance (mean error)", "r2", "mae", ""),
@@ -103,7 +103,7 @@ def format_comparison(comparison: Comparison) -> str:
     rows = [["", *titles], ["", *(heading for heading, *_ in kinds.values())]]
     for source, scores in comparison.probes.items():
         rows.append([source, *(format_score(scores[name], *kind[1:]) for name, kind in kinds.items())])
-    lines = [*_format_images(comparison), "", *(_align(rows) if kinds else ["no metadata column can be probed"])]
+    lines = [*_format_images(comparison), "", *(align(rows) if kinds else ["no metadata column can be probed"])]
     for key, table in comparison.similarity.items():
         decimals = 1 if MEASURES[key].is_distance else 3
         rows = [["", *table]]
@@ -111,7 +111,7 @@ def format_comparison(comparison: Comparison) -> str:
             [source, *(_format_similarity(one, decimals) for one in line.values())] for source, line in table.items()
         ]
         chance = _format_chance(table, decimals, MEASURES[key].is_distance)
-        lines += ["", f"{MEASURES[key].title}; {chance}", *_align(rows)]
+        lines += ["", f"{MEASURES[key].title}; {chance}", *align(rows)]
         if key == "rsa":
             lines += [_format_ceiling(name, r) for name, r in comparison.rsa_ceilings.items()]
     lines += ["", *map(format_pair, comparison.pairs)] if comparison.pairs else []
@@ -213,15 +213,6 @@ def _note_groups(comparison: Comparison) -> list[str]:
             f"every {groups.column} out once, in 5 folds"
         ]
     return []
-
-
-def _align(rows: list[list[str]]) -> list[str]:
-    """Return lines with the first column aligned left and the others right."""
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    ]
 
 
 # ---------------------------------------------------------------------------------------------------------- picture

@@ -20,7 +20,12 @@ ARROWS = {"true": ("#E69F00", 0.036), "predicted": ("#56B4E9", 0.018)}  # colour
 
 
 def plot_curves(
-    records: Sequence[Mapping], metric: str, direction: str, baselines: Mapping[str, float | None], best_epoch: int
+    records: Sequence[Mapping],
+    metric: str,
+    direction: str,
+    baselines: Mapping[str, float | None],
+    best_epoch: int,
+    least_loss: float = 0.0,
 ) -> Figure:
     """Plot the losses, and the validation metric with its baselines, against the epoch.
 
@@ -30,13 +35,11 @@ def plot_curves(
         direction: "min" if the lowest value of the metric is best, "max" if the highest.
         baselines: value of the metric by baseline, shown as dashed lines; None if undefined.
         best_epoch: index of the best epoch (from 0), marked by a ring.
+        least_loss: that no validation loss can fall below, shown as a line unless it is 0.
     """
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     losses, metrics = figure.subplots(1, 2)
-    for key, label in (("train/loss", "training"), ("validation/loss", "validation")):
-        losses.plot(*_series(records, key), label=label)
-    losses.set(xlabel="epoch", ylabel="loss")
-    losses.legend(frameon=False)
+    _plot_losses(losses, records, least_loss)
     epochs, values = _series(records, f"validation/{metric}")
     low, high = (_series(records, f"validation/{metric}_{end}")[1] for end in ("p10", "p90"))
     metrics.plot(epochs, values, color="C1", label="validation" + (", median of repetitions" if low else ""))
@@ -55,16 +58,20 @@ def plot_curves(
     return tidy(figure)
 
 
-def plot_image_rows(rows: Mapping[str, np.ndarray], titles: Sequence[str]) -> Figure:
+def plot_image_rows(
+    rows: Mapping[str, np.ndarray], titles: Sequence[str], captions: Mapping[str, Sequence[str]] | None = None
+) -> Figure:
     """Plot rows of images: the originals, their reconstructions, ...
 
     Args:
         rows: by name, (n, C, H, W) in [0, 1], all of the same n.
         titles: n titles above the first row.
+        captions: n titles above each image of other rows, by name of the row.
     """
-    n = len(titles)
+    n, captions = len(titles), {next(iter(rows)): titles} | dict(captions or {})
     height, width = next(iter(rows.values())).shape[2:]
-    figure = Figure(figsize=(1.3 * n + 0.6, 1.3 * len(rows) * height / width + 0.4), layout="constrained")
+    size = (1.3 * n + 0.6, 1.3 * len(rows) * height / width + 0.2 + 0.2 * len(captions))
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), n, squeeze=False)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for axis, image in zip(line, images, strict=True):
@@ -72,8 +79,8 @@ def plot_image_rows(rows: Mapping[str, np.ndarray], titles: Sequence[str]) -> Fi
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
         line[0].set_ylabel(name)
-    for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(literal(title), fontsize=7)
+        for axis, title in zip(line, captions.get(name, ()), strict=False):
+            axis.set_title(literal(title), fontsize=7)
     return figure
 
 
@@ -239,7 +246,8 @@ def plot_responses(predicted: np.ndarray, recorded: np.ndarray, titles: Sequence
         axis.plot(recorded_rates[order], ".", ms=3, color=GREY, label="recorded")
         axis.plot(predicted_rates[order], color="C1", label="predicted")
         axis.set_title(literal(name), fontsize=8)
-    axes[0].set(xlabel="image, sorted by prediction", ylabel="response")
+    figure.supxlabel("images, sorted by prediction", fontsize=9)
+    figure.supylabel("response", fontsize=9)
     axes[0].legend(frameon=False, fontsize=6)
     figure.suptitle(title, fontsize=9)
     return tidy(figure)
@@ -266,6 +274,16 @@ def plot_fields(rows: Mapping[str, np.ndarray], titles: Sequence[str], title: st
         axis.set_title(literal(name), fontsize=7)
     figure.suptitle(title, fontsize=9)
     return figure
+
+
+def _plot_losses(losses: Axes, records: Sequence[Mapping], least_loss: float) -> None:
+    """Add the training and the validation loss to a panel, and the least possible one unless it is 0."""
+    for key, label in (("train/loss", "training"), ("validation/loss", "validation")):
+        losses.plot(*_series(records, key), label=label)
+    if least_loss:
+        losses.axhline(least_loss, ls="--", lw=1, color="0.4", label="least possible: entropy of the pixels")
+    losses.set(xlabel="epoch", ylabel="loss")
+    losses.legend(frameon=False)
 
 
 def _arrow(

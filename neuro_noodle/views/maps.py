@@ -1,7 +1,7 @@
 """Maps: two-dimensional embeddings of images, coloured by metadata."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patheffects import withStroke
 
 from neuro_noodle.choices import UserError
-from neuro_noodle.data.base import StimulusSet
-from neuro_noodle.data.columns import Columns, as_numbers, as_texts, require_columns
+from neuro_noodle.data.columns import as_numbers, as_texts
 from neuro_noodle.measures import circular
 from neuro_noodle.views.figures import GREY, displayable, tidy
 from neuro_noodle.views.texts import literal
@@ -24,6 +23,7 @@ from neuro_noodle.views.texts import literal
 MAX_CATEGORIES = 20  # in a legend; of more, the most frequent ones have their names on the map
 MAX_NAMES = 40
 
+NEIGHBOURS = "; nearest: by distance in all pixels or latents, not on the map"
 MAX_NUMBERS = 8  # different numbers of a column that are coloured by category
 
 # distinguishable with every kind of colour vision (Okabe & Ito 2008; the last two from Paul Tol's muted scheme)
@@ -48,8 +48,9 @@ def plot_maps(
     columns: Mapping[str, Sequence[str]],
     held_out: np.ndarray,
     images: np.ndarray | None = None,
-    categories: Sequence[str | None] = (),
+    categories: Sequence[str] = (),
     axis_names: Mapping[str, str] | None = None,
+    notes: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Figure:
     """Plot one row of maps per embedding and one panel per metadata column; rings mark held-out images.
 
@@ -61,6 +62,7 @@ def plot_maps(
         images: (N, C, H, W) in [0, 1]; adds a panel with thumbnails.
         categories: columns that are always coloured by category, even if they hold numbers.
         axis_names: by embedding, name of its axes; UMAP by default.
+        notes: by embedding and column, texts below the panels.
     """
     shown = {name: np.array(column) for name, column in columns.items()}
     n_columns = len(shown) + (images is not None)
@@ -76,9 +78,9 @@ def plot_maps(
         if images is not None:
             _add_thumbnails(line[-1], embedding, images)
             line[-1].set_title(f"{title}: images")
-        for axis in line:
-            name = (axis_names or {}).get(title, "UMAP")
-            axis.set(xticks=[], yticks=[], xlabel=f"{name} 1", ylabel=f"{name} 2")
+        below = (notes or {}).get(title, {})
+        _name_axes(line, (axis_names or {}).get(title, "UMAP"), [below.get(name, "") for name in shown])
+    _explain_rings(figure, NEIGHBOURS if notes and shown else "")
     return tidy(figure)
 
 
@@ -88,7 +90,7 @@ def plot_snapshots(
     held_out: np.ndarray,
     thumbnails: Mapping[int, np.ndarray],
     limits: np.ndarray,
-    categories: Sequence[str | None] = (),
+    categories: Sequence[str] = (),
     axis_name: str = "UMAP",
 ) -> Figure:
     """Plot maps of the same images at several times side by side, one row per column; a single map has one row.
@@ -120,55 +122,8 @@ def plot_snapshots(
         line[0].set_ylabel(f"{axis_name} 2")
     for axis, title in zip(axes[0], [*embeddings] * (len(columns) if alone else 1), strict=True):
         axis.set_title(literal(title), fontsize=10)
+    _explain_rings(figure)
     return tidy(figure)
-
-
-def informative_columns(columns: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Return the columns worth a panel: numbers that differ, and texts that repeat; each grouping of images once."""
-    informative, seen = {}, []
-    for name, column in columns.items():
-        numbers = isinstance(column, np.ndarray)
-        codes = np.unique(column, return_inverse=True)[1]
-        first = {code: i for i, code in reversed(list(enumerate(codes)))}
-        grouping = tuple(first[code] for code in codes)
-        if len(first) > 1 and (numbers or len(first) <= len(column) / 2) and grouping not in seen:
-            informative[name] = column
-            seen.append(grouping)
-    return informative
-
-
-def choose_columns(
-    columns: Columns,
-    names: Sequence[str],
-    find_informative: Callable[[Columns], Iterable[str]] = informative_columns,
-    *,
-    order: Iterable[str] | None = None,
-    always: Sequence[str] = (),
-    n_max: int | None = None,
-) -> list[str]:
-    """Return the names of the columns asked for; if none were, choose informative ones.
-
-    Args:
-        columns: all columns by name.
-        names: the columns asked for; all are returned.
-        find_informative: a function that returns the informative ones among columns.
-        order: the names in the order of preference; that of `columns` by default.
-        always: columns that come first even if they are not informative.
-        n_max: the most that are chosen.
-
-    Raises:
-        UserError: if a column asked for does not exist.
-    """
-    require_columns(columns, names)
-    if names:
-        return list(names)
-    ordered = {name: columns[name] for name in order or columns}
-    return list(dict.fromkeys([*always, *find_informative(ordered)]))[:n_max]
-
-
-def preferred_order(dataset: StimulusSet, first: Sequence[str]) -> list[str]:
-    """Return the names of all columns: `first`, then all others, `folder` last."""
-    return list(dict.fromkeys([*first, *(name for name in dataset.columns if name != "folder"), *dataset.columns]))
 
 
 # ------------------------------------------------------------------------------------------------ parts of a map
@@ -218,8 +173,22 @@ def _scatter(
     axis.scatter(*embedding[held_out].T, s=1.7 * size, facecolors="none", edgecolors="black", linewidths=0.03 * size)
 
 
+def _name_axes(line: Sequence[Axes], name: str, notes: Sequence[str]) -> None:
+    """Name the axes of a row of maps, with notes below the first ones."""
+    for axis, note in zip(line, [*notes, ""], strict=False):
+        axis.set(xticks=[], yticks=[], ylabel=f"{name} 2")
+        axis.set_xlabel(f"{name} 1\n{note}".strip(), fontsize=8)
+
+
+def _explain_rings(figure: Figure, more: str = "") -> None:
+    """Add a legend below all panels that says what rings are, and more."""
+    ring = Line2D([], [], ls="", marker="o", mfc="none", mec="black")
+    label = f"held-out image, not used for training{more}"
+    figure.legend([ring], [label], loc="outside lower center", frameon=False, fontsize=8)
+
+
 def _add_legend(axis: Axes, colours: ScalarMappable | dict, name: str = "") -> None:
-    """Add a colour bar or a legend of categories; with a name, the legend is placed outside the panel under it."""
+    """Add a colour bar or a legend of categories on the right of a panel, under a name if one is given."""
     if not isinstance(colours, dict):
         bar, turn = axis.figure.colorbar(colours, ax=axis, shrink=0.8), colours.norm.vmax
         bar.set_label(literal(name))
@@ -229,10 +198,16 @@ def _add_legend(axis: Axes, colours: ScalarMappable | dict, name: str = "") -> N
             )
     elif len(colours) <= MAX_CATEGORIES:
         handles = [Line2D([], [], ls="", marker=look.marker, color=look.colour) for look in colours.values()]
-        place = {"loc": "upper left", "bbox_to_anchor": (1, 1), "title": literal(name)} if name else {}
-        n_columns = 1 + len(colours) // (14 if name else 7)
         axis.legend(
-            handles, [*map(literal, colours)], frameon=False, fontsize=7, markerscale=0.7, ncols=n_columns, **place
+            handles,
+            [*map(literal, colours)],
+            title=literal(name),
+            loc="upper left",
+            bbox_to_anchor=(1, 1),
+            frameon=False,
+            fontsize=7,
+            markerscale=0.7,
+            ncols=1 + len(colours) // 14,
         )
 
 

@@ -29,19 +29,50 @@ def plot_population(run: Run, indices: np.ndarray) -> dict[str, figures.Figure |
     predicted, recorded = (values.numpy() for values in evidence.values())
     fields = receptive_fields(run)  # (N, 2, H, W)
     trials = run.dataset.trials_of(indices.tolist())
-    table = measure_neurons(run, evidence, trials, fields)
+    true = read_true_fields(run)
+    table = measure_neurons(run, evidence, trials, fields, true)
     ceiling = None if trials is None else mean_ceiling(Repeats.of(trials))
-    shown = np.argsort(-np.nan_to_num(table["r"], nan=-1))[:MAX_NEURONS]
-    titles = [f"{table['neuron'][i]}\nr = {table['r'][i]:.2f}" for i in shown]
-    best = f"the {len(shown)} best predicted of {len(table['r'])} neurons"
+    ranks = choose_ranks(int(np.isfinite(table["r"]).sum()) or len(table["r"]))
+    shown = np.argsort(-table["r"])[ranks]  # NaN is last
+    titles = [
+        f"{table['neuron'][i]}\nr = {table['r'][i]:.2f}, rank {rank + 1}" for i, rank in zip(shown, ranks, strict=True)
+    ]
+    n = len(table["r"])
+    which = f"best, median and worst predicted of {n} neurons" if n > len(shown) else f"all {n} neurons"
     images = f"{len(indices)} {run.part[indices[0]]} images"
-    components = {"first\ncomponent": fields[shown, 0], "second\ncomponent": fields[shown, 1]}
     return {
         "neurons.csv": {name: column.tolist() for name, column in table.items()},
         "neurons": figures.plot_neurons(table.get("r_repeated", table["r"]), table.get("ceiling"), ceiling, images),
-        "responses": figures.plot_responses(predicted[:, shown], recorded[:, shown], titles, f"{best}, {images}"),
-        "receptive_fields": figures.plot_fields(components, titles, f"receptive fields of {best}"),
+        "responses": figures.plot_responses(predicted[:, shown], recorded[:, shown], titles, f"{which}, {images}"),
+        "receptive_fields": figures.plot_fields(
+            name_fields(fields[shown], None if true is None else true[shown]),
+            titles,
+            f"receptive fields of {which}; red: light excites, blue: light inhibits",
+        ),
     } | plot_filters(run)
+
+
+def choose_ranks(n: int) -> np.ndarray:
+    """Return the ranks, from 0, of the 4 best, the 4 median and the 4 worst of n neurons; all if there are fewer."""
+    if n <= MAX_NEURONS:
+        return np.arange(n)
+    third = np.arange(MAX_NEURONS // 3)
+    return np.concatenate([third, n // 2 - len(third) // 2 + third, n - len(third) + third])
+
+
+def name_fields(found: np.ndarray, true: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Return rows of images (N, H, W) by name: the components found, and the true fields on the scale of these.
+
+    Args:
+        found: (N, K, H, W).
+        true: (N, L, H, W), or None if they are not known.
+    """
+    rows = {f"component\n{i + 1}": fields for i, fields in enumerate(found.swapaxes(0, 1))}
+    if true is None:
+        return rows
+    largest_found, largest_true = (np.abs(fields).max((1, 2, 3), keepdims=True) for fields in (found, true))
+    scaled = true * (largest_found / np.maximum(largest_true, 1e-9))
+    return rows | {f"true\nfield {i + 1}": fields for i, fields in enumerate(scaled.swapaxes(0, 1))}
 
 
 def plot_filters(run: Run) -> dict[str, figures.Figure]:
@@ -51,11 +82,15 @@ def plot_filters(run: Run) -> dict[str, figures.Figure]:
         return {}
     shown = filters.detach().numpy()[:MAX_FILTERS]
     titles = [str(i) for i in range(len(shown))]
-    return {"filters": figures.plot_fields({"": shown}, titles, f"the first {len(shown)} filters of the encoder")}
+    return {
+        "filters": figures.plot_fields(
+            {"": shown}, titles, f"the first {len(shown)} filters of the encoder; red: above 0, blue: below 0"
+        )
+    }
 
 
 def measure_neurons(
-    run: Run, evidence: Evidence, trials: np.ndarray | None, fields: np.ndarray
+    run: Run, evidence: Evidence, trials: np.ndarray | None, fields: np.ndarray, true: np.ndarray | None
 ) -> dict[str, np.ndarray]:
     """Return a table with one row per neuron.
 
@@ -64,6 +99,7 @@ def measure_neurons(
         evidence: predicted and recorded responses (n, N).
         trials: (T, n, N) responses to repeated presentations of the same images, or None.
         fields: (N, K, H, W) receptive fields.
+        true: (N, K, H, W) true receptive fields, or None if they are not known.
 
     Returns:
         Columns (N,): neuron, r; if images were repeated, those of `measures.neurons.measure_neurons`; field_overlap if
@@ -71,11 +107,16 @@ def measure_neurons(
     """
     numbers = cast(Response, run.objective).per_neuron(evidence, trials)
     table = {"neuron": np.array(run.dataset.neurons)} | numbers
+    return table if true is None else table | {"field_overlap": field_overlap(fields, true)}
+
+
+def read_true_fields(run: Run) -> np.ndarray | None:
+    """Return the true receptive fields (N, 2, H, W) of simulated neurons; None for others."""
     path = Path(run.config["flags"]["data_dir"], TRUTH)
-    if path.is_file():
-        with np.load(path) as truth:
-            table["field_overlap"] = field_overlap(fields, truth["fields"])
-    return table
+    if not path.is_file():
+        return None
+    with np.load(path) as truth:
+        return truth["fields"]
 
 
 def field_overlap(found: np.ndarray, true: np.ndarray) -> np.ndarray:

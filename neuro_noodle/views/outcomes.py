@@ -19,10 +19,12 @@ from neuro_noodle.objectives.classify import Classify
 from neuro_noodle.objectives.quantities import Direction, Regress
 from neuro_noodle.objectives.reconstruct import Reconstruct
 from neuro_noodle.objectives.response import Response
+from neuro_noodle.runs.loaders import training_sample
 from neuro_noodle.runs.run import Run
 from neuro_noodle.views import figures, films, neurons
 
 MAX_IMAGES = 8  # in a row
+RECONSTRUCTION = "reconstruction"  # name of its row
 MAX_ARROWS = 25
 MAX_FRAMES = 200
 FRAME_MS = 100
@@ -73,20 +75,40 @@ def write_film(folder: Path, run: Run) -> list[Path]:
 # ------------------------------------------------------------------------------------------------ reconstructions
 
 
-def reconstruct(run: Run, indices: np.ndarray) -> dict[str, np.ndarray]:
-    """Return images, noisy inputs if any, reconstructions and absolute differences, (n, C, H, W) each, by name."""
+def reconstruct(run: Run, indices: np.ndarray) -> dict[str, torch.Tensor]:
+    """Return images, noisy inputs if any, reconstructions and absolute differences, (n, C, H, W) each, by name.
+
+    The differences are multiplied so that they are seen; their name says by how much.
+    """
     images = run.images(indices)
     inputs, reconstructions = run.outputs(indices)
+    difference = (reconstructions - images).abs()
+    gain = max(1, int(1 / max(np.quantile(difference, 0.99), 1e-3)))
     rows = {"image": images} | ({"input": inputs} if run.objective.is_random else {})
-    rows |= {"reconstruction": reconstructions, "|difference|": (reconstructions - images).abs()}
-    return {name: values.numpy() for name, values in rows.items()}
+    return rows | {RECONSTRUCTION: reconstructions, f"|difference| x {gain}": gain * difference}
+
+
+def reconstruct_by_pca(run: Run, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the reconstructions (n, C, H, W) by the PCA baseline, by name; nothing without training images."""
+    if not run.parts["training"]:
+        return {}
+    latent_dim = run.model.encoder.latent_dim
+    baselines = run.objective.baselines(*training_sample(run.task()), latent_dim)
+    return {f"PCA of {latent_dim}": baselines["pca"](inputs)}
 
 
 @PICTURES.of(Reconstruct)
 def plot_reconstructions(run: Run) -> Pictures:
-    """Plot held-out images and their reconstructions."""
+    """Plot held-out images, their reconstructions and those of PCA, with the error of each."""
     indices = evenly_spaced(run.held_out, MAX_IMAGES)
-    return {"reconstructions": figures.plot_image_rows(reconstruct(run, indices), image_titles(run, indices))}
+    rows = reconstruct(run, indices)
+    by_pca = reconstruct_by_pca(run, rows.get("input", rows["image"]))
+    captions = {
+        name: [f"MSE {error:.2g}" for error in run.objective.evidence(images, rows["image"])["mse"].tolist()]
+        for name, images in {RECONSTRUCTION: rows[RECONSTRUCTION], **by_pca}.items()
+    }
+    shown = {name: images.numpy() for name, images in (rows | by_pca).items()}
+    return {"reconstructions": figures.plot_image_rows(shown, image_titles(run, indices), captions)}
 
 
 @FILMS.of(Reconstruct)
@@ -94,7 +116,8 @@ def film_reconstructions(run: Run, folder: Path) -> Path:
     """Write film.gif, the held-out images and their reconstructions side by side; returns its path."""
     indices = run.held_out
     indices = indices[natural_order([run.dataset.ids[i] for i in indices])][:MAX_FRAMES]
-    frames = films.film_frames(reconstruct(run, indices), [run.dataset.ids[i] for i in indices])
+    rows = {name: images.numpy() for name, images in reconstruct(run, indices).items()}
+    frames = films.film_frames(rows, [run.dataset.ids[i] for i in indices])
     path = folder / "film.gif"
     films.save_gif(path, frames, frame_ms=FRAME_MS)
     return path

@@ -11,17 +11,16 @@ import torch
 from matplotlib.figure import Figure
 from scipy.linalg import orthogonal_procrustes
 
-from neuro_noodle.choices import UserError, require
+from neuro_noodle.choices import require
 from neuro_noodle.data.base import StimulusSet
-from neuro_noodle.data.columns import as_numbers, name_of_column
-from neuro_noodle.measures import circular
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.progress import Stage
 from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.files import require_one_run
 from neuro_noodle.runs.latents import read_latents, snapshots
+from neuro_noodle.runs.metadata import as_column
 from neuro_noodle.runs.task import TaskSource
-from neuro_noodle.views import films, maps
+from neuro_noodle.views import films, map_columns, maps
 from neuro_noodle.views.embeddings import UmapOfDistances
 from neuro_noodle.views.pictures_over_training import write_pictures_over_training
 from neuro_noodle.views.saving import PNG
@@ -76,7 +75,7 @@ class MapStyle:
     held_out: np.ndarray
     thumbnails: Mapping[int, np.ndarray]
     limits: np.ndarray
-    categories: Sequence[str | None]
+    categories: Sequence[str]
     axis_name: str
 
     def plot(self, embeddings: Mapping[str, np.ndarray]) -> Figure:
@@ -189,7 +188,7 @@ def make_style(
         held_out=found.is_held_out,
         thumbnails=dict(zip(points.tolist(), images, strict=True)),
         limits=np.array([np.min(embeddings, (0, 1)), np.max(embeddings, (0, 1))]),
-        categories=["folder", dataset.label, dataset.group],
+        categories=dataset.class_columns,
         axis_name="latent" if next(iter(found.latents.values())).shape[1] == 2 else "UMAP",
     )
 
@@ -252,21 +251,11 @@ def find_images(dataset: StimulusSet, names: Sequence[str]) -> list[int]:
 
 def choose_columns(dataset: StimulusSet, names: Sequence[str]) -> dict[str, Sequence]:
     """Return the columns that colour the maps: those asked for, or up to two informative ones, angles first."""
-    columns = dataset.columns
-    categories = ("folder", dataset.label, dataset.group)
-    angles = [name for name in columns if name not in categories and holds_angles(name, columns[name])]
-    order = maps.preferred_order(dataset, [name for name in (dataset.label, dataset.group) if name in columns])
-    chosen = maps.choose_columns(columns, names, order=order, always=angles, n_max=MAX_ROWS)
-    return {name: columns[name_of_column(columns, name)] for name in chosen} or {"image": [""] * len(dataset)}
-
-
-def holds_angles(name: str, column: Sequence) -> bool:
-    """Return whether a column holds angles that differ."""
-    try:
-        numbers = as_numbers(column, name)
-    except UserError:
-        return False
-    return circular.period(name, numbers) is not None and np.nanmin(numbers) < np.nanmax(numbers)
+    columns, classes = dataset.columns, dataset.class_columns
+    angles = [name for name in columns if as_column(name, columns[name], classes).kind == "angle"]
+    first = [*angles, dataset.label, dataset.group]
+    chosen = map_columns.choose_columns(columns, names, first=first, classes=classes, n_max=MAX_ROWS)
+    return chosen or {"image": [""] * len(dataset)}
 
 
 # ------------------------------------------------------------------------------------------------------ mapping

@@ -1,6 +1,5 @@
 """Every picture of a run, written to its folder `figures`."""
 
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -9,26 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from neuro_noodle.data.columns import name_of_column
 from neuro_noodle.learning.devices import choose_device
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.progress import Stage
 from neuro_noodle.runs.files import write_csv
+from neuro_noodle.runs.loaders import Batches
 from neuro_noodle.runs.manifest import has_result
 from neuro_noodle.runs.metrics import read_metrics
 from neuro_noodle.runs.result import read_result
 from neuro_noodle.runs.run import Run, open_run
 from neuro_noodle.runs.task import TaskSource
 from neuro_noodle.runs.testing import test_run
-from neuro_noodle.views import figures, maps
+from neuro_noodle.views import figures
 from neuro_noodle.views.decodings import plot_decodings
-from neuro_noodle.views.embeddings import MIN_IMAGES, axis_name, embed
+from neuro_noodle.views.embeddings import MIN_IMAGES
+from neuro_noodle.views.latent_map import MAX_MAPPED, plot_latent_map
 from neuro_noodle.views.outcomes import MAX_IMAGES, PICTURES, Pictures, image_titles, plot_outcomes, write_film
 from neuro_noodle.views.saving import PNG, Format
 
-MAX_MAPPED = 2000  # images on a map, so that a UMAP takes seconds
-MAX_VALUES = 2**27  # of all their pixels, half a gigabyte
-MAX_PANELS = 6
 N_AUGMENTED = 4  # examples of augmentation per image
 Drawings = Mapping[str, Callable[[], Pictures]]  # functions that draw pictures, by what they draw
 
@@ -126,42 +123,15 @@ def drawings(run: Run, columns: Sequence[str], how: str = "umap", n_mapped: int 
 def plot_learning_curves(run: Run) -> figures.Figure:
     """Plot the losses and the main metric with its baselines against the epoch."""
     result = read_result(run.folder)
+    _, targets = Batches(run.task(), run.parts["validation"]).sample_in_memory()
     return figures.plot_curves(
         read_metrics(run.folder),
         metric=result["metric"],
         direction=result["direction"],
         baselines=result["baselines"],
         best_epoch=result["best_epoch"],
+        least_loss=run.objective.least_loss(targets),
     )
-
-
-def plot_latent_map(
-    run: Run, latents: np.ndarray, columns: Sequence[str], how: str = "umap", n_mapped: int = MAX_MAPPED
-) -> figures.Figure:
-    """Plot the map of the pixels above that of the latents (N, D), coloured by columns."""
-    n_images = len(run.dataset)
-    n_mapped = min(n_images, n_mapped, MAX_VALUES // math.prod(run.dataset.image_shape))
-    indices = evenly_spaced(np.arange(n_images), n_mapped)
-    images, is_training = run.images(indices).numpy(), run.part[indices] == "training"
-    subset = "" if n_mapped == n_images else f" of {n_mapped} of {n_images} images"
-    values = {f"pixels{subset}": images.reshape(n_mapped, -1), f"latents{subset}": latents[indices]}
-    return maps.plot_maps(
-        {name: embed(each, is_training, how) for name, each in values.items()},
-        columns={name: [column[i] for i in indices] for name, column in choose_map_columns(run, columns).items()},
-        held_out=np.isin(run.part[indices], ("validation", "test")),
-        images=images,
-        categories=("folder", run.dataset.label, run.dataset.group),
-        axis_names={name: axis_name(each, how) for name, each in values.items()},
-    )
-
-
-def choose_map_columns(run: Run, names: Sequence[str]) -> dict[str, Sequence]:
-    """Return the columns that colour the maps: those asked for, or up to six, label and group first."""
-    dataset = run.dataset
-    first = [name for name in (dataset.label, dataset.group) if name not in (None, "folder")]
-    order = maps.preferred_order(dataset, first)
-    chosen = maps.choose_columns(dataset.columns, names, order=order, n_max=MAX_PANELS)
-    return {name: dataset.columns[name_of_column(dataset.columns, name)] for name in chosen}
 
 
 def plot_augmented(run: Run) -> figures.Figure:

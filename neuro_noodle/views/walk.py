@@ -18,7 +18,7 @@ from neuro_noodle.progress import Stage
 from neuro_noodle.runs.metadata import read_column
 from neuro_noodle.runs.run import Run, open_run
 from neuro_noodle.views.figures import plot_image_rows
-from neuro_noodle.views.maps import informative_columns, preferred_order
+from neuro_noodle.views.map_columns import informative_columns
 from neuro_noodle.views.outcomes import image_titles
 from neuro_noodle.views.over_training import find_images
 from neuro_noodle.views.saving import PNG
@@ -194,9 +194,8 @@ def plot_walk(run: Run, latents: np.ndarray, walk: Walk, names: Sequence[str] = 
 
 def first_column(dataset: StimulusSet) -> str:
     """Return the first informative column that holds no angles; the group and the folder come last."""
-    last = [name for name in (dataset.group, "folder") if name]
-    order = preferred_order(dataset, [name for name in (dataset.label, *dataset.columns) if name and name not in last])
-    names = informative_columns({name: dataset.columns[name] for name in order})
+    order = sorted(dataset.columns, key=lambda name: (name in (dataset.group, "folder"), name != dataset.label))
+    names = informative_columns({name: dataset.columns[name] for name in order}, dataset.class_columns)
     found = next((name for name in names if read_column(dataset, name).period is None), None)
     if found is None:
         raise UserError("no metadata column has classes or numbers that differ, so there is nothing to change")

@@ -12,6 +12,7 @@ from helpers import raises_user_error
 
 from neuro_noodle.runs.metrics import read_metrics
 from neuro_noodle.tracking.base import TRACKERS, Spread, TrackedRun, Tracker, as_json
+from neuro_noodle.tracking.console import format_epoch
 from neuro_noodle.tracking.records import Records
 from neuro_noodle.tracking.trackers import Trackers, require_ready
 
@@ -277,12 +278,27 @@ def test_a_record_is_summarised_over_repetitions():
     assert Spread.of(np.array([1.0])) == Spread(1.0, 1.0, 1.0)
 
 
-@pytest.mark.parametrize(("n_repetitions", "text"), [(1, "train/loss 3  "), (3, "train/loss 2 (1.2 to 2.8)  ")])
+@pytest.mark.parametrize(("n_repetitions", "text"), [(1, "train loss 3  "), (3, "train loss 2 (1.2 to 2.8)  ")])
 def test_the_console_prints_a_value_or_its_spread(n_repetitions, text, tracked, tmp_path, capsys):
     follow(TRACKERS.build("console", tracked), n_repetitions, tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     assert all(text in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("width", "words"),
+    [
+        (30, "epoch 1/9  train loss 1  validation loss 1  r 1"),
+        (59, "epoch 1/9  train loss 1  validation loss 1  r 1  r_median 1"),
+        (58, "epoch 1/9  train loss 1  validation loss 1  r 1"),
+    ],
+)
+def test_a_printed_epoch_fits_on_a_line(width, words, monkeypatch):
+    """Losses and the main metric are printed on any terminal."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    names = ("train/loss", "validation/loss", "validation/r", "validation/r_median")
+    assert format_epoch("epoch 1/9", dict.fromkeys(names, np.ones(1))) == words
 
 
 def test_the_console_prints_every_few_epochs_and_the_last(tracked, capsys):

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from pictures import CHANNELS, RNG, check_drawn, check_saved, random_images
+from pictures import CHANNELS, RNG, check_drawn, check_saved, random_images, texts
 from scipy.spatial.distance import pdist
 
 from neuro_noodle.choices import UserError
@@ -79,21 +79,6 @@ def test_a_map_of_principal_components_keeps_distances():
 # ---------------------------------------------------------------------------------------------------------------- maps
 
 
-def test_informative_columns_are_distinct_and_repeat():
-    columns = {
-        "person": ["a", "a", "b", "b", "c", "c"],
-        "constant": ["x"] * 6,
-        "file": list("abcdef"),
-        "same_as_person": ["3", "3", "1", "1", "2", "2"],
-        "emotion": ["sad", "happy"] * 3,
-        "too_fine": ["1", "2", "3", "4", "4", "4"],
-    }
-    informative = maps.informative_columns(columns)
-    assert list(informative) == ["person", "emotion"]
-    assert all(informative[name] == columns[name] for name in informative)
-    assert maps.informative_columns({}) == {}
-
-
 @CHANNELS
 @pytest.mark.parametrize("n", [1, 2, 40])
 def test_maps_are_drawn_for_one_image_and_for_many(channels, n):
@@ -131,23 +116,28 @@ def test_numbers_are_coloured_by_value_unless_categories():
     assert [text.get_text() for text in by_name.axes[0].get_legend().get_texts()] == sorted(set(steps))
 
 
-def test_distinct_numbers_are_informative_but_not_texts():
-    columns = {"angle": np.linspace(0, 6, 30), "constant": np.ones(30), "name": [f"image{i}" for i in range(30)]}
-    assert list(maps.informative_columns(columns)) == ["angle"]
-
-
 def test_axes_of_two_dimensional_latents_are_named_latent():
     figure = maps.plot_maps({"pixels": np.eye(2), "latents": np.eye(2)}, {"a": ["x", "y"]}, np.zeros(2, bool), None, (),
                           {"latents": "latent"})  # fmt: skip
     assert [axis.get_xlabel() for axis in figure.axes] == ["UMAP 1", "latent 1"]
 
 
-def test_every_held_out_image_has_a_ring():
+def test_every_held_out_image_has_a_ring_and_rings_are_explained():
     placed, held_out = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 3 == 0
     figure = maps.plot_maps({"latents": placed}, {"folder": ["a", "b"] * 20}, held_out)
+    assert "held-out image, not used for training" in texts(figure)
     rings = figure.axes[0].collections[-1]
     assert len(rings.get_facecolors()) == 0  # hollow
     assert np.array_equal(np.asarray(rings.get_offsets()), placed[held_out])
+
+
+def test_notes_are_below_the_panels_of_their_columns():
+    columns, placed = {"a": ["x", "y"], "b": ["y", "x"]}, np.eye(2)
+    figure = maps.plot_maps(
+        {"pixels": placed, "latents": placed}, columns, NONE[:2], notes={"pixels": {}, "latents": {"b": "so near"}}
+    )
+    assert [axis.get_xlabel() for axis in figure.axes] == ["UMAP 1", "UMAP 1", "UMAP 1", "UMAP 1\nso near"]
+    assert any(text.endswith(maps.NEIGHBOURS) for text in texts(figure))
 
 
 # ----------------------------------------------------------------------------------------------- cyclic colours

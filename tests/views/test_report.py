@@ -1,20 +1,22 @@
 """Plotting/report.py: the pictures of a run, those of every run and those of its objective."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import SMALL, train_silently
+import torch
+from helpers import SMALL, result_of, train_silently
 from matplotlib.figure import Figure
-from pictures import PNG
+from pictures import PNG, texts
 from PIL import Image
 from pypdf import PdfReader
 
 from neuro_noodle.objectives.base import OBJECTIVES, Objective
 from neuro_noodle.objectives.reconstruct import Reconstruct
 from neuro_noodle.runs.run import open_run
-from neuro_noodle.views import decodings, maps, outcomes, report
+from neuro_noodle.views import decodings, outcomes, report
 from Plotting import report as command
 
 
@@ -35,26 +37,6 @@ def test_a_report_writes_every_picture_and_prints_its_path(name, expected, face_
     for path in folder.iterdir():
         assert path.read_bytes().startswith(PNG) and Image.open(path).size > (100, 100)
     assert (face_runs / name / "latents" / "best.npz").is_file()
-
-
-def test_the_maps_are_coloured_by_the_columns_asked_for(face_runs, monkeypatch, capsys):
-    shown = {}
-    monkeypatch.setattr(maps, "plot_maps", lambda embeddings, columns, **rest: shown.update(columns) or Figure())
-    run = open_run(face_runs / "ae")
-    report.plot_latent_map(run, run.latents(), ["step", "folder"])
-    assert list(shown) == ["step", "folder"] and shown["step"] == run.dataset.columns["step"]
-    assert command.main([str(face_runs / "ae"), "--columns", "step,mood"]) == 2
-    assert "there is no mood; there are folder, person, emotion, step" in capsys.readouterr().err
-
-
-def test_a_map_of_a_large_set_shows_a_subset_and_says_so(face_runs, monkeypatch):
-    sizes = {}
-    monkeypatch.setattr(maps, "plot_maps", lambda embeddings, columns, held_out, images, **rest: sizes.update(
-        {name: len(values) for name, values in embeddings.items()} | {"images": len(images), "rings": len(held_out)}
-    ) or Figure())  # fmt: skip
-    run = open_run(face_runs / "ae")
-    report.plot_latent_map(run, run.latents(), [], n_mapped=9)
-    assert sizes == {"pixels of 9 of 24 images": 9, "latents of 9 of 24 images": 9, "images": 9, "rings": 9}
 
 
 def test_a_picture_is_written_before_the_next_is_drawn(tmp_path):
@@ -148,8 +130,40 @@ def test_confusion_and_mistakes_are_of_the_test_images(face_runs):
 def test_reconstructions_are_of_held_out_images(run):
     figure = outcomes.plot_reconstructions(run)["reconstructions"]
     held_out = {run.dataset.ids[i] for i in np.flatnonzero(run.part == "validation")}
-    titles = [axis.get_title().replace("\n", "") for axis in figure.axes if axis.get_title()]
+    titles = [axis.get_title().replace("\n", "") for axis in figure.axes[:6]]
     assert len(titles) == len(held_out) == 6 and set(titles) == held_out
+
+
+def test_reconstructions_have_their_error_next_to_that_of_pca(run):
+    figure = outcomes.plot_reconstructions(run)["reconstructions"]
+    result = result_of(run.folder)
+    for row, mse in ((1, result["validation"]["value"]), (3, result["baselines"]["pca"])):
+        errors = [float(axis.get_title().removeprefix("MSE ")) for axis in figure.axes[6 * row : 6 * row + 6]]
+        assert np.mean(errors) == pytest.approx(mse, rel=0.05)
+    assert figure.axes[18].get_ylabel() == "PCA of 4"
+
+
+def test_differences_of_reconstructions_say_their_factor(run):
+    *_, name = rows = outcomes.reconstruct(run, np.arange(5))
+    factor = int(name.removeprefix("|difference| x "))
+    assert factor >= 1
+    np.testing.assert_allclose(rows[name], factor * (rows["reconstruction"] - rows["image"]).abs(), atol=1e-6)
+
+
+def test_images_without_training_images_have_no_pca(run):
+    everything_tested = replace(run, parts={"training": [], "validation": [], "test": list(range(6))})
+    assert outcomes.reconstruct_by_pca(everything_tested, run.images()) == {}
+    assert "PCA of 4" not in texts(outcomes.plot_reconstructions(everything_tested)["reconstructions"])
+
+
+def test_curves_show_the_loss_that_cannot_be_undercut(run, face_runs):
+    losses = report.plot_learning_curves(run).axes[0]
+    pixels = run.images(np.array(run.parts["validation"]))
+    entropy = torch.special.entr(pixels) + torch.special.entr(1 - pixels)
+    floor = next(line for line in losses.lines if line.get_label().startswith("least possible: entropy"))
+    assert floor.get_ydata()[0] == pytest.approx(entropy.mean().item(), rel=1e-4)
+    classifier = report.plot_learning_curves(open_run(face_runs / "emotion")).axes[0]
+    assert [line.get_label() for line in classifier.lines] == ["training", "validation"]
 
 
 def test_a_folder_that_is_not_a_run_is_refused_in_one_line(tmp_path, stimuli, face_runs, capsys):

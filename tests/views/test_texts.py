@@ -8,6 +8,7 @@ from neuro_noodle.plain import readable
 from neuro_noodle.views import figures, films, maps
 from neuro_noodle.views.comparison import ColumnSummary, Comparison, SourceSummary, plot_comparison
 from neuro_noodle.views.comparison_over_training import find_series, plot_over_training
+from neuro_noodle.views.table import Score, TableOfRuns, plot_table
 from neuro_noodle.views.texts import INVISIBLE
 
 NAMES = ["$5_$10$", "_neutral", "cost$x^{$_a", "caf\udce9", r"a\$b"]
@@ -29,6 +30,7 @@ def comparison(epochs):
         n_training=9,
         n_held_out=9,
         n_compared=9,
+        every_group=False,
         groups=None,
         columns={name: ColumnSummary("class" if i else "number", None, 9, 9) for i, name in enumerate(NAMES)},
         probes={source: dict.fromkeys(NAMES, SCORE) for source in NAMES},
@@ -56,6 +58,11 @@ def plot_snapshots():
     )
 
 
+def plot_runs():
+    scores = [Score(0.5, (0.4, 0.6), "$_$ interval", 9, {})] * N
+    return plot_table(TableOfRuns("test r", NAMES, {"encoder": NAMES}, scores, {}, []))
+
+
 ONE_EACH = dict.fromkeys(NAMES, np.arange(3.0))
 DRAWN = {
     "images": lambda: figures.plot_image_rows({"image": IMAGES}, NAMES),
@@ -70,6 +77,7 @@ DRAWN = {
     "snapshots": plot_snapshots,
     "comparison": lambda: plot_comparison(comparison(epochs=False)),
     "over training": plot_series,
+    "table of runs": plot_runs,
 }
 
 
