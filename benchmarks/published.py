@@ -41,7 +41,6 @@ STUDIES = {
             "--recipe": "v1_what_where",
             "--encoder": "conv channels=24,24,24 group_relative=true last=active pad=false scale=zscore",
             "--head": "what_where absolute=false",
-            "--batch_size": "16",
         },
         {
             "absolute group sparsity": ("--encoder", "group_relative=true", "group_relative=false"),
@@ -49,7 +48,6 @@ STUDIES = {
             "absolute masks and features": ("--head", "absolute=false", "absolute=true"),
             "padding in layers 2 and 3": ("--encoder", "pad=false", "pad=false,true,true"),
             "pixelwise z-score": ("--encoder", "scale=zscore", "scale=pixelwise"),
-            "batches of 256": ("--batch_size", "16", "256"),
         },
     ),
     "HSM": Study(
