@@ -25,8 +25,9 @@ def main(words: list[str]) -> int:
     add = parser.add_argument
     add("run", type=Path, help="a run that was trained with --latents_every or --pictures_every")
     add("--fit", default="last", metavar="last|first|every|RUN", help="the snapshot whose training images the UMAP is "
-        "fitted to; `every` fits one UMAP per snapshot and rotates it onto the one before; a RUN stands for its last "
-        "snapshot; two-dimensional latents need no UMAP (default: %(default)s)")  # fmt: skip
+        "fitted to, and to whose spread the others are scaled; `every` fits one UMAP per snapshot and rotates it onto "
+        "the one before; a RUN stands for its last snapshot; two-dimensional latents need no UMAP "
+        "(default: %(default)s)")  # fmt: skip
     add("--columns", type=comma_separated, default=[], metavar="NAME,NAME",
         help="metadata columns that colour the maps (default: up to two informative ones, angles first); "
         "NAME:180 sets the period of its angles, NAME:number says that it holds none")  # fmt: skip

@@ -23,6 +23,7 @@ from neuro_noodle.views.texts import literal
 MAX_CATEGORIES = 20  # in a legend; of more, the most frequent ones have their names on the map
 MAX_NAMES = 40
 
+SCALED = "; latents of all times are scaled to the same spread"
 NEIGHBOURS = "; nearest: by distance in all pixels or latents, not on the map"
 MAX_NUMBERS = 8  # different numbers of a column that are coloured by category
 
@@ -122,7 +123,7 @@ def plot_snapshots(
         line[0].set_ylabel(f"{axis_name} 2")
     for axis, title in zip(axes[0], [*embeddings] * (len(columns) if alone else 1), strict=True):
         axis.set_title(literal(title), fontsize=10)
-    _explain_rings(figure)
+    _explain_rings(figure, SCALED)
     return tidy(figure)
 
 
@@ -180,7 +181,7 @@ def _name_axes(line: Sequence[Axes], name: str, notes: Sequence[str]) -> None:
         axis.set_xlabel(f"{name} 1\n{note}".strip(), fontsize=8)
 
 
-def _explain_rings(figure: Figure, more: str = "") -> None:
+def _explain_rings(figure: Figure, more: str) -> None:
     """Add a legend below all panels that says what rings are, and more."""
     ring = Line2D([], [], ls="", marker="o", mfc="none", mec="black")
     label = f"held-out image, not used for training{more}"

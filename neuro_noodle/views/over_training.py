@@ -189,7 +189,7 @@ def make_style(
         thumbnails=dict(zip(points.tolist(), images, strict=True)),
         limits=np.array([np.min(embeddings, (0, 1)), np.max(embeddings, (0, 1))]),
         categories=dataset.class_columns,
-        axis_name="latent" if next(iter(found.latents.values())).shape[1] == 2 else "UMAP",
+        axis_name="scaled latent" if next(iter(found.latents.values())).shape[1] == 2 else "UMAP",
     )
 
 
@@ -266,16 +266,17 @@ def embed_snapshots(found: Snapshots, fit: str, seed: int) -> list[np.ndarray]:
 
     Args:
         found: the snapshots.
-        fit: the snapshot whose training images the UMAP is fitted to: `first`, `last`, `every` for one UMAP per
-            snapshot, each rotated onto the one before, or the path of another run for its last snapshot.
+        fit: the snapshot whose training images the UMAP is fitted to: `first`, `last`, or the path of another run for
+            its last snapshot; each snapshot is shifted and scaled to the spread of that one, because latents often grow
+            a hundredfold. Or `every` for one UMAP per snapshot, each rotated onto the one before.
         seed: seed of the UMAP.
     """
     latents = list(found.latents.values())
-    if fit == "every":
+    if fit == "every" and latents[0].shape[1] != 2:
         with Stage("fitting a map to every snapshot") as stage:
             own = [fit_map(values[found.is_training], seed)(values) for values in stage.over(latents)]
-        return own if latents[0].shape[1] == 2 else list(accumulate(own, rotate_onto))
-    if fit in ("first", "last"):
+        return list(accumulate(own, rotate_onto))
+    if fit in ("first", "last", "every"):
         fitted = latents[0 if fit == "first" else -1][found.is_training]
     else:
         fitted = last_training_latents(Path(fit))
@@ -286,7 +287,15 @@ def embed_snapshots(found: Snapshots, fit: str, seed: int) -> list[np.ndarray]:
         )
     with Stage("fitting the map") as stage:
         embed = fit_map(fitted, seed)
-        return [embed(values) for values in stage.over(latents, "mapping snapshots")]
+        mapped = stage.over(latents, "mapping snapshots")
+        return [embed(rescale(values, values[found.is_training], fitted)) for values in mapped]
+
+
+def rescale(values: np.ndarray, training: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return values (n, D), shifted and scaled so that training ones (m, D) have the mean and spread of a reference."""
+    spread, wanted = (float(np.sqrt(latents.var(0).sum())) for latents in (training, reference))
+    factor = wanted / spread if spread else 1.0
+    return values * factor + (reference.mean(0) - factor * training.mean(0))  # exactly the values for the reference
 
 
 def rotate_onto(previous: np.ndarray, points: np.ndarray) -> np.ndarray:
