@@ -41,7 +41,7 @@ class Column:
 
     def is_equivalent(self, other: "Column") -> bool:
         """Return whether two columns hold the same: numbers up to unit and offset, classes up to their names."""
-        if self.kind != other.kind or not np.array_equal(self.is_known, other.is_known):
+        if self.is_class != other.is_class or not np.array_equal(self.is_known, other.is_known):
             return False
         a, b = self.values[self.is_known], other.values[other.is_known]
         if self.is_class:

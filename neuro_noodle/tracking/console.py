@@ -43,10 +43,7 @@ def format_epoch(title: str, metrics: Mapping[str, np.ndarray]) -> str:
         title: start of the line.
         metrics: by name such as validation/loss, (R,) each; the main metric comes after the losses.
     """
-    names = [name if name.endswith("/loss") else name.removeprefix("validation/") for name in metrics]
-    words = [
-        f"{name.replace('/', ' ')} {format_values(one)}" for name, one in zip(names, metrics.values(), strict=True)
-    ]
+    words = [f"{_short(name)} {format_values(values)}" for name, values in metrics.items()]
     width = shutil.get_terminal_size().columns
     ends = accumulate((len(word) + 2 for word in words), initial=len(title))
     n_fitting = sum(end <= width for end in ends) - 1

@@ -34,7 +34,7 @@ def test_numbers_are_informative_also_as_texts(as_read):
 
 def test_a_column_in_another_unit_is_not_shown_again():
     columns = {"angle": ANGLES, "angle_deg": np.degrees(ANGLES) % 360, "heading_deg": np.degrees(ANGLES) - 180}
-    columns |= {"cm": ANGLES, "mm": 10 * ANGLES + 3, "other": ANGLES**2}
+    columns |= {"cm": ANGLES**3, "mm": 10 * ANGLES**3 + 3, "other": ANGLES**2}
     assert list(informative_columns(columns)) == ["angle", "cm", "other"]
 
 
