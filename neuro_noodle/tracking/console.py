@@ -50,6 +50,10 @@ def format_epoch(title: str, metrics: Mapping[str, np.ndarray]) -> str:
     return "  ".join([title, *words[: max(n_fitting, N_ALWAYS)]])
 
 
+def _short(name: str) -> str:
+    return name.replace("/", " ") if name.endswith("/loss") else name.removeprefix("validation/")
+
+
 def format_values(values: np.ndarray) -> str:
     """Return (R,) values as text: the number, or the median and the 10th to 90th percentile over repetitions."""
     if len(values) == 1:
