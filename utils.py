@@ -122,8 +122,7 @@ def arrange_by_emotion(flags: argparse.Namespace) -> argparse.Namespace:
     )
     listed = ", ".join(f"{n} {where}" for where, n in sorted(counts.items()))
     print(f"{files.short_path(out)}: {listed}; rejig.csv lists every file; --recipe {flags.recipe}")
-    options = ["folder", "label=folder", "group=person", "pattern={person}_{}"]
-    dataset = str(DATASETS.parse(options, flags.dataset))
+    dataset = str(DATASETS.parse("folder label=folder group=person pattern={person}_{}", flags.dataset))
     return argparse.Namespace(**vars(flags) | {"data_dir": out, "split": "given", "dataset": dataset})
 
 

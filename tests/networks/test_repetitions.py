@@ -66,8 +66,9 @@ def test_repetitions_equal_separate_runs_with_one_split(name, folder):
         repetitions = result_of(folder / name)["repetitions"]
         alone = result_of(folder / f"{name}-{seed}")
         for part in ("validation", "test"):
-            for metric, value in alone[part]["metrics"].items():
-                assert repetitions[part][metric][index] == pytest.approx(value, abs=1e-4, rel=1e-4)
+            for metric, values in repetitions[part].items():
+                if metric != "loss":
+                    assert values[index] == pytest.approx(alone[part]["metrics"][metric], abs=1e-4, rel=1e-4)
     assert repetitions["seeds"] == [5, 10005, 20005]
 
 
@@ -79,7 +80,7 @@ def test_compiling_does_not_change_the_losses(name, repetitions, folder):
     for run, compiled in (("plain", ""), ("compiled", "--compile")):
         train_silently(f"{words} {compiled} --namestr {run}-{repetitions} --repetitions {repetitions} --batch_size 240")
     plain, compiled = (records(folder / f"{run}-{repetitions}") for run in ("plain", "compiled"))
-    for one, other in zip(plain, compiled, strict=True):
+    for one, other in zip(plain[1:], compiled[1:], strict=True):  # without the start
         assert other["train/loss"] == pytest.approx(one["train/loss"], rel=1e-4)
         assert other["validation/loss"] == pytest.approx(one["validation/loss"], rel=1e-4)
 
@@ -235,11 +236,11 @@ def test_a_stopped_run_continues_only_with_more_patience(folder, run_main):
     network = {"encoder": "fc hidden=9 start=random", "head": "linear", "objective": "classify"}
     words = f"{DIGITS.format(**network)} {SMALL} --save_dir {folder} --namestr waits --n_epochs 40 --patience 1"
     train_silently(words)
-    stopped = len(records(folder / "waits"))
+    stopped = len(records(folder / "waits")) - 1  # without the start
     assert stopped < 40
     assert "raise --patience" in error_message(run_main, f"--load_dir {folder / 'waits'}")
     train_silently(f"--load_dir {folder / 'waits'} --patience 3 --n_epochs {stopped + 2}")
-    assert len(records(folder / "waits")) == stopped + 2
+    assert len(records(folder / "waits")) == stopped + 3
 
 
 def test_repetitions_cannot_share_a_random_frozen_encoder(folder, run_main):

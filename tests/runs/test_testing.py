@@ -70,7 +70,7 @@ def test_denoising_is_compared_with_the_noisy_input(train_on_film, run_test):
     run, out, _ = train_on_film("arena_ae", "--objective reconstruct loss=mse noise=0.1 second=l1 --test_fraction 0.2")
     noisy = result_of(run)["test"]["baseline_metrics"]["noisy_input"]
     assert 19.5 < noisy["psnr_db"] < 21.5 and "l1" in noisy
-    assert "psnr_db" in out and len(read_metrics(run)) == 2
+    assert "psnr_db" in out and len(read_metrics(run)) == 3
     run_test(run)
     again = result_of(run / "test")["test"]["baseline_metrics"]["noisy_input"]
     assert again["psnr_db"] == pytest.approx(noisy["psnr_db"], abs=1e-6)  # the noise is the same each time
