@@ -193,10 +193,12 @@ def plot_walk(run: Run, latents: np.ndarray, walk: Walk, names: Sequence[str] = 
 
 
 def first_column(dataset: StimulusSet) -> str:
-    """Return the first informative column that holds no angles; the group and the folder come last."""
-    order = sorted(dataset.columns, key=lambda name: (name in (dataset.group, "folder"), name != dataset.label))
+    """Return the first informative column of classes, else of numbers; the group and the folder come last."""
+    kinds = {name: read_column(dataset, name) for name in dataset.columns}
+    last = dataset.group, "folder"
+    order = sorted(kinds, key=lambda name: (name in last, name != dataset.label, not kinds[name].is_class))
     names = informative_columns({name: dataset.columns[name] for name in order}, dataset.class_columns)
-    found = next((name for name in names if read_column(dataset, name).period is None), None)
+    found = next((name for name in names if kinds[name].period is None), None)
     if found is None:
         raise UserError("no metadata column has classes or numbers that differ, so there is nothing to change")
     return found

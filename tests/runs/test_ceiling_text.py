@@ -8,22 +8,28 @@ from neuro_noodle.objectives.response import Response
 from neuro_noodle.runs.result_text import format_ceiling, format_repetitions
 
 CEILING = {"r": 0.8, "share": 0.9, "share_interval": (0.85, 0.95), "feve": 0.7, "n_feve": 9.0}
-CEILING |= {"n_repeats": 10.0, "n_neurons": 10.0, "n_without_signal": 0.0}
+CEILING |= {"n_repeats": 10.0, "n_neurons": 10.0, "n_without_signal": 0.0, "n_images": 50.0}
 
 
 def test_a_ceiling_is_one_line_if_nothing_is_uncertain():
-    assert format_ceiling(CEILING) == ["90.0% of the noise ceiling [95 %: 85.0% to 95.0%]  FEVE 0.7 (9 of 10 neurons)"]
+    assert format_ceiling(CEILING, 50) == [
+        "90.0% of the noise ceiling [95 %: 85.0% to 95.0%]  FEVE 0.7 (9 of 10 neurons)"
+    ]
+
+
+def test_a_ceiling_of_some_of_the_images_says_of_which():
+    assert "on the 50 of 80 images that were presented repeatedly" in format_ceiling(CEILING, 80)[0]
 
 
 def test_few_repeats_and_neurons_without_signal_are_noted():
-    lines = format_ceiling(CEILING | {"n_repeats": 4.0, "n_without_signal": 3.0})
+    lines = format_ceiling(CEILING | {"n_repeats": 4.0, "n_without_signal": 3.0}, 50)
     assert lines[1] == "note: 3 of 10 neurons have no significant signal"
     assert "only 4 presentations of each image; with fewer than 8" in lines[2]
 
 
 def test_a_share_that_cannot_be_estimated_is_undefined():
     unknown = dict.fromkeys(("share", "share_interval", "feve", "n_repeats"))
-    line = format_ceiling(CEILING | unknown | {"n_feve": 0.0})[0]
+    line = format_ceiling(CEILING | unknown | {"n_feve": 0.0}, 50)[0]
     assert line == "share of the noise ceiling undefined: too little signal  FEVE undefined (0 of 10 neurons)"
 
 
