@@ -10,11 +10,18 @@ from helpers import DATA, HERE, SMALL, SMALL_ARENA, train_silently
 
 import main
 from neuro_noodle import progress
+from neuro_noodle.plain import LAUNCHER
 
 
 @pytest.fixture(autouse=True)
 def _fixed_seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _started_with_python(monkeypatch):
+    """Let commands be printed as for `python main.py`, also if run.sh has started the tests."""
+    monkeypatch.delenv(LAUNCHER, raising=False)
 
 
 @pytest.fixture(autouse=True)
