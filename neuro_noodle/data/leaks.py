@@ -162,6 +162,8 @@ def _mixed_groups(dataset: StimulusSet, parts: Parts, target: str | None) -> tup
 def _duplicates_note(dataset: StimulusSet, part: str, duplicates: Duplicates) -> str:
     if dataset.has_blocks:
         remedy = "--gap leaves out the frames next to a block, but not later frames of the same scene"
+    elif given_parts(dataset) is not None:
+        remedy = "the test images are those of the dataset itself"
     else:
         remedy = "--split group or block keeps images together that belong together"
     return (

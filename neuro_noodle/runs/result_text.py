@@ -122,7 +122,8 @@ def format_ceiling(ceiling: dict, n: int) -> list[str]:
     share = "share of the noise ceiling undefined: too little signal"
     if ceiling["share"] is not None:
         share = (
-            f"{ceiling['share']:.1%} of the noise ceiling {_format_interval(ceiling['share_interval'], '.1%')}".strip()
+            f"{ceiling['share']:.1%} of the noise ceiling {format_score(ceiling['r'])} "
+            f"{_format_interval(ceiling['share_interval'], '.1%')}".strip()
         )
     if ceiling["n_images"] < n:
         share += f" on the {ceiling['n_images']:.0f} of {n} images that were presented repeatedly"

@@ -114,7 +114,8 @@ def require_enough(name: str, column: Column, probing: Probing) -> None:
         require(len(np.unique(column.values[fitted])) > 1, f"--columns: {name} is the same for all training images")
         require(
             probing.can_repeat(column),
-            f"--columns: no {name} of a held-out image is in training, so no probe can read it; use column:{name}",
+            f"--columns: no {name} of a held-out image is in training, so no probe can read it; compare it as a "
+            f"source: RUN column:{name}",
         )
 
 

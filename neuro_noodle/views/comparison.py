@@ -169,7 +169,8 @@ def _format_images(comparison: Comparison) -> list[str]:
     """Return lines about the images that probes were fitted to and evaluated on."""
     lines = [
         f"{_format_probed(comparison)}; similarities of {comparison.n_compared} held-out images",
-        f"after / the score that 95 % of shuffles do not reach; ~ marks one that is reached in more than {MAX_P:.0%}",
+        f"after / the score that 95 % of shuffles do not reach; ~ marks one that is reached in more than {MAX_P:.0%}; "
+        "R2 of 0 or less: nothing is read",
         *_note_groups(comparison),
     ]
     reduced = [

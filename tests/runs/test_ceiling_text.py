@@ -13,7 +13,7 @@ CEILING |= {"n_repeats": 10.0, "n_neurons": 10.0, "n_without_signal": 0.0, "n_im
 
 def test_a_ceiling_is_one_line_if_nothing_is_uncertain():
     assert format_ceiling(CEILING, 50) == [
-        "90.0% of the noise ceiling [95 %: 85.0% to 95.0%]  FEVE 0.7 (9 of 10 neurons)"
+        "90.0% of the noise ceiling 0.8 [95 %: 85.0% to 95.0%]  FEVE 0.7 (9 of 10 neurons)"
     ]
 
 

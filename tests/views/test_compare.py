@@ -224,7 +224,8 @@ def test_every_group_can_be_held_out_once(command, tmp_path):
 def test_a_class_of_one_group_cannot_be_probed_in_every_group(command):
     status, _, complaint = command("one", "--every_group", "--columns", "animal")
     assert status == 2
-    assert "no animal of a held-out image is in training, so no probe can read it; use column:animal" in complaint
+    assert "no animal of a held-out image is in training, so no probe can read it" in complaint
+    assert "compare it as a source: RUN column:animal" in complaint
 
 
 def probing_of(groups):
