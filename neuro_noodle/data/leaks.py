@@ -118,10 +118,11 @@ def suggested_groups(dataset: StimulusSet, target: str | None) -> SuggestedGroup
     if dataset.label not in (None, "folder"):
         can_be_folders &= not _follow(folders, dataset.columns[dataset.label])
     are_numbers = len(set(zip(folders, first_words, strict=False))) == len(first_words)  # each once in a folder
-    if can_be_folders and are_numbers:
-        return SuggestedGroups("folders", f"{IF_GROUPS} group=folder and ", folders)
+    by_folder = SuggestedGroups("folders", f"{IF_GROUPS} group=folder and ", folders) if can_be_folders else None
+    if by_folder and are_numbers:
+        return by_folder
     if not _may_be_groups(first_words) or (dataset.label and _follow(first_words, dataset.columns[dataset.label])):
-        return SuggestedGroups("folders", f"{IF_GROUPS} group=folder and ", folders) if can_be_folders else None
+        return by_folder
     name = f"groups (beginnings of file names, such as {first_words[0]})"
     return SuggestedGroups(name, f"{IF_GROUPS} pattern={{person}}_{{}} group=person and ", first_words)
 

@@ -25,7 +25,7 @@ BATCH = 256  # images encoded at a time
 
 @dataclass(frozen=True)
 class Latents:
-    """Latents with what is known of each image.
+    """Latents with the id, the part and the metadata of each image.
 
     Attributes:
         values: (N, D) float32.

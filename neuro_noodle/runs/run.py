@@ -160,7 +160,7 @@ class Run:
         Raises:
             UserError: if the run does not predict images.
         """
-        self._require_decoder()
+        self.require_decoder()
         return self.predict(images, max_value=max_value)
 
     @torch.no_grad()
@@ -170,7 +170,7 @@ class Run:
         Raises:
             UserError: if the run does not predict images, or these are no such latents.
         """
-        self._require_decoder()
+        self.require_decoder()
         values, width = as_array(latents), self.model.encoder.latent_dim
         require(
             values.ndim == 2 and values.shape[1] == width and values.dtype.kind in "iuf",
@@ -181,9 +181,10 @@ class Run:
         chunks = torch.from_numpy(values).to(first).split(BATCH)
         return torch.cat([self.objective.output(self.model.decode(chunk)).cpu() for chunk in chunks]).numpy()
 
-    def _require_decoder(self) -> None:
+    def require_decoder(self, remedy: str = "use run.predict(images)") -> None:
+        """Raise UserError, with what to do instead, if the run does not predict images."""
         predicts = self.objective.predicts
-        require(predicts == IMAGES, f"{self.name} predicts {predicts}, so it makes no images; use run.predict(images)")
+        require(predicts == IMAGES, f"{self.name} predicts {predicts}, so it makes no images; {remedy}")
 
     @torch.no_grad()
     def outputs(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,6 @@ from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.data.columns import name_of_column
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.measures.scores import auc
-from neuro_noodle.objectives.base import IMAGES
 from neuro_noodle.progress import Stage
 from neuro_noodle.runs.metadata import read_column
 from neuro_noodle.runs.run import Run, open_run
@@ -120,8 +119,8 @@ def find_walk(
     Raises:
         UserError: if the run makes no images, or a column or value does not exist or has too few training images.
     """
-    predicts, is_training = run.objective.predicts, run.part == "training"
-    require(predicts == IMAGES, f"{run.name} predicts {predicts}, so it makes no images; name a run that reconstructs")
+    run.require_decoder("name a run that reconstructs")
+    is_training = run.part == "training"
     way = find_way(run.dataset, is_training, column or first_column(run.dataset), start, end)
     is_known = np.isfinite(way.share)
     fitted, shares = latents[is_training & is_known], way.share[is_training & is_known]
