@@ -4,6 +4,7 @@
 #   ./run.sh                      set up, draw the built-in faces if there are no stimuli, run the batch below
 #   ./run.sh arena                the same with a film of an animal: what does each objective make the latent represent?
 #   ./run.sh v1                   the same with V1 neurons: which model predicts them, and how close to the ceiling?
+#   ./run.sh sweep NAME --vary latent_dim=2,8,40 --seeds 42,43,44 -- --recipe faces_ae      many runs, and one table
 #   ./run.sh main.py --flags      run anything in that environment
 #   ./run.sh notebook [RUN]       install Jupyter, and open Plotting/clustering.ipynb for a run (default: weights/faces_ae)
 #   ./run.sh test                 set up, check style and types, run the tests
@@ -96,6 +97,10 @@ notebook)
     [ -d "$run" ] || { echo "error: no run $run; name one: $0 notebook weights/faces_ae" >&2; exit 2; }
     set_up Plotting/requirements.txt
     NOODLE_RUN=$(cd "$run" && pwd) jupyter lab "$here/Plotting/clustering.ipynb" "${@:3}"
+    ;;
+sweep)
+    set_up requirements.txt
+    python -m neuro_noodle.sweeps "${@:2}"
     ;;
 test)
     set_up tests/requirements.txt

@@ -14,7 +14,8 @@ PACKAGE = "neuro_noodle"
 RANKS = [  # the highest first; a file imports from its own package and from lower ranks
     {"main", "Plotting", "Resources", "benchmarks"},
     {"model", "utils", "train"},
-    {PACKAGE, "command", "sweeps"},
+    {"sweeps"},  # it starts main.py as a process
+    {PACKAGE, "command"},
     {"views"},
     {"runs"},
     {"data", "networks", "objectives"},

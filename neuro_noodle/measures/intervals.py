@@ -61,6 +61,14 @@ def jackknife(
     return (low, high) if np.isfinite([low, high]).all() else None
 
 
+def mean_interval(values: np.ndarray) -> Ends | None:
+    """Return the 95 % interval of the mean of independent values (n,), by Student's t; None for fewer than two."""
+    if len(values) < 2:
+        return None
+    half = stdtrit(len(values) - 1, TAILS[1]) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
 def to_root_scale(error: np.ndarray) -> np.ndarray:
     """Return an error on the scale of -1 / sqrt(error).
 
