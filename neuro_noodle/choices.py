@@ -134,7 +134,7 @@ class Table:
 
     def _split(self, words: str | Sequence[str]) -> tuple[str, list[str]]:
         try:
-            name, *settings = shlex.split(words) if isinstance(words, str) else words
+            name, *settings = shlex.split(words) if isinstance(words, str) else [*shlex.split(words[0]), *words[1:]]
         except ValueError as error:
             raise UserError(f"--{self.kind} needs NAME KEY=VALUE ..., not '{words}': {error}") from None
         return name, settings

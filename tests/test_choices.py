@@ -202,3 +202,8 @@ def test_a_choice_never_changes_the_defaults():
 def test_build_passes_arguments_and_options_to_the_entry():
     assert TOYS.build("kite tails=9 area=0,1", "me").made == ("me", 9, (0.0, 1.0))
     assert TOYS.build(TOYS.parse("ball tails=2")) == 2
+
+
+def test_a_choice_may_be_quoted_as_one_word():
+    """As in --schedule "cosine warmup=1"."""
+    assert SCHEDULES.parse(["cosine warmup=1"]) == SCHEDULES.parse(["cosine", "warmup=1"])

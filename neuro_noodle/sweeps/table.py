@@ -178,7 +178,8 @@ def format_outcome(outcome: Outcome) -> list[str]:
     compared = {row["configuration"]: row for row in differences(outcome) if row["part"] == part}
     names = outcome.configurations[0].labels
     means = [f"{one} mean ± sd" for one in outcome.parts]
-    head = [*names, "runs", *means, f"{part} median [10 %, 90 %]", *baselines, "difference to best [95 %]"]
+    last = ["difference to best [95 %]"] if len(outcome.rows) > 1 else []
+    head = [*names, "runs", *means, f"{part} median [10 %, 90 %]", *baselines, *last]
     lines = [head]
     for row, one in zip(summarise(outcome), outcome.configurations, strict=True):
         lines.append(
@@ -188,7 +189,7 @@ def format_outcome(outcome: Outcome) -> list[str]:
                 *(f"{_number(row[f'{each}_mean'])} ± {_number(row[f'{each}_sd'])}" for each in outcome.parts),
                 f"{_number(row[f'{part}_median'])} [{_number(row[f'{part}_p10'])}, {_number(row[f'{part}_p90'])}]",
                 *map(_number, outcome.baselines(one.name, part).values()),
-                _format_difference(compared.get(one.name)),
+                *(_format_difference(compared.get(one.name)) for _ in last),
             ]
         )
     return [f"{outcome.metric}, {outcome.spread}", *align(lines), *_format_best(outcome)]
