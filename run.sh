@@ -68,15 +68,12 @@ arena() {
 }
 
 v1() {
-    local hsm lnln
     cd "$here"
     draw v1 v1
-    experiment --recipe v1_hsm --repetitions 25 --log_every 50
-    hsm=$run
-    experiment --recipe v1_lnln --repetitions 25 --log_every 10
-    lnln=$run
-    experiment --recipe v1_conv --repetitions 5 --log_every 10
-    python Plotting/bands.py "$hsm" "$lnln" "$run"
+    python -m neuro_noodle.sweeps v1 --vary recipe=v1_hsm,v1_lnln,v1_conv -- --repetitions 10
+    for run in weights/v1/recipe=*; do
+        python Plotting/report.py "$run"
+    done
 }
 
 case "${1:-batch}" in

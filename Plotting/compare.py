@@ -22,6 +22,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from neuro_noodle.command import Parser
 from neuro_noodle.flags import comma_separated
 from neuro_noodle.process import guarded
 from neuro_noodle.views.compare import HELD_OUT, print_comparison
@@ -30,7 +31,7 @@ from neuro_noodle.views.compare import HELD_OUT, print_comparison
 @guarded
 def main(words: list[str]) -> int:
     """Print the comparison; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="what to compare, see above")
     parser.add_argument("--columns", type=comma_separated, default=[], metavar="NAME,NAME",
         help="metadata columns to read from the latents (default: informative ones); NAME:180 sets the period of "

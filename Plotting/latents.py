@@ -14,6 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from neuro_noodle.command import Parser
 from neuro_noodle.process import guarded
 from neuro_noodle.runs.export import write_representations
 
@@ -21,7 +22,7 @@ from neuro_noodle.runs.export import write_representations
 @guarded
 def main(words: list[str]) -> int:
     """Write the files and print their paths; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="RUN[@EPOCHS][:STAGE], pixels, ...")
     parser.add_argument("--out", type=Path, help="folder of the files (default: representations/ in the first run)")
     parser.add_argument("--images", type=Path, help="a file or folder of new images, in place of those of the runs")

@@ -5,11 +5,11 @@ import signal
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the other imports ends without a traceback
 
-import argparse
 import shlex
 import sys
 from pathlib import Path
 
+from neuro_noodle.command import Parser
 from neuro_noodle.flags import comma_separated, positive
 from neuro_noodle.process import guarded
 from neuro_noodle.views.report import write_report
@@ -19,7 +19,7 @@ from neuro_noodle.views.saving import Format
 @guarded
 def main(words: list[str]) -> int:
     """Write the pictures and print their paths; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("run", type=Path, help="a run, or one of its sessions")
     parser.add_argument("--data_dir", type=Path, help="the folder of the images, if it has moved since training")
     parser.add_argument("--trust_pickle", action="store_true", help="load the UMAP of a run, which can run code")

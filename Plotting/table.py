@@ -13,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from neuro_noodle.command import Parser
 from neuro_noodle.process import guarded
 from neuro_noodle.views.table import write_table
 
@@ -20,7 +21,7 @@ from neuro_noodle.views.table import write_table
 @guarded
 def main(words: list[str]) -> int:
     """Print the table; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="finished runs, also those of --folds or --repetitions")
     parser.add_argument("--out", type=Path, help="also write the table to this CSV file")
     parser.add_argument("--figure", type=Path, help="also plot it to this file (.png, .pdf or .svg)")

@@ -13,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from neuro_noodle.command import Parser
 from neuro_noodle.flags import comma_separated
 from neuro_noodle.process import guarded
 from neuro_noodle.views.over_training import write_over_training
@@ -21,7 +22,7 @@ from neuro_noodle.views.over_training import write_over_training
 @guarded
 def main(words: list[str]) -> int:
     """Write the pictures and the films, and print their paths; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("run", type=Path, help="a run that was trained with --latents_every or --pictures_every")
     add("--fit", default="last", metavar="last|first|every|RUN", help="the snapshot whose training images the UMAP is "

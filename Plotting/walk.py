@@ -14,6 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from neuro_noodle.command import Parser
 from neuro_noodle.flags import comma_separated
 from neuro_noodle.process import guarded
 from neuro_noodle.views.walk import write_walk
@@ -22,7 +23,7 @@ from neuro_noodle.views.walk import write_walk
 @guarded
 def main(words: list[str]) -> int:
     """Write the picture and print its path; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("run", type=Path, help="a run that reconstructs images, or one of its sessions")
     add("--column", metavar="NAME", help="a metadata column of classes or numbers (default: the first informative one)")

@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from neuro_noodle.command import Parser
 from neuro_noodle.process import guarded
 from neuro_noodle.progress import Stage
 from neuro_noodle.simulate.base import whole_number
@@ -18,10 +19,10 @@ from neuro_noodle.simulate.kinds import KINDS
 HERE = Path(__file__).resolve().parent
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser of the command line, with a subcommand for each kind of stimuli."""
     formatter = argparse.ArgumentDefaultsHelpFormatter
-    parser = argparse.ArgumentParser(description="Draw the built-in stimuli.", formatter_class=formatter)
+    parser = Parser(description="Draw the built-in stimuli.", formatter_class=formatter)
     commands = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
     for name, kind in KINDS.items():
         command = commands.add_parser(name, help=kind.summary, description=kind.summary, formatter_class=formatter)

@@ -1,4 +1,4 @@
-"""The same sweep on this machine, on a real Slurm and on a real Grid Engine: are the tables identical?
+"""Run the same sweep on this machine, on a real Slurm and on a real Grid Engine, and compare the tables.
 
 Run it from the folder of the project, as root on Debian: `python -m benchmarks.sweeps.engines`. A batch system that
 cannot be installed and started is skipped with the reason.

@@ -214,6 +214,7 @@ class Regress(Quantities):
 
     Args:
         columns: metadata columns, for example x,y,distance.
+        unit: of all columns, or one for each, in pictures; for example px,px,cm.
     """
 
     predicts = "numbers"
@@ -221,17 +222,27 @@ class Regress(Quantities):
     direction = "max"
     constant_baseline = "mean"
 
-    def __init__(self, *, columns: tuple[str, ...] = ()) -> None:
+    def __init__(self, *, columns: tuple[str, ...] = (), unit: tuple[str, ...] = ()) -> None:
         super().__init__()
+        require(
+            len(unit) in (0, 1, len(columns)),
+            f"objective 'regress': unit={','.join(unit)} must be one unit, or one for each of {','.join(columns)}",
+        )
         require(
             bool(columns) and len(set(columns)) == len(columns),
             f"objective 'regress': columns={','.join(columns) or 'none'} must name columns of the metadata, each once",
         )
         self.columns = columns
+        self.units = unit * len(columns) if len(unit) == 1 else unit
 
     @property
     def output_shape(self) -> tuple[int, ...]:
         return (len(self.columns),)
+
+    @property
+    def axis_names(self) -> list[str]:
+        """The columns with their units."""
+        return [f"{name} ({unit})" for name, unit in zip(self.columns, self.units, strict=False)] or [*self.columns]
 
     def has_target(self, dataset: Dataset) -> Tensor:
         return dataset.targets.isfinite().any(1)

@@ -28,7 +28,7 @@ def write_pictures(outcome: Outcome, jobs: Mapping[str, Sequence[Job]]) -> list[
     folder.mkdir(exist_ok=True)
     paths, metric = [], f"{part} {outcome.metric}"
     for name in outcome.configurations[0].labels:
-        figure = plot_variation(name, metric, _points(outcome, name, part), outcome.spread)
+        figure = plot_variation(name, metric, _points(outcome, name, part), f"points: {outcome.spread}; lines: medians")
         paths += PNG.save(folder / name, figure)
     value = f"validation/{outcome.metric}"
     names = outcome.ranked()[:MAX_CURVES]

@@ -188,7 +188,8 @@ def plot_directions(run: Run) -> Pictures:
 @PICTURES.of(Regress)
 def plot_numbers(run: Run) -> Pictures:
     """Plot predicted against true numbers of the held-out images."""
-    indices, names = run.held_out, run.objective.columns
+    objective: Any = run.objective
+    indices, names = run.held_out, objective.axis_names
     _, predicted = run.outputs(indices)
     true = run.dataset.targets[indices].numpy()
     by_column = (dict(zip(names, values.T, strict=True)) for values in (predicted.numpy(), true))

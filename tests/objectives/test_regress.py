@@ -156,3 +156,15 @@ def test_a_row_has_the_prediction_of_each_column_in_its_unit():
     rows = objective.rows(objective.evidence(objective.output(objective.link(target)), target))
     assert rows["x_predicted"] == pytest.approx(target[:, 0].tolist(), rel=1e-4)
     assert rows["y_predicted"] == pytest.approx(target[:, 1].tolist(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("units", "names"), [("", ["x", "y"]), (" unit=px", ["x (px)", "y (px)"]), (" unit=px,cm", ["x (px)", "y (cm)"])]
+)
+def test_pictures_name_the_unit_of_each_column(units, names):
+    assert OBJECTIVES.build(f"regress columns=x,y{units}").axis_names == names
+
+
+def test_units_that_fit_no_columns_are_refused():
+    with raises_user_error("unit=px,cm,s must be one unit, or one for each of x,y"):
+        OBJECTIVES.build("regress columns=x,y unit=px,cm,s")

@@ -116,3 +116,8 @@ def test_at_most_six_differing_flags_are_printed():
     lines = table.format_table(table.TableOfRuns("test mse", ["run"], flags, [score], {}, []))
     assert "flag5" in lines[0] and "flag6" not in lines[0]
     assert lines[-1] == "they also differ in flag6, flag7 (--out writes all)"
+
+
+def test_an_unknown_flag_of_a_plotting_command_has_a_hint(capsys):
+    assert command.main(["weights/a", "--figrue", "a.png"]) == 2
+    assert "unknown flag '--figrue', did you mean '--figure'?" in capsys.readouterr().err
