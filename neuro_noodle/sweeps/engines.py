@@ -25,18 +25,22 @@ Submit = Callable[[Job], Future]
 @ENGINES.add("local")
 @contextlib.contextmanager
 def local(
-    folder: Path, *, cores: int | None = None, cores_per_run: int = 1, gpus: tuple[int, ...] = ()
+    folder: Path, *, cores: int | None = None, cores_per_run: int | None = None, gpus: tuple[int, ...] = ()
 ) -> Iterator[Submit]:
     """Train on this machine: each run has its own cores, or its own GPU.
 
     Args:
         folder: of the sweep.
         cores: to use in all; those of this machine if None.
-        cores_per_run: cores, and threads, of a run.
-        gpus: numbers of the GPUs to use.
+        cores_per_run: cores, and threads, of a run; if None, 1 without a GPU, else an equal share of all cores.
+        gpus: numbers of the GPUs to use; those of this machine if none is given.
     """
+    import torch
+
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [*range(os.cpu_count() or 1)]
     n = len(available) if cores is None else cores
+    gpus = gpus or tuple(range(torch.cuda.device_count()))
+    cores_per_run = cores_per_run or max(1, n // len(gpus) if gpus else 1)
     require(
         1 <= cores_per_run <= n <= len(available),
         f"engine 'local': cores_per_run={cores_per_run} and cores={n}, but there are {len(available)} cores",

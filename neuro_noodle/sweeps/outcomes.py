@@ -7,7 +7,7 @@ from neuro_noodle.runs.files import RESULT, fold_of, n_folds, read_json
 from neuro_noodle.sweeps.attempts import FINISHED, Job
 
 PARTS = ("validation", "test")
-BASELINE = "baseline"
+BASELINE, CEILING = "baseline", "ceiling"
 Row = dict[str, Any]
 
 
@@ -84,5 +84,5 @@ def _references(record: Mapping[str, Any]) -> Row:
     """Return the baselines of each part, and the ceiling."""
     test = record["test"]["baselines"] if record.get("test") else {}
     baselines = {"validation": record.get("baselines", {}), "test": test}
-    ceiling = {} if record.get("ceiling") is None else {"ceiling": record["ceiling"]}
+    ceiling = {} if record.get("ceiling") is None else {CEILING: record["ceiling"]}
     return {f"{part}_{BASELINE}_{name}": each[name] for part, each in baselines.items() for name in each} | ceiling

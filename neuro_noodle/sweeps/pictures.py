@@ -41,9 +41,8 @@ def _points(outcome: Outcome, name: str, part: str) -> list[Point]:
     points = []
     for one in outcome.configurations:
         others = ", ".join(f"{key} {value}" for key, value in one.labels.items() if key != name)
-        baselines = outcome.baselines(one.name, part)
         if scores := outcome.values(one.name, part):
-            points.append(Point(one.labels[name], others, [*scores.values()], baselines))
+            points.append(Point(one.labels[name], others, [*scores.values()], outcome.references(one.name, part)))
     return points
 
 

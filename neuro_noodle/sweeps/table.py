@@ -12,7 +12,7 @@ from neuro_noodle.choices import require
 from neuro_noodle.measures.intervals import mean_interval
 from neuro_noodle.runs.files import write_csv
 from neuro_noodle.sweeps.attempts import FINISHED, Job
-from neuro_noodle.sweeps.outcomes import BASELINE, PARTS, Row, read_outcome, rows_of
+from neuro_noodle.sweeps.outcomes import BASELINE, CEILING, PARTS, Row, read_outcome, rows_of
 from neuro_noodle.sweeps.variations import Configuration
 from neuro_noodle.views.texts import align
 
@@ -59,17 +59,11 @@ class Outcome:
         """The parts on which runs were judged."""
         return [part for part in PARTS if any(self.values(one.name, part) for one in self.configurations)]
 
-    @property
-    def references(self) -> list[str]:
-        """The columns of baselines and of the ceiling."""
+    def references(self, name: str, part: str) -> dict[str, float | None]:
+        """Return the mean of each baseline and of the ceiling over the runs of a configuration."""
         columns = dict.fromkeys(column for own in self.rows.values() for row in own for column in row)
-        return [column for column in columns if f"_{BASELINE}_" in column or column == "ceiling"]
-
-    def baselines(self, name: str, part: str) -> dict[str, float | None]:
-        """Return the mean of each baseline over the runs of a configuration."""
-        start = f"{part}_{BASELINE}_"
-        columns = [column for column in self.references if column.startswith(start)]
-        return {column.removeprefix(start): _mean(self.rows[name], column) for column in columns}
+        found = [column for column in columns if column.startswith(f"{part}_{BASELINE}_") or column == CEILING]
+        return {column.removeprefix(f"{part}_").replace("_", " "): _mean(self.rows[name], column) for column in found}
 
     def ranked(self) -> list[str]:
         """Return the configurations that have finished runs, that with the best mean on validation images first."""
@@ -120,8 +114,9 @@ def summarise(outcome: Outcome) -> list[Row]:
         row["finished"] = len(finished)
         for part in outcome.parts:
             spread = _spread([*outcome.values(one.name, part).values()])
-            row |= {f"{part}_{name}": spread.get(name) for name in SPREAD}
-        rows.append(row | {name: _mean(own, name) for name in (*outcome.references, "seconds")})
+            row |= {f"{part} {name}": spread.get(name) for name in SPREAD}
+            row |= {f"{part} {name}": value for name, value in outcome.references(one.name, part).items()}
+        rows.append(row | {"seconds": _mean(own, "seconds")})
     return rows
 
 
@@ -158,12 +153,8 @@ def write_tables(outcome: Outcome) -> list[Path]:
     tables = {RUNS: rows, SUMMARY: summarise(outcome), DIFFERENCES: differences(outcome)}
     for name, table in tables.items():
         columns = dict.fromkeys(column for row in table for column in row)
-        write_csv(outcome.folder / name, {column: [_cell(row.get(column)) for row in table] for column in columns})
+        write_csv(outcome.folder / name, {column: [row.get(column) for row in table] for column in columns})
     return [outcome.folder / name for name in tables]
-
-
-def _cell(value: Any) -> Any:
-    return "" if value is None else value
 
 
 # ---------------------------------------------------------------------------------------------------------- text
@@ -174,25 +165,25 @@ def format_outcome(outcome: Outcome) -> list[str]:
     if outcome.metric is None:
         return ["no run has finished"]
     part = outcome.parts[-1]
-    baselines = outcome.baselines(outcome.configurations[0].name, part)
+    references = outcome.references(outcome.configurations[0].name, part)
     compared = {row["configuration"]: row for row in differences(outcome) if row["part"] == part}
     names = outcome.configurations[0].labels
     means = [f"{one} mean ± sd" for one in outcome.parts]
     last = ["difference to best [95 %]"] if len(outcome.rows) > 1 else []
-    head = [*names, "runs", *means, f"{part} median [10 %, 90 %]", *baselines, *last]
+    head = [*names, "runs", *means, f"{part} median [10 %, 90 %]", *references, *last]
     lines = [head]
     for row, one in zip(summarise(outcome), outcome.configurations, strict=True):
         lines.append(
             [
                 *one.labels.values(),
                 f"{row['finished']} of {row['runs']}",
-                *(f"{_number(row[f'{each}_mean'])} ± {_number(row[f'{each}_sd'])}" for each in outcome.parts),
-                f"{_number(row[f'{part}_median'])} [{_number(row[f'{part}_p10'])}, {_number(row[f'{part}_p90'])}]",
-                *map(_number, outcome.baselines(one.name, part).values()),
+                *(f"{_number(row[f'{each} mean'])} ± {_number(row[f'{each} sd'])}" for each in outcome.parts),
+                f"{_number(row[f'{part} median'])} [{_number(row[f'{part} p10'])}, {_number(row[f'{part} p90'])}]",
+                *(_number(row[f"{part} {name}"]) for name in references),
                 *(_format_difference(compared.get(one.name)) for _ in last),
             ]
         )
-    return [f"{outcome.metric}, {outcome.spread}", *align(lines), *_format_best(outcome)]
+    return [f"{outcome.metric}, {outcome.spread}", *align(lines), *_format_undefined(outcome), *_format_best(outcome)]
 
 
 def _number(value: float | None) -> str:
@@ -204,6 +195,16 @@ def _format_difference(row: Row | None) -> str:
         return "-"
     interval = "" if row["low"] is None else f" [{row['low']:+.3g}, {row['high']:+.3g}]"
     return f"{row['difference']:+.3g}{interval}"
+
+
+def _format_undefined(outcome: Outcome) -> list[str]:
+    """Return a line for each part in which finished runs have no value."""
+    lines = []
+    for part in outcome.parts:
+        finished = [row for own in outcome.rows.values() for row in own if row["status"] == FINISHED]
+        if n := sum(row.get(f"{part}_{outcome.metric}") is None for row in finished):
+            lines.append(f"{n} of {len(finished)} {part} values are undefined, and left out")
+    return lines
 
 
 def _format_best(outcome: Outcome) -> list[str]:

@@ -24,13 +24,13 @@ class Point:
         value: of what varies, as text.
         others: values of all else that varies, as text; empty if nothing does.
         scores: main metric of each run and repetition.
-        baselines: by name.
+        references: baselines and the ceiling, by name.
     """
 
     value: str
     others: str
     scores: Sequence[float]
-    baselines: Mapping[str, float | None]
+    references: Mapping[str, float | None]
 
 
 def plot_variation(name: str, metric: str, points: Sequence[Point], title: str) -> Figure:
@@ -61,7 +61,7 @@ def plot_variation(name: str, metric: str, points: Sequence[Point], title: str) 
             color=color,
             label=label and literal(label),
         )
-    _draw_baselines(axis, where, points)
+    _draw_references(axis, where, points)
     axis.set(xlabel=literal(name), ylabel=literal(metric))
     axis.set_title(literal(title), fontsize=9)
     figure.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=2)
@@ -83,12 +83,12 @@ def _place(axis: Axes, values: Sequence[str]) -> dict[str, float]:
     return {value: float(i) for i, value in enumerate(ordered)}
 
 
-def _draw_baselines(axis: Axes, where: Mapping[str, float], points: Sequence[Point]) -> None:
-    """Draw the mean of each baseline over the configurations with the same value."""
-    for i, name in enumerate(dict.fromkeys(name for point in points for name in point.baselines)):
+def _draw_references(axis: Axes, where: Mapping[str, float], points: Sequence[Point]) -> None:
+    """Draw the mean of each baseline and of the ceiling over the configurations with the same value."""
+    for i, name in enumerate(dict.fromkeys(name for point in points for name in point.references)):
         known: dict[str, list[float]] = {}
         for point in points:
-            if (value := point.baselines.get(name)) is not None:
+            if (value := point.references.get(name)) is not None:
                 known.setdefault(point.value, []).append(value)
         places = sorted(known, key=where.__getitem__)
         means = [float(np.mean(known[place])) for place in places]
@@ -100,5 +100,5 @@ def _draw_baselines(axis: Axes, where: Mapping[str, float], points: Sequence[Poi
             marker="_",
             color="black",
             lw=1,
-            label=literal(f"baseline: {name}"),
+            label=literal(name),
         )
