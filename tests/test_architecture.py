@@ -34,6 +34,7 @@ LOCAL_IMPORTS = {  # elsewhere imports of our own modules are at the top of the 
     "main.py:train_run",
     "main.py:test",
     "neuro_noodle/command.py:clear_cache",
+    "neuro_noodle/sweeps/__main__.py:main",
     "neuro_noodle/command.py:load_tables",
     "neuro_noodle/__init__.py:__getattr__",
 }

@@ -20,7 +20,6 @@ from neuro_noodle.sweeps.attempts import MAIN
 from neuro_noodle.sweeps.engines import ENGINES
 from neuro_noodle.sweeps.plan import Plan
 from neuro_noodle.sweeps.searches import SEARCHES
-from neuro_noodle.sweeps.sweep import print_commands, train_sweep
 from neuro_noodle.sweeps.variations import read_file, read_variation
 
 
@@ -77,6 +76,7 @@ def main(words: list[str]) -> int:
     require(MAIN.is_file(), f"a sweep starts main.py, but there is no {MAIN}; work in a clone of the project")
     at = words.index("--") if "--" in words else len(words)
     flags = build_parser().parse_args(words[:at])
+    engine = ENGINES.parse(flags.engine)
     variations = [read_file(flags.configurations)] if flags.configurations else []
     plan = Plan(
         flags.save_dir / flags.name,
@@ -85,10 +85,12 @@ def main(words: list[str]) -> int:
         flags.seeds,
         words[at + 1 :],
     )
+    from neuro_noodle.sweeps.sweep import print_commands, train_sweep  # here, so that --help answers at once
+
     if flags.dry_run:
         print_commands(plan)
         return 0
-    return train_sweep(plan, ENGINES.parse(flags.engine), flags.retries)
+    return train_sweep(plan, engine, flags.retries)
 
 
 if __name__ == "__main__":

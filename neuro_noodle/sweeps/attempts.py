@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,8 +22,8 @@ from typing import Any
 import psutil
 
 from neuro_noodle.choices import UserError
-from neuro_noodle.runs.files import RESULT, n_folds, read_json, sessions, write_json
-from neuro_noodle.runs.lock import OWNER
+from neuro_noodle.runs.files import RESULT, fold_of, n_folds, read_json, sessions, write_json
+from neuro_noodle.runs.lock import NO_LOCKS, OWNER
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
 POLL_S = 0.1
@@ -40,12 +41,14 @@ class Job:
         name: of the run, a folder in it.
         words: its command line, without --save_dir and --namestr.
         cwd: the folder in which the command line is meant.
+        program: that trains.
     """
 
     sweep: Path
     name: str
     words: tuple[str, ...]
     cwd: Path = field(default_factory=Path.cwd)
+    program: Path = field(default_factory=lambda: MAIN)
 
     @property
     def folder(self) -> Path:
@@ -64,7 +67,15 @@ class Job:
     def command(self) -> list[str]:
         """Return the command line that starts a new run, as a list of arguments."""
         place = ["--save_dir", str(self.sweep), "--namestr", self.name, "--experiment", self.sweep.name]
-        return [sys.executable, str(MAIN), *self.words, *place]
+        return [sys.executable, str(self.program), *self.words, *place]
+
+    def trained_runs(self) -> list[Path]:
+        """Return the runs that main.py trains for it: itself, or its folds."""
+        return [fold_of(self.folder, k) for k in range(1, n_folds(self.folder) + 1)] or [self.folder]
+
+    def n_trained(self) -> int:
+        """Return the number of epochs that have been saved."""
+        return sum(int(sessions(run)[-1].name) + 1 for run in self.trained_runs() if sessions(run))
 
     def state(self) -> dict[str, Any]:
         """Return what is known of the attempts: status, n_attempts, exit_status, host, pid."""
@@ -81,17 +92,17 @@ class Share:
     Attributes:
         n_threads: of the run; one per core, for two runs with two threads each on two cores take four times as long.
         cores: numbers of the cores on which it runs; empty for any.
-        gpu: number of its GPU; None for those that it finds.
+        gpu: number (or name) of its GPU; None for those that it finds.
     """
 
     n_threads: int
     cores: Sequence[int] = ()
-    gpu: int | None = None
+    gpu: str | None = None
 
     def environment(self) -> dict[str, str]:
         """Return the environment of a process with these threads and this GPU."""
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.n_threads))
-        return os.environ | threads | ({} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": str(self.gpu)})
+        return os.environ | threads | ({} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": self.gpu})
 
 
 def attempt(job: Job, share: Share, stop: threading.Event | None = None) -> str:
@@ -104,7 +115,7 @@ def attempt(job: Job, share: Share, stop: threading.Event | None = None) -> str:
     """
     stop = stop or threading.Event()
     job.log("").parent.mkdir(parents=True, exist_ok=True)
-    with _locked(job.log(".lock")) as lock:
+    with _locked(job, stop) as lock:
         state = job.state()
         if job.is_finished:
             status = FINISHED
@@ -112,6 +123,7 @@ def attempt(job: Job, share: Share, stop: threading.Event | None = None) -> str:
             return STOPPED
         else:
             state = {"n_attempts": state["n_attempts"] + 1, "started": time.strftime("%Y-%m-%d %H:%M:%S")}
+            write_json(job.log(".json"), state | {"status": RUNNING})
             state["exit_status"] = _train(job, state, share, stop, lock)
             status = _describe_end(job, state["exit_status"])
         write_json(job.log(".json"), state | {"status": status})
@@ -119,10 +131,23 @@ def attempt(job: Job, share: Share, stop: threading.Event | None = None) -> str:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    """Hold the lock of a run; yields the file, which the process of the training keeps open."""
-    with path.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def _locked(job: Job, stop: threading.Event) -> Iterator[int]:
+    """Hold the lock of a run, unless asked to stop while waiting; yields its file, which the training keeps open.
+
+    On a file system without locks, only main.py keeps two processes from training the same run.
+    """
+    with job.log(".lock").open("wb") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                (job.folder / OWNER).unlink(missing_ok=True)  # of a process that is dead, since its lock is free
+            except BlockingIOError:
+                if not stop.wait(POLL_S):
+                    continue
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+            break
         yield file.fileno()
 
 
@@ -130,7 +155,7 @@ def _train(job: Job, state: Mapping[str, Any], share: Share, stop: threading.Eve
     """Run main.py until it ends; returns its exit status."""
     command = _prepare(job)
     with job.log(".txt").open("ab") as log:
-        log.write(f"--- attempt {state['n_attempts']}, {state['started']}: {' '.join(command[1:])}\n".encode())
+        log.write(f"--- attempt {state['n_attempts']}, {state['started']}: {shlex.join(command[1:])}\n".encode())
         log.flush()
         process = subprocess.Popen(
             command,
@@ -156,10 +181,10 @@ def _train(job: Job, state: Mapping[str, Any], share: Share, stop: threading.Eve
 
 def _prepare(job: Job) -> list[str]:
     """Return the command line that continues a run, or starts it anew if nothing was saved."""
-    (job.folder / OWNER).unlink(missing_ok=True)  # of a process that is dead, since its lock is free
     if sessions(job.folder) or n_folds(job.folder):
         return [*job.command()[:2], "--load_dir", str(job.folder)]
-    shutil.rmtree(job.folder, ignore_errors=True)
+    if job.folder.exists():
+        shutil.rmtree(job.folder)
     return job.command()
 
 

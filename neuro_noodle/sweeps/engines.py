@@ -5,6 +5,7 @@ Each yields a function that submits a run, and returns a future of how its attem
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -25,7 +26,7 @@ Submit = Callable[[Job], Future]
 @ENGINES.add("local")
 @contextlib.contextmanager
 def local(
-    folder: Path, *, cores: int | None = None, cores_per_run: int | None = None, gpus: tuple[int, ...] = ()
+    folder: Path, *, cores: int | None = None, cores_per_run: int | None = None, gpus: str = "auto"
 ) -> Iterator[Submit]:
     """Train on this machine: each run has its own cores, or its own GPU.
 
@@ -33,20 +34,21 @@ def local(
         folder: of the sweep.
         cores: to use in all; those of this machine if None.
         cores_per_run: cores, and threads, of a run; if None, 1 without a GPU, else an equal share of all cores.
-        gpus: numbers of the GPUs to use; those of this machine if none is given.
+        gpus: numbers of the GPUs to use, such as 0,1; none, or auto for all that are found.
     """
-    import torch
-
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [*range(os.cpu_count() or 1)]
     n = len(available) if cores is None else cores
-    gpus = gpus or tuple(range(torch.cuda.device_count()))
-    cores_per_run = cores_per_run or max(1, n // len(gpus) if gpus else 1)
+    each_gpu = _find_gpus() if gpus == "auto" else [] if gpus == "none" else gpus.split(",")
+    cores_per_run = cores_per_run or max(1, n // len(each_gpu) if each_gpu else 1)
     require(
         1 <= cores_per_run <= n <= len(available),
         f"engine 'local': cores_per_run={cores_per_run} and cores={n}, but there are {len(available)} cores",
     )
     own = [available[i : i + cores_per_run] for i in range(0, n - cores_per_run + 1, cores_per_run)]
-    each = [Share(cores_per_run, gpu=gpu) for gpu in gpus] or [Share(cores_per_run, cores) for cores in own]
+    each = [Share(cores_per_run, cores) for cores in own]
+    if each_gpu:
+        require(len(own) >= len(each_gpu), f"engine 'local': {n} cores are too few for a run on each of {each_gpu}")
+        each = [Share(cores_per_run, *one) for one in zip(own, each_gpu, strict=False)]
     shares: SimpleQueue[Share] = SimpleQueue()
     for share in each:
         shares.put(share)
@@ -65,6 +67,15 @@ def local(
         finally:
             stop.set()  # trainings that still run finish their epoch, and save
             executor.shutdown(cancel_futures=True)
+
+
+def _find_gpus() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    n = torch.cuda.device_count()
+    return visible[:n] if visible != [""] else [str(index) for index in range(n)]
 
 
 @ENGINES.add("slurm")
@@ -171,6 +182,8 @@ def _describe_jobs(jobs: int, time: str) -> dict[str, Any]:
     """Return the arguments that all providers of parsl share: how many jobs, how long, in which environment."""
     import parsl.launchers
 
+    require(jobs >= 1, f"jobs={jobs} must be 1 or more")
+    require(re.fullmatch(r"\d+:\d\d:\d\d", time) is not None, f"time={time} must be HH:MM:SS, such as 04:00:00")
     programs = Path(sys.executable).parent
     environment = f"export PATH={shlex.quote(str(programs))}:$PATH PYTHONPATH={shlex.quote(str(MAIN.parent))}"
     return {

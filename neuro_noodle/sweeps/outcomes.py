@@ -1,9 +1,9 @@
 """What the runs of a sweep have reached: rows for its tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from neuro_noodle.runs.files import RESULT, fold_of, n_folds, read_json
+from neuro_noodle.runs.files import RESULT, read_json
 from neuro_noodle.sweeps.attempts import FINISHED, Job
 
 PARTS = ("validation", "test")
@@ -12,41 +12,38 @@ Row = dict[str, Any]
 
 
 def read_outcome(job: Job) -> dict | None:
-    """Return result.json of a run; None if it is not finished. That of folds gets the mean of their validations."""
+    """Return result.json of a run; None if it is not finished. Of folds, validation is the mean over folds."""
     if not job.is_finished:
         return None
-    record = read_json(job.folder / RESULT)
-    if n := n_folds(job.folder):
-        each = [read_json(fold_of(job.folder, k) / RESULT)["validation"]["metrics"] for k in range(1, n + 1)]
-        means = {name: _mean([one[name] for one in each]) for name in each[0]}
-        record["validation"] = {"value": means[record["metric"]], "metrics": means}
+    record, runs = read_json(job.folder / RESULT), job.trained_runs()
+    if runs != [job.folder]:
+        folds = [read_json(run / RESULT)["validation"]["metrics"] for run in runs]
+        record["validation"] = {"metrics": {name: mean([one[name] for one in folds]) for name in folds[0]}}
     return record
 
 
-def _mean(values: list[float | None]) -> float | None:
+def mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are defined; None if there is none."""
     known = [value for value in values if value is not None]
-    return sum(known) / len(known) if len(known) == len(values) else None
+    return sum(known) / len(known) if known else None
 
 
 def format_outcome(job: Job) -> str:
-    """Return what a finished run has reached as a line."""
-    record = read_outcome(job) or {}
-    metric = record["metric"]
-    values = {part: record[part]["value"] for part in PARTS if record.get(part)}
+    """Return what a finished run has reached as a line; of repetitions and folds, the mean."""
+    metric, rows = (read_outcome(job) or {})["metric"], rows_of(job, {}, None)
+    values = {part: mean(row.get(f"{part}_{metric}") for row in rows) for part in PARTS}
     known = [f"{part} {metric} {value:.4g}" for part, value in values.items() if value is not None]
-    n_attempts = job.state()["n_attempts"]
-    attempts = f", {n_attempts} attempts" if n_attempts > 1 else ""
-    return f"{', '.join(known) or f'{metric} undefined'}  ({record['seconds']:.0f} s{attempts})"
+    attempts = f", {rows[0]['attempts']} attempts" if rows[0]["attempts"] > 1 else ""
+    return f"{', '.join(known) or f'{metric} undefined'}  ({rows[0]['seconds']:.0f} s{attempts})"
 
 
 def score(jobs: Sequence[Job]) -> float | None:
     """Return the mean validation metric of the runs of a configuration, lower is better; None if one is missing."""
     records = [read_outcome(job) for job in jobs]
-    values = [record["validation"]["value"] for record in records if record]
-    if len(values) < len(jobs) or None in values:
-        return None
-    mean = sum(values) / len(values)
-    return mean if records[0] and records[0]["direction"] == "min" else -mean
+    metric, sign = next(((one["metric"], 1 if one["direction"] == "min" else -1) for one in records if one), ("", 1))
+    values = [row.get(f"validation_{metric}") for job in jobs for row in rows_of(job, {}, None)]
+    total = None if None in values else mean(values)
+    return None if total is None else sign * total
 
 
 def rows_of(job: Job, labels: Mapping[str, str], seed: int | None) -> list[Row]:
@@ -81,8 +78,12 @@ def _numbers(record: Mapping[str, Any]) -> list[Row]:
 
 
 def _references(record: Mapping[str, Any]) -> Row:
-    """Return the baselines of each part, and the ceiling."""
-    test = record["test"]["baselines"] if record.get("test") else {}
-    baselines = {"validation": record.get("baselines", {}), "test": test}
-    ceiling = {} if record.get("ceiling") is None else {CEILING: record["ceiling"]}
-    return {f"{part}_{BASELINE}_{name}": each[name] for part, each in baselines.items() for name in each} | ceiling
+    """Return the baselines of each part, and its ceiling."""
+    row: Row = {}
+    for part in PARTS:
+        judged = record.get(part) or {}
+        baselines = judged.get("baselines") or (record.get("baselines", {}) if part == "validation" else {})
+        row |= {f"{part}_{BASELINE}_{name}": value for name, value in baselines.items()}
+        if ceiling := (judged.get("ceiling") or {}).get(record["metric"]):
+            row[f"{part}_{CEILING}"] = ceiling
+    return row

@@ -22,7 +22,7 @@ def write_pictures(outcome: Outcome, jobs: Mapping[str, Sequence[Job]]) -> list[
         outcome: the results of the sweep.
         jobs: runs of each configuration by its name.
     """
-    if outcome.metric is None:
+    if not outcome.parts:
         return []
     folder, part = outcome.folder / "figures", outcome.parts[-1]
     folder.mkdir(exist_ok=True)
@@ -32,7 +32,10 @@ def write_pictures(outcome: Outcome, jobs: Mapping[str, Sequence[Job]]) -> list[
         paths += PNG.save(folder / name, figure)
     value = f"validation/{outcome.metric}"
     names = outcome.ranked()[:MAX_CURVES]
-    series = {name: _series([job for job in jobs[name] if job.is_finished], value) for name in names}
+    finished = {name: [job for job in jobs[name] if job.is_finished] for name in names}
+    series = {
+        name: _series([run for job in own for run in job.trained_runs()], value) for name, own in finished.items()
+    }
     return [*paths, *PNG.save(folder / "training", plot_bands(series, value))]
 
 
@@ -46,8 +49,8 @@ def _points(outcome: Outcome, name: str, part: str) -> list[Point]:
     return points
 
 
-def _series(jobs: Sequence[Job], value: str) -> dict[int, np.ndarray]:
+def _series(runs: Sequence[Path], value: str) -> dict[int, np.ndarray]:
     """Return a value of all runs and repetitions by epoch, up to the last epoch that all have reached."""
-    each = [read_series(job.folder, value) for job in jobs]
+    each = [read_series(run, value) for run in runs]
     shared = set.intersection(*(set(one) for one in each))
     return {epoch: np.concatenate([one[epoch] for one in each]) for epoch in sorted(shared)}

@@ -16,10 +16,8 @@ Scores = Sequence[float | None]
 def grid(variations: Sequence[Variation], scores: Scores) -> list[Configuration]:
     """Train every combination of all values."""
     for one in variations:
-        require(one.n_settings is not None, f"--vary {one.name} is a range; list its values, or add --search random")
-    counts = [one.n_settings or 0 for one in variations]
-    each = [[one.at((i + 0.5) / n) for i in range(n)] for one, n in zip(variations, counts, strict=True)]
-    return [Configuration.of(settings) for settings in itertools.product(*each)]
+        require(bool(one.settings), f"--vary {one.name} is a range; list its values, or add --search random")
+    return [Configuration.of(settings) for settings in itertools.product(*(one.settings for one in variations))]
 
 
 @SEARCHES.add("random")
@@ -55,7 +53,6 @@ def guided(
 
 
 def _suggest(trial, variation: Variation) -> Setting:
-    n = variation.n_settings
-    if n is None:
-        return variation.at(trial.suggest_float(variation.name, 0, 1))
-    return variation.at((trial.suggest_categorical(variation.name, range(n)) + 0.5) / n)
+    if variation.settings:
+        return variation.settings[trial.suggest_categorical(variation.name, range(len(variation.settings)))]
+    return variation.at(trial.suggest_float(variation.name, 0, 1))

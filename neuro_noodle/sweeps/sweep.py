@@ -35,27 +35,33 @@ def train_sweep(plan: Plan, engine: Choice, retries: int) -> int:
         engine: where to train.
         retries: how often a run that was stopped or killed is resumed.
     """
-    scores: list[float | None] = []
     with _opened(plan.folder), contextlib.ExitStack() as stack:
+        told: dict[str, float | None] = plan.saved().get("scores", {})  # to the search, which asks for the same again
+        scores: list[float | None] = []
         submit: Submit | None = None
+        tried: set[str] = set()
         while True:
             with Stage("reading flags"):
                 configurations = plan.configurations(scores)
                 flags = plan.check(configurations)
             jobs = plan.jobs(configurations)
             every = _by_seed(jobs.values())
-            runs = plan.add(every)
-            if len(scores) == len(configurations):
+            runs = plan.all_runs(every)
+            missing = [job for job in every if not job.is_finished and job.name not in tried]
+            if not missing and len(scores) >= len(configurations):
                 break
-            new = _by_seed([jobs[one.name] for one in configurations[len(scores) :]])
-            if missing := [job for job in new if not job.is_finished]:
+            if missing:
                 submit = submit or stack.enter_context(ENGINES.build(engine, plan.folder))
-                write_json(plan.folder / PLAN, {"runs": runs})
+                write_json(plan.folder / PLAN, {"runs": runs, "scores": told})
                 Training(submit, len(every), len(every) - len(missing), retries).train(missing)
-            scores = [score(jobs[one.name]) for one in configurations]
-    outcome = collect(plan.folder, configurations, jobs, plan.seeds, describe_spread(flags, len(plan.seeds)))
-    paths = [*write_tables(outcome), *write_pictures(outcome, jobs)]
-    print(*format_outcome(outcome), *map(short_path, paths), sep="\n")
+                tried |= {job.name for job in missing}
+            told = {one.name: score(jobs[one.name]) for one in configurations} | told
+            scores = [told[one.name] for one in configurations]
+            write_json(plan.folder / PLAN, {"runs": runs, "scores": told})
+    distinct = list({one.name: one for one in configurations}.values())
+    outcome = collect(plan.folder, distinct, jobs, plan.seeds, describe_spread(flags, len(plan.seeds)))
+    print(*format_outcome(outcome), *map(short_path, write_tables(outcome)), sep="\n")
+    print(*map(short_path, write_pictures(outcome, jobs)), sep="\n")
     return 0 if all(job.is_finished for job in every) else 1
 
 

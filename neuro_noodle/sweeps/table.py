@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from neuro_noodle.choices import require
 from neuro_noodle.measures.intervals import mean_interval
 from neuro_noodle.runs.files import write_csv
 from neuro_noodle.sweeps.attempts import FINISHED, Job
-from neuro_noodle.sweeps.outcomes import BASELINE, CEILING, PARTS, Row, read_outcome, rows_of
+from neuro_noodle.sweeps.outcomes import BASELINE, CEILING, PARTS, Row, mean, read_outcome, rows_of
 from neuro_noodle.sweeps.variations import Configuration
+from neuro_noodle.views.table import have_same_images
 from neuro_noodle.views.texts import align
 
 RUNS, SUMMARY, DIFFERENCES = "runs.csv", "configurations.csv", "differences.csv"
@@ -26,7 +26,7 @@ class Outcome:
 
     Attributes:
         folder: of the sweep.
-        metric: the main metric of its runs; None if none has finished.
+        metric: the main metric of its runs; empty if none has finished.
         direction: whether its best value is the "min" or the "max".
         spread: over what the numbers of a configuration spread.
         configurations: in order.
@@ -34,7 +34,7 @@ class Outcome:
     """
 
     folder: Path
-    metric: str | None
+    metric: str
     direction: str
     spread: str
     configurations: Sequence[Configuration]
@@ -46,13 +46,22 @@ class Outcome:
         each = {(row["seed"], row["repetition"]): row.get(column) for row in self.rows[name]}
         return {key: value for key, value in each.items() if value is not None}
 
-    def means(self, name: str, part: str) -> dict[Any, float]:
-        """Return these values as independent units: the mean of each seed, or each repetition if there is one seed."""
-        values = self.values(name, part)
-        seeds = dict.fromkeys(seed for seed, _ in values)
-        if len(seeds) == 1:
-            return {repetition: value for (_, repetition), value in values.items()}
-        return {seed: float(np.mean([value for key, value in values.items() if key[0] == seed])) for seed in seeds}
+    def differences(self, name: str, other: str, part: str) -> np.ndarray:
+        """Return the differences (n,) between two configurations on a part, each of the same seed and repetition.
+
+        Of several seeds, the repetitions of each are averaged, since they share a split.
+        """
+        own, theirs = self.values(name, part), self.values(other, part)
+        each: dict[Any, list[float]] = {}
+        for seed, repetition in own.keys() & theirs.keys():
+            unit = seed if self.n_seeds > 1 else repetition
+            each.setdefault(unit, []).append(own[seed, repetition] - theirs[seed, repetition])
+        return np.array([np.mean(each[unit]) for unit in sorted(each)])
+
+    @property
+    def n_seeds(self) -> int:
+        """The number of seeds of each configuration."""
+        return len({row["seed"] for row in next(iter(self.rows.values()))})
 
     @property
     def parts(self) -> list[str]:
@@ -62,13 +71,22 @@ class Outcome:
     def references(self, name: str, part: str) -> dict[str, float | None]:
         """Return the mean of each baseline and of the ceiling over the runs of a configuration."""
         columns = dict.fromkeys(column for own in self.rows.values() for row in own for column in row)
-        found = [column for column in columns if column.startswith(f"{part}_{BASELINE}_") or column == CEILING]
-        return {column.removeprefix(f"{part}_").replace("_", " "): _mean(self.rows[name], column) for column in found}
+        found = [column for column in columns if column.startswith((f"{part}_{BASELINE}", f"{part}_{CEILING}"))]
+        return {
+            column.removeprefix(f"{part}_").replace("_", " "): mean(row.get(column) for row in self.rows[name])
+            for column in found
+        }
 
     def ranked(self) -> list[str]:
-        """Return the configurations that have finished runs, that with the best mean on validation images first."""
-        means = {name: np.mean([*values.values()]) for name in self.rows if (values := self.values(name, "validation"))}
-        return sorted(means, key=means.__getitem__, reverse=self.direction == "max")
+        """Return the configurations with a value, the best mean on validation first, those that lack runs last."""
+        sign = 1 if self.direction == "min" else -1
+        values = {name: [*self.values(name, "validation").values()] for name in self.rows}
+        known = [name for name in values if values[name]]
+        return sorted(known, key=lambda name: (-self.n_finished(name), sign * float(np.mean(values[name]))))
+
+    def n_finished(self, name: str) -> int:
+        """Return how many runs of a configuration have finished."""
+        return len({row["run"] for row in self.rows[name] if row["status"] == FINISHED})
 
 
 def collect(
@@ -87,13 +105,9 @@ def collect(
         seeds: of the sweep; none if it has no --seeds.
         spread: over what the numbers of a configuration spread.
 
-    Raises:
-        UserError: if their metrics differ.
     """
-    records = [record for each in jobs.values() for job in each if (record := read_outcome(job))]
-    metrics = {(record["metric"], record["direction"]) for record in records}
-    require(len(metrics) < 2, f"the runs in {folder} have different metrics, so they fit in no table: {metrics}")
-    metric, direction = metrics.pop() if metrics else (None, "min")
+    records = (record for each in jobs.values() for job in each if (record := read_outcome(job)))
+    record = next(records, {"metric": "", "direction": "min"})
     seed_of: Sequence[int | None] = seeds or [None]
     rows = {
         one.name: [
@@ -101,7 +115,7 @@ def collect(
         ]
         for one in configurations
     }
-    return Outcome(folder, metric, direction, spread, configurations, rows)
+    return Outcome(folder, record["metric"], record["direction"], spread, configurations, rows)
 
 
 def summarise(outcome: Outcome) -> list[Row]:
@@ -109,14 +123,13 @@ def summarise(outcome: Outcome) -> list[Row]:
     rows = []
     for one in outcome.configurations:
         own = outcome.rows[one.name]
-        finished = {line["run"] for line in own if line["status"] == FINISHED}
-        row: Row = {"configuration": one.name, **one.labels, "runs": len({line["run"] for line in own})}
-        row["finished"] = len(finished)
+        row: Row = {"name": one.name, **one.labels, "runs": len({line["run"] for line in own})}
+        row["finished"] = outcome.n_finished(one.name)
         for part in outcome.parts:
             spread = _spread([*outcome.values(one.name, part).values()])
             row |= {f"{part} {name}": spread.get(name) for name in SPREAD}
             row |= {f"{part} {name}": value for name, value in outcome.references(one.name, part).items()}
-        rows.append(row | {"seconds": _mean(own, "seconds")})
+        rows.append(row | {"seconds": mean(line.get("seconds") for line in own)})
     return rows
 
 
@@ -129,21 +142,15 @@ def _spread(values: Sequence[float]) -> Row:
     return {"mean": float(np.mean(values)), "sd": sd, "median": median, "p10": p10, "p90": p90, "n": len(values)}
 
 
-def _mean(rows: Sequence[Row], column: str) -> float | None:
-    values = [row[column] for row in rows if row.get(column) is not None]
-    return float(np.mean(values)) if values else None
-
-
 def differences(outcome: Outcome) -> list[Row]:
     """Return the mean difference of each configuration to the best, paired by seed (or repetition), on each part."""
     rows = []
     ranked = outcome.ranked()
     for name, part in itertools.product(ranked[1:], outcome.parts):
-        own, best = outcome.means(name, part), outcome.means(ranked[0], part)
-        each = np.array([own[key] - best[key] for key in own if key in best])
+        each = outcome.differences(name, ranked[0], part)
         low, high = mean_interval(each) or (None, None)
-        row = {"configuration": name, "compared_with": ranked[0], "part": part, "n": len(each)}
-        rows.append(row | {"difference": float(each.mean()) if len(each) else None, "low": low, "high": high})
+        row = {"name": name, "compared_with": ranked[0], "part": part, "n": len(each)}
+        rows.append(row | {"difference": mean(each.tolist()), "low": low, "high": high})
     return rows
 
 
@@ -162,11 +169,11 @@ def write_tables(outcome: Outcome) -> list[Path]:
 
 def format_outcome(outcome: Outcome) -> list[str]:
     """Return the table of configurations, and which is the best, as lines."""
-    if outcome.metric is None:
-        return ["no run has finished"]
+    if not outcome.parts:
+        return [f"no run has a value of its metric: {outcome.metric}" if outcome.metric else "no run has finished"]
     part = outcome.parts[-1]
     references = outcome.references(outcome.configurations[0].name, part)
-    compared = {row["configuration"]: row for row in differences(outcome) if row["part"] == part}
+    compared = {row["name"]: row for row in differences(outcome) if row["part"] == part}
     names = outcome.configurations[0].labels
     means = [f"{one} mean ± sd" for one in outcome.parts]
     last = ["difference to best [95 %]"] if len(outcome.rows) > 1 else []
@@ -183,7 +190,7 @@ def format_outcome(outcome: Outcome) -> list[str]:
                 *(_format_difference(compared.get(one.name)) for _ in last),
             ]
         )
-    return [f"{outcome.metric}, {outcome.spread}", *align(lines), *_format_undefined(outcome), *_format_best(outcome)]
+    return [f"{outcome.metric}, {outcome.spread}", *align(lines), *_format_notes(outcome), *_format_best(outcome)]
 
 
 def _number(value: float | None) -> str:
@@ -197,13 +204,18 @@ def _format_difference(row: Row | None) -> str:
     return f"{row['difference']:+.3g}{interval}"
 
 
-def _format_undefined(outcome: Outcome) -> list[str]:
-    """Return a line for each part in which finished runs have no value."""
+def _format_notes(outcome: Outcome) -> list[str]:
+    """Return what a reader of the numbers should know: undefined values, and differences between other images."""
+    finished = [row for own in outcome.rows.values() for row in own if row["status"] == FINISHED]
     lines = []
     for part in outcome.parts:
-        finished = [row for own in outcome.rows.values() for row in own if row["status"] == FINISHED]
         if n := sum(row.get(f"{part}_{outcome.metric}") is None for row in finished):
-            lines.append(f"{n} of {len(finished)} {part} values are undefined, and left out")
+            lines.append(f"note: {n} of {len(finished)} {part} values are undefined, and left out")
+        tables = {row["run"]: outcome.folder / row["run"] / f"{part}.csv" for row in finished}
+        seeds = {row["run"]: row["seed"] for row in finished}
+        by_seed = [[tables[run] for run in tables if seeds[run] == seed] for seed in set(seeds.values())]
+        if not all(have_same_images([path for path in paths if path.exists()]) for paths in by_seed):
+            lines.append(f"note: the configurations have different {part} images, which is part of their differences")
     return lines
 
 
@@ -214,8 +226,11 @@ def _format_best(outcome: Outcome) -> list[str]:
         return []
     best = {part: _spread([*outcome.values(ranked[0], part).values()]) for part in outcome.parts}
     validation = f"validation {outcome.metric} {_number(best['validation']['mean'])}"
+    n_runs, n_finished = len({row["run"] for row in outcome.rows[ranked[0]]}), outcome.n_finished(ranked[0])
+    runs = "" if n_finished == n_runs else f" ({n_finished} of {n_runs} runs)"
     lines = [
-        f"best on validation: {ranked[0]}: {validation}, flattered by the choice among {len(ranked)} configurations"
+        f"best on validation: {ranked[0]}{runs}: {validation}, flattered by the choice among {len(ranked)} "
+        "configurations"
     ]
     if "test" in best:
         return [*lines, f"its test {outcome.metric}: {_number(best['test']['mean'])} (mean of {best['test']['n']})"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from neuro_noodle.plain import first_line
 from neuro_noodle.progress import Stage, say
-from neuro_noodle.runs.files import short_path
+from neuro_noodle.runs.files import short_path, write_json
 from neuro_noodle.sweeps.attempts import FINISHED, LOST, STOPPED, Job
 from neuro_noodle.sweeps.engines import Submit
 from neuro_noodle.sweeps.outcomes import format_outcome
@@ -25,8 +25,9 @@ class Training:
         submit: starts an attempt at a run.
         n_runs: of the sweep.
         n_ended: runs that have finished or failed.
-        retries: how often a run that was stopped is resumed.
-        n_resumed: how often each run was, by its name.
+        retries: how often a run is resumed that was stopped without having saved anything new.
+        n_resumed: how often each run was, by its name, since it last saved something new.
+        n_trained: epochs that each run had saved when it was last stopped.
     """
 
     submit: Submit
@@ -34,6 +35,7 @@ class Training:
     n_ended: int
     retries: int
     n_resumed: dict[str, int] = field(default_factory=dict)
+    n_trained: dict[str, int] = field(default_factory=dict)
 
     def train(self, jobs: Sequence[Job]) -> None:
         """Train runs until each has finished, has failed or was stopped too often."""
@@ -54,17 +56,26 @@ class Training:
         """Report how an attempt has ended; returns the next one, if the run is to be resumed."""
         error = future.exception()
         status = LOST if error else future.result()
-        n_resumed = self.n_resumed.get(job.name, 0)
-        if status in (STOPPED, LOST) and n_resumed < self.retries:
+        if status in (STOPPED, LOST) and self._may_resume(job):
             say(f"{job.name}: {self._explain(job, status, error)}; resuming it")
-            self.n_resumed[job.name] = n_resumed + 1
             return self.submit(job)
+        if status == LOST:
+            write_json(job.log(".json"), job.state() | {"status": LOST})
         self.n_ended += 1
         text = format_outcome(job) if status == FINISHED else self._explain(job, status, error)
         with (job.sweep / LOG).open("a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {job.name}: {text.splitlines()[0]}\n")
         say(f"[{self.n_ended}/{self.n_runs}] {job.name}: {text}")
         return None
+
+    def _may_resume(self, job: Job) -> bool:
+        """Return whether a run that was stopped may be resumed once more."""
+        n_trained = job.n_trained()
+        if n_trained > self.n_trained.get(job.name, 0):
+            self.n_resumed[job.name] = 0
+        self.n_trained[job.name] = n_trained
+        self.n_resumed[job.name] = self.n_resumed.get(job.name, 0) + 1
+        return self.n_resumed[job.name] <= self.retries
 
     def _explain(self, job: Job, status: str, error: BaseException | None) -> str:
         """Return why an attempt did not finish the run, with the end of its output if it has failed."""

@@ -1,5 +1,6 @@
 """What varies in a sweep: `FLAG=VALUE,VALUE`, `FLAG=NAME KEY=VALUE | NAME`, `FLAG=LOW..HIGH`, or a file of flags."""
 
+import argparse
 import re
 import shlex
 import zlib
@@ -50,7 +51,10 @@ class Configuration:
     @classmethod
     def of(cls, settings: Sequence[Setting]) -> "Configuration":
         """Return the configuration with these settings."""
-        name = ",".join(re.sub(r"[^\w.=+-]+", "-", f"{one.name}={one.label}") for one in settings) or "default"
+        name = (
+            ",".join(re.sub(r"[^\w.=+-]+", "-", f"{one.name}={one.label}", flags=re.ASCII) for one in settings)
+            or "default"
+        )
         if len(name) > MAX_NAME:
             name = f"{name[: MAX_NAME - 9]}-{zlib.crc32(name.encode()):08x}"
         words = tuple(word for one in settings for word in one.words)
@@ -62,14 +66,14 @@ class Variation(Protocol):
 
     Attributes:
         name: of what varies, a flag in most cases.
-        n_settings: number of its values; None for a range.
+        settings: its values; none for a range.
     """
 
     @property
     def name(self) -> str: ...
 
     @property
-    def n_settings(self) -> int | None: ...
+    def settings(self) -> tuple[Setting, ...]: ...
 
     def at(self, share: float) -> Setting: ...
 
@@ -80,10 +84,6 @@ class Values:
 
     name: str
     settings: tuple[Setting, ...]
-
-    @property
-    def n_settings(self) -> int:
-        return len(self.settings)
 
     def at(self, share: float) -> Setting:
         """Return the value at a share from 0 to 1 of the list."""
@@ -107,7 +107,7 @@ class Range:
     high: float
     is_whole: bool
 
-    n_settings = None
+    settings = ()
 
     @property
     def name(self) -> str:
@@ -146,7 +146,18 @@ def _read_range(flag: Flag, text: str, found: re.Match) -> Range:
         raise UserError(f"--vary {flag.name}: {found[0]} is not LOW..HIGH, two numbers") from None
     require(low < high, f"--vary {flag.name}: {found[0]} must go from a low to a high number")
     template = f"{text[: found.start()]}\0{text[found.end() :]}".replace("%", "%%").replace("\0", "%s")
-    return Range(flag, template, low, high, found["low"].isdecimal() and found["high"].isdecimal())
+    return Range(flag, template, low, high, _is_whole(flag, found))
+
+
+def _is_whole(flag: Flag, found: re.Match) -> bool:
+    """Return whether a range has whole numbers only: if the flag does, or if both ends of an option are written so."""
+    if flag.type is None:
+        return found["low"].isdecimal() and found["high"].isdecimal()
+    try:
+        flag.type("0.5")
+    except argparse.ArgumentTypeError:
+        return True
+    return False
 
 
 def _setting(flag: Flag, text: str) -> Setting:

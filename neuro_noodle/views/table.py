@@ -135,7 +135,7 @@ def read_runs(runs: Sequence[Path]) -> TableOfRuns:
             "n_epochs": [flags["n_epochs"] for flags in configs],
             "seconds": [record["seconds"] for record in each],
         },
-        _notes([run / f"{part}.csv" for run in runs], part),
+        [] if have_same_images([run / f"{part}.csv" for run in runs]) else [f"the runs have different {part} images"],
     )
 
 
@@ -194,13 +194,13 @@ def _flatten(flags: Mapping[str, Any]) -> dict[str, str]:
     return flat
 
 
-def _notes(tables: Sequence[Path], part: str) -> list[str]:
-    """Return a note if the runs were not all judged on the same images."""
+def have_same_images(tables: Sequence[Path]) -> bool:
+    """Return whether tables with a row per image have the same images."""
     images = []
     for path in tables:
         with path.open(encoding="utf-8", newline="") as file:
             images.append({row["id"] for row in csv.DictReader(file)})
-    return [] if all(ids == images[0] for ids in images) else [f"the runs do not have the same {part} images"]
+    return all(ids == images[0] for ids in images)
 
 
 def format_table(table: TableOfRuns) -> list[str]:

@@ -34,6 +34,7 @@ if load_dir:
 else:
     folder.mkdir(parents=True)
     write(config, {"words": words})
+(folder / "gpu.txt").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
 latent_dim, seed = int(value_of("--latent_dim") or 4), int(value_of("--seed") or 42)
 n_done = len([*folder.glob("[0-9]*")])
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
@@ -44,15 +45,20 @@ for epoch in range(n_done, 3):
     save(epoch)
     if value_of("--batch_size") == str(epoch) and not load_dir:
         os.kill(os.getpid(), signal.SIGKILL)
+    if value_of("--batch_size") == "8":
+        os.kill(os.getpid(), signal.SIGKILL)
 if latent_dim == 13:
     print("error: 13 is unlucky", file=sys.stderr)
     sys.exit(2)
-score = {"mse": latent_dim + seed / 1000}
-part = {"value": score["mse"], "metrics": score, "baselines": {"pca": 5.0}}
+score = {"mse": None if latent_dim == 99 else latent_dim + seed / 1000}
+part = {"value": score["mse"], "metrics": score, "baselines": {"pca": 5.0}, "ceiling": {"mse": 0.9}}
+values = {"mse": [(score["mse"] or 0) + r / 10 for r in range(int(value_of("--repetitions") or 0))]}
+repetitions = {"best_epochs": [2 for _ in values["mse"]], "validation": values, "test": values}
 write(
     folder / "result.json",
     {"metric": "mse", "direction": "min", "validation": part, "test": part, "baselines": {"pca": 5.0}}
-    | {"best_epoch": 2, "seconds": 1.0, "ceiling": None},
+    | {"best_epoch": 2, "seconds": 1.0}
+    | ({"repetitions": repetitions} if values["mse"] else {}),
 )
 lines = [json.dumps({"epoch": epoch, "validation/mse": score["mse"] + 2 - epoch}) for epoch in range(3)]
 (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")

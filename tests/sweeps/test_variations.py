@@ -25,8 +25,8 @@ from neuro_noodle.sweeps.variations import MAX_NAME, Configuration, Setting, rea
 )
 def test_values_become_words_of_the_command_line(text, words):
     variation = read_variation(text)
-    n = variation.n_settings
-    assert [variation.at((i + 0.5) / n).words for i in range(n)] == words
+    assert [setting.words for setting in variation.settings] == words
+    assert [variation.at(share) for share in (0, 1)] == [variation.settings[0], variation.settings[-1]]
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,7 @@ def test_values_become_words_of_the_command_line(text, words):
         ("lr=1e-4..1e-2", (0, 0.5, 1), ["0.0001", "0.001", "0.01"]),
         ("latent_dim=2..32", (0, 0.5, 1), ["2", "8", "32"]),
         ("lr=0..0.5", (0, 0.5, 1), ["0", "0.25", "0.5"]),
+        ("lr=0..1", (0, 0.25, 1), ["0", "0.25", "1"]),
     ],
 )
 def test_a_range_is_logarithmic_unless_it_starts_at_zero(text, shares, values):
@@ -98,3 +99,8 @@ def test_the_name_of_a_configuration_says_what_varies():
 def test_long_names_are_cut_and_stay_different():
     names = {Configuration.of([Setting("data_dir", "a" * 300 + end, ())]).name for end in "xy"}
     assert len(names) == 2 and {len(name) for name in names} == {MAX_NAME}
+
+
+def test_names_are_ascii():
+    """File systems limit bytes, and some do not know other letters."""
+    assert Configuration.of([Setting("data_dir", "лица", ())]).name == "data_dir=-"

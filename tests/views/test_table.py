@@ -52,7 +52,7 @@ def test_runs_without_a_test_part_have_validation_scores(face_runs, runs, capsys
     assert command.main(words) == 0
     printed = capsys.readouterr()
     assert "validation mse" in printed.out and "no interval: these images chose the epoch: ae, wide" in printed.out
-    assert printed.err == "note: the runs do not have the same validation images\n"
+    assert printed.err == "note: the runs have different validation images\n"
 
 
 def test_runs_of_the_same_name_are_named_by_their_paths(runs, tmp_path):
