@@ -121,7 +121,7 @@ def arrange_by_emotion(flags: argparse.Namespace) -> argparse.Namespace:
         flags.data_dir, out, apart=flags.split == "group", val_fraction=flags.val_fraction, seed=flags.seed
     )
     listed = ", ".join(f"{n} {where}" for where, n in sorted(counts.items()))
-    print(f"{files.short_path(out)}: {listed}; rejig.csv lists every file; --recipe {flags.recipe}")
+    print(f"{files.short_path(out)}: {listed}; rejig.csv lists every file; recipe: {flags.recipe}")
     dataset = str(DATASETS.parse("folder label=folder group=person pattern={person}_{}", flags.dataset))
     return argparse.Namespace(**vars(flags) | {"data_dir": out, "split": "given", "dataset": dataset})
 

@@ -2,7 +2,10 @@
 
 import argparse
 import difflib
+import itertools
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -76,6 +79,7 @@ def parse(words: Sequence[str], home: Path) -> argparse.Namespace:
     known, _ = early.parse_known_args(words)
     require(known.recipe in RECIPES, f"unknown recipe '{known.recipe}'; {suggest(known.recipe, RECIPES)}")
     base = base_values(known, home)
+    print_repeated(words)
     parser = build_parser(home)
     parser.set_defaults(**{key: value for key, value in base.items() if key not in ("augment", "track")})
     flags = parser.parse_args(words)
@@ -83,6 +87,16 @@ def parse(words: Sequence[str], home: Path) -> argparse.Namespace:
     if not (flags.list or flags.clear_cache):
         refuse_contradictions(flags)
     return flags
+
+
+def print_repeated(words: Sequence[str]) -> None:
+    """Print a note on each choice that is given twice, since its first options are lost."""
+    for flag in EVERY_FLAG.values():
+        starts = [i + 1 for i, word in enumerate(words) if word == f"--{flag.name}"]
+        if flag.kind == "choice" and len(starts) > 1:
+            each = [itertools.takewhile(lambda word: not word.startswith("--"), words[start:]) for start in starts]
+            first, *_, last = (shlex.join(choice) for choice in each)
+            print(f"note: --{flag.name} {last} replaces --{flag.name} {first}, with all its options", file=sys.stderr)
 
 
 def default_recipe(words: Sequence[str]) -> str:
@@ -153,9 +167,6 @@ def refuse_contradictions(flags: argparse.Namespace) -> None:
         )
     require(flags.load_dir or not flags.test, "--test judges a run; name it with --load_dir")
     require(
-        not (flags.rejig_data and flags.load_dir), "--rejig_data makes data for a new run; leave it out with --load_dir"
-    )
-    require(
         not flags.log_images or flags.comet or bool(trackers),
         "--log_images sends reconstructions to a tracker; add --comet or --track NAME",
     )
@@ -167,8 +178,21 @@ def refuse_contradictions(flags: argparse.Namespace) -> None:
         not schedule.startswith("plateau") or flags.patience,
         f"--schedule {schedule} reduces the learning rate when --patience runs out; add --patience EPOCHS",
     )
+    if flags.rejig_data:
+        refuse_beside_rejig(flags)
     if flags.folds:
         refuse_beside_folds(flags)
+
+
+def refuse_beside_rejig(flags: argparse.Namespace) -> None:
+    """Raise UserError if a flag contradicts --rejig_data."""
+    require(not flags.load_dir, "--rejig_data makes data for a new run; leave it out with --load_dir")
+    tests = [f"--{name}" for name in ("test_fraction", "fold", "folds") if vars(flags)[name]]
+    require(
+        not tests,
+        f"--rejig_data makes a training and a validation part only; for {' and '.join(tests)}, replace it by --recipe "
+        f"{flags.recipe} --split group",
+    )
 
 
 def refuse_beside_folds(flags: argparse.Namespace) -> None:
@@ -184,7 +208,7 @@ def refuse_beside_folds(flags: argparse.Namespace) -> None:
             (flags.namestr, flags.save_dir.resolve()) == here,
             f"folds are resumed where they are, in {flags.load_dir}; leave out --namestr and --save_dir",
         )
-    others = [f"--{name}" for name in ("fold", "test_fraction", "rejig_data") if vars(flags)[name]]
+    others = [f"--{name}" for name in ("fold", "test_fraction") if vars(flags)[name]]
     require(not others, f"--folds tests each image once, so it makes the test parts; leave out {' and '.join(others)}")
     require(
         flags.split != "given",

@@ -264,7 +264,7 @@ def _undecodable(ids: list[str]) -> list[str]:
 def _require_column(columns: Columns, option: str, name: str | None) -> None:
     require(
         name is None or name in columns,
-        f"{option}={name} names no column; there are {', '.join(columns) or 'none'}; to add columns, use fields in "
+        f"{option}={name} names no column; allowed: {', '.join(columns) or 'none'}; to add columns, use fields in "
         "braces in pattern=, or a table, metadata=",
     )
 

@@ -290,7 +290,7 @@ def _keep_readable(
     unreadable = {paths[int(index)]: reason for index, reason in about["unreadable"].items()}
     readable = [index for index, path in enumerate(paths) if path not in unreadable]
     found, target = [headers[index] for index in readable], Size(*images.shape[2:])
-    changed = _changes(found, target, about["n_transparent"], how.background)
+    changed = _changes(found, target, about["n_transparent"], how)
     factors = np.array([_stretch(header.size, target) for header in found]) if how.fit == "stretch" else None
     stretch = factors if factors is not None and (factors != 1).any() else None
     n_resized = sum(header.size != target for header in found)
@@ -331,15 +331,17 @@ def _shape_and_type(headers: list[Header], how: Decoding) -> tuple[tuple[int, ..
     return (n_channels, *size), np.dtype(np.uint16 if any(header.is_deep for header in headers) else np.uint8)
 
 
-def _changes(headers: list[Header], target: Size, n_transparent: int, background: str) -> dict[str, int]:
+def _changes(headers: list[Header], target: Size, n_transparent: int, how: Decoding) -> dict[str, int]:
     """Return the number of images that differ from their files, by description."""
     sizes = sorted(header.size for header in headers if header.size != target)
     changed = Counter(header.remark for header in headers if header.remark)
     if n_transparent:
-        changed[f"images with transparent pixels, drawn on {background}"] = n_transparent
+        changed[f"images with transparent pixels, drawn on {how.background}"] = n_transparent
     if sizes:
         span = f"{sizes[0]}" if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}"
-        changed[f"images resized to {target} from {span}"] = len(sizes)
+        n_other = sum(_stretch(size, target) != (1.0, 1.0) for size in sizes)
+        fitted = f" (of another shape: {n_other}, fit={how.fit})" if n_other else ""
+        changed[f"images resized to {target} from {span}{fitted}"] = len(sizes)
     return dict(changed)
 
 

@@ -151,8 +151,9 @@ def _unit_index(dataset: StimulusSet, how: str) -> tuple[np.ndarray, str]:
     column = dataset.split_unit
     if column is None:
         raise UserError(
-            "--split group needs to know which images belong together: name a column with --dataset NAME group=COLUMN; "
-            f"there are {', '.join(dataset.columns) or 'none'}"
+            "--split group needs to know which images belong together (show one person, animal or recording): name a "
+            f"column with --dataset NAME group=COLUMN (columns: {', '.join(dataset.columns) or 'none'}), or make one "
+            "from file names such as 001_03.jpg: --dataset folder pattern={person}_{} group=person"
         )
     texts = as_texts(dataset.columns[column])
     names = sorted(set(texts) - {""})
@@ -225,7 +226,8 @@ def _given_parts(dataset: StimulusSet, val_fraction: float, seed: int) -> Parts:
     empty = [part for part in ("training", "validation") if not parts[part]]
     require(
         not empty,
-        f"--split given: no image for {' and '.join(empty)}; it needs a part train, and preferably a part val",
+        f"--split given: no image for {' and '.join(empty)}; it needs a part train, and preferably a part val; --split "
+        "random makes parts of the images that there are",
     )
     return parts
 

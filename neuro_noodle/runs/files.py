@@ -219,6 +219,9 @@ def find_session(load_dir: Path) -> tuple[Path, Path]:
     Raises:
         UserError: if there is no session.
     """
+    require(
+        load_dir.exists(), f"there is no folder {load_dir}" + ("" if load_dir.is_absolute() else f" in {Path.cwd()}")
+    )
     require_one_run(load_dir)
     run = load_dir if (load_dir / CONFIG).is_file() else load_dir.parent
     if (run / CONFIG).is_file():

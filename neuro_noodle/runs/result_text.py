@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neuro_noodle.plain import command_line, counted, readable
+from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.files import fold_of, sessions, short_path
 from neuro_noodle.runs.loaders import HELD_OUT
 from neuro_noodle.runs.result import Result
@@ -21,9 +22,10 @@ def format_run(result: Result, folder: Path, patience: int | None) -> str:
     ]
     test = result.record["test"]
     if not test:
+        is_given = load_config(folder)["flags"]["split"] == "given"
         lines.append(
-            "note: the epoch was chosen on the validation images, so the score on new images will be worse; "
-            "--test_fraction 0.2 holds out test images, whose score has an interval"
+            "note: the epoch was chosen on the validation images, so the score on new images will be worse"
+            + ("" if is_given else "; --test_fraction 0.2 holds out test images, whose score has an interval")
         )
     lines += _notes_on_test(test) if test else []
     validation = result.record["validation"] | {"baselines": result.record["baselines"]}

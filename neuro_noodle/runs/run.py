@@ -269,9 +269,12 @@ def has_own_images(source: TaskSource, config: dict) -> bool:
 def _require_same_kind(dataset: StimulusSet, objective: Objective, config: dict, session: Path) -> None:
     expected = config["model"]["image_shape"]
     require(
-        list(dataset.image_shape) == expected and dataset.classes == config["classes"],
-        f"these images have shape {dataset.image_shape} and classes {dataset.classes or 'none'}, but those of "
-        f"{session} have shape {tuple(expected)} and classes {config['classes'] or 'none'}",
+        list(dataset.image_shape) == expected,
+        f"these images have shape {dataset.image_shape}, but those of {session} have shape {tuple(expected)}",
+    )
+    require(
+        "label" not in objective.needs or dataset.classes == config["classes"],
+        f"these images have the classes {dataset.classes or 'none'}, but those of {session} have {config['classes']}",
     )
     neurons = config["neurons"]
     first = next((f"; {a} is not {b}" for a, b in zip(dataset.neurons, neurons, strict=False) if a != b), "")

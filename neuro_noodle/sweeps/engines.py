@@ -99,11 +99,8 @@ def slurm(
         folder: of the sweep.
         jobs: at a time, at most.
         time: limit of a job, HH:MM:SS; a run that it stops is resumed in another job.
-        cores: of a job.
-        memory: of a job, in GB.
-        gpus: of a job.
-        partition: queue of the jobs.
-        account: that pays for the jobs.
+        cores, memory, gpus: of a job; memory in GB.
+        partition, account: of the jobs.
         options: others of sbatch.
         address: at which the jobs reach this machine; found by trying if None.
     """
@@ -142,10 +139,8 @@ def gridengine(
         folder: of the sweep.
         jobs: at a time, at most.
         time: limit of a job, HH:MM:SS; a run that it stops is resumed in another job.
-        cores: of a job.
+        cores, memory, gpus: of a job; memory in GB (h_vmem).
         pe: parallel environment that gives a job several cores.
-        memory: of a job, in GB (h_vmem).
-        gpus: of a job (-l gpu).
         queue: of the jobs.
         options: others of qsub.
         address: at which the jobs reach this machine; found by trying if None.

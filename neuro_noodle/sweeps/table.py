@@ -10,6 +10,7 @@ import numpy as np
 
 from neuro_noodle.measures.intervals import mean_interval
 from neuro_noodle.runs.files import write_csv
+from neuro_noodle.runs.result_text import beaten_by
 from neuro_noodle.sweeps.attempts import FINISHED, Job
 from neuro_noodle.sweeps.outcomes import BASELINE, CEILING, PARTS, Row, mean, read_outcome, rows_of
 from neuro_noodle.sweeps.variations import Configuration
@@ -175,26 +176,44 @@ def format_outcome(outcome: Outcome) -> list[str]:
     references = outcome.references(outcome.configurations[0].name, part)
     compared = {row["name"]: row for row in differences(outcome) if row["part"] == part}
     names = outcome.configurations[0].labels
-    means = [f"{one} mean ± sd" for one in outcome.parts]
-    last = ["difference to best [95 %]"] if len(outcome.rows) > 1 else []
-    head = [*names, "runs", *means, f"{part} median [10 %, 90 %]", *references, *last]
+    rows = summarise(outcome)
+    is_single = all(row[f"{part} n"] < 2 for row in rows)
+    means = [one if is_single else f"{one} mean ± sd" for one in outcome.parts]
+    median = [] if is_single else [f"{part} median [10 %, 90 %]"]
+    last = [f"{part} difference to best [95 %]"] if len(outcome.rows) > 1 else []
+    head = [*names, "runs", *means, *median, *references, *last]
     lines = [head]
-    for row, one in zip(summarise(outcome), outcome.configurations, strict=True):
+    for row, one in zip(rows, outcome.configurations, strict=True):
         lines.append(
             [
                 *one.labels.values(),
                 f"{row['finished']} of {row['runs']}",
-                *(f"{_number(row[f'{each} mean'])} ± {_number(row[f'{each} sd'])}" for each in outcome.parts),
-                f"{_number(row[f'{part} median'])} [{_number(row[f'{part} p10'])}, {_number(row[f'{part} p90'])}]",
+                *(_format_mean(row, each) for each in outcome.parts),
+                *(f"{_number(row[f'{part} median'])} [{_format_tails(row, part)}]" for _ in median),
                 *(_number(row[f"{part} {name}"]) for name in references),
                 *(_format_difference(compared.get(one.name)) for _ in last),
             ]
         )
-    return [f"{outcome.metric}, {outcome.spread}", *align(lines), *_format_notes(outcome), *_format_best(outcome)]
+    better = "lower" if outcome.direction == "min" else "higher"
+    return [
+        f"{outcome.metric} ({better} is better), {outcome.spread}",
+        *align(lines),
+        *_format_notes(outcome),
+        *_format_best(outcome),
+    ]
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
+
+
+def _format_mean(row: Row, part: str) -> str:
+    sd = row[f"{part} sd"]
+    return _number(row[f"{part} mean"]) + ("" if sd is None else f" ± {_number(sd)}")
+
+
+def _format_tails(row: Row, part: str) -> str:
+    return f"{_number(row[f'{part} p10'])}, {_number(row[f'{part} p90'])}"
 
 
 def _format_difference(row: Row | None) -> str:
@@ -232,6 +251,10 @@ def _format_best(outcome: Outcome) -> list[str]:
         f"best on validation: {ranked[0]}{runs}: {validation}, flattered by the choice among {len(ranked)} "
         "configurations"
     ]
+    part = outcome.parts[-1]
+    record = {"value": best[part]["mean"], "baselines": outcome.references(ranked[0], part)}
+    if better := [name for name in beaten_by(record, outcome.direction) if name != CEILING]:
+        lines.append(f"note: {' and '.join(better)} did as well on {part} images, or better")
     if "test" in best:
         return [*lines, f"its test {outcome.metric}: {_number(best['test']['mean'])} (mean of {best['test']['n']})"]
     return [*lines, "no test images; with --test_fraction 0.2 after --, the best has a number that chose nothing"]

@@ -46,7 +46,10 @@ def plot_traversals(run: Run, latents: np.ndarray, low: np.ndarray, high: np.nda
         rows[f"latent {number + 1}"] = run.decode(points)
     titles = [""] * N_STEPS
     titles[0], titles[-1] = (f"percentile {100 * share:.0f}" for share in (TAIL, 1 - TAIL))
-    return plot_image_rows(rows, titles)
+    figure = plot_image_rows(rows, titles)
+    if len(order) < latents.shape[1]:
+        figure.suptitle(f"the {len(order)} of {latents.shape[1]} latents that vary most", fontsize=8)
+    return figure
 
 
 def plot_grid(run: Run, low: np.ndarray, high: np.ndarray) -> Figure:

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from neuro_noodle.measures.scores import r_squared
+from neuro_noodle.plain import counted
 from neuro_noodle.tracking.base import Spread
 from neuro_noodle.views.texts import literal
 
@@ -26,6 +27,8 @@ def plot_curves(
     baselines: Mapping[str, float | None],
     best_epoch: int,
     least_loss: float = 0.0,
+    *,
+    is_augmented: bool = False,
 ) -> Figure:
     """Plot the losses, and the validation metric with its baselines, against the epoch.
 
@@ -36,10 +39,11 @@ def plot_curves(
         baselines: value of the metric by baseline, shown as dashed lines; None if undefined.
         best_epoch: index of the best epoch (from 0), marked by a ring.
         least_loss: that no validation loss can fall below, shown as a line unless it is 0.
+        is_augmented: whether the training images are changed at random.
     """
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     losses, metrics = figure.subplots(1, 2)
-    _plot_losses(losses, records, least_loss)
+    _plot_losses(losses, records, least_loss, "training (augmented)" if is_augmented else "training")
     epochs, values = _series(records, f"validation/{metric}")
     low, high = (_series(records, f"validation/{metric}_{end}")[1] for end in ("p10", "p90"))
     metrics.plot(epochs, values, color="C1", label="validation" + (", median of repetitions" if low else ""))
@@ -166,6 +170,24 @@ def plot_predictions(predicted: Mapping[str, np.ndarray], true: Mapping[str, np.
     return tidy(figure)
 
 
+def plot_paths(stretches: Sequence[tuple[np.ndarray, np.ndarray]], names: Sequence[str]) -> Figure:
+    """Plot true and predicted places as paths in the plane.
+
+    Args:
+        stretches: true and predicted places, (n, 2) each, of images that follow each other.
+        names: of the two axes.
+    """
+    figure = Figure(figsize=(5, 4.6), layout="constrained")
+    axis = figure.subplots()
+    for i, (true, predicted) in enumerate(stretches):
+        axis.plot(*true.T, ".-", color="0.6", ms=3, lw=1, label=None if i else "true")
+        axis.plot(*predicted.T, ".-", color="C1", ms=3, lw=0.8, alpha=0.8, label=None if i else "predicted")
+    axis.set(xlabel=literal(names[0]), ylabel=literal(names[1]), aspect="equal")
+    axis.set_title(f"held-out images, {counted(len(stretches), 'block')} of frames", fontsize=9)
+    figure.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=2)
+    return tidy(figure)
+
+
 def plot_explained_variance(shares: Mapping[str, np.ndarray]) -> Figure:
     """Plot the variance explained by principal components: bars for each component, lines for the cumulative sum.
 
@@ -204,7 +226,8 @@ def plot_bands(series: Mapping[str, Mapping[int, np.ndarray]], value: str) -> Fi
         axis.plot([*by_epoch], [spread.median for spread in spreads], color=f"C{i}", label=literal(f"{name}, n = {n}"))
         axis.fill_between([*by_epoch], low, high, color=f"C{i}", alpha=0.25, lw=0)
     axis.set(xlabel="epoch", ylabel=literal(value.replace("/", " ")))
-    axis.legend(frameon=False, title="median, 10th to 90th percentile", fontsize=8, title_fontsize=8)
+    title = "median, 10th to 90th percentile"
+    figure.legend(loc="outside lower center", frameon=False, title=title, fontsize=8, title_fontsize=8)
     return tidy(figure)
 
 
@@ -276,9 +299,9 @@ def plot_fields(rows: Mapping[str, np.ndarray], titles: Sequence[str], title: st
     return figure
 
 
-def _plot_losses(losses: Axes, records: Sequence[Mapping], least_loss: float) -> None:
+def _plot_losses(losses: Axes, records: Sequence[Mapping], least_loss: float, training: str) -> None:
     """Add the training and the validation loss to a panel, and the least possible one unless it is 0."""
-    for key, label in (("train/loss", "training"), ("validation/loss", "validation")):
+    for key, label in (("train/loss", training), ("validation/loss", "validation")):
         losses.plot(*_series(records, key), label=label)
     if least_loss:
         losses.axhline(least_loss, ls="--", lw=1, color="0.4", label="least possible: entropy of the pixels")

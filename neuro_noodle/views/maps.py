@@ -21,6 +21,7 @@ from neuro_noodle.views.figures import GREY, displayable, tidy
 from neuro_noodle.views.texts import literal
 
 MAX_CATEGORIES = 20  # in a legend; of more, the most frequent ones have their names on the map
+MIN_NAMED = 3  # images of a category that is named on a map; fewer may be far from each other
 MAX_NAMES = 40
 
 SCALED = "; latents of all times are scaled to the same spread"
@@ -217,7 +218,9 @@ def _add_names(axis: Axes, embedding: np.ndarray, column: np.ndarray, colours: S
     if not isinstance(colours, dict) or len(colours) <= MAX_CATEGORIES:
         return
     names = np.array(as_texts(column))
-    for name, _ in Counter(names.tolist()).most_common(MAX_NAMES):
+    for name, n in Counter(names.tolist()).most_common(MAX_NAMES):
+        if n < MIN_NAMED:
+            break
         x, y = np.median(embedding[names == name], 0)
         outline = [withStroke(linewidth=1.5, foreground="white")]
         axis.annotate(literal(name), (x, y), fontsize=6, ha="center", va="center", path_effects=outline)

@@ -187,13 +187,18 @@ def plot_directions(run: Run) -> Pictures:
 
 @PICTURES.of(Regress)
 def plot_numbers(run: Run) -> Pictures:
-    """Plot predicted against true numbers of the held-out images."""
+    """Plot predicted against true numbers of the held-out images; of x and y also as paths in the plane."""
     objective: Any = run.objective
     indices, names = run.held_out, objective.axis_names
     _, predicted = run.outputs(indices)
     true = run.dataset.targets[indices].numpy()
     by_column = (dict(zip(names, values.T, strict=True)) for values in (predicted.numpy(), true))
-    return {"predictions": figures.plot_predictions(*by_column)}
+    pictures: Pictures = {"predictions": figures.plot_predictions(*by_column)}
+    if len(names) == 2 and objective.columns[0].replace("x", "y") == objective.columns[1]:
+        breaks = np.flatnonzero(np.diff(indices) > 1) + 1
+        stretches = zip(np.split(true, breaks), np.split(predicted.numpy(), breaks), strict=True)
+        pictures["paths"] = figures.plot_paths([*stretches], names)
+    return pictures
 
 
 @PICTURES.of(Response)

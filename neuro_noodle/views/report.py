@@ -112,7 +112,8 @@ def drawings(run: Run, columns: Sequence[str], how: str = "umap", n_mapped: int 
     if run.config["flags"]["augment"]:
         found["augmented images"] = lambda: {"augmented": plot_augmented(run)}
     if (n_training := int((run.part == "training").sum())) >= MIN_IMAGES:
-        found["the map of pixels and latents"] = lambda: {
+        faster = ", --map pca is faster" if how == "umap" else ""
+        found[f"the map of pixels and latents (its kind is {how}{faster})"] = lambda: {
             "latent_map": plot_latent_map(run, latents, columns, how, n_mapped)
         }
     else:
@@ -131,6 +132,7 @@ def plot_learning_curves(run: Run) -> figures.Figure:
         baselines=result["baselines"],
         best_epoch=result["best_epoch"],
         least_loss=run.objective.least_loss(targets),
+        is_augmented=bool(run.config["flags"]["augment"]),
     )
 
 

@@ -155,7 +155,9 @@ def describe_order(places: np.ndarray, shares: np.ndarray, is_class: bool) -> st
     """Return how well places (n,) along a direction follow shares (n,) as text: AUC for classes, r for numbers."""
     if len(np.unique(shares)) < 2 or np.ptp(places) == 0:
         return "no score, because they do not differ"
-    return f"AUC {auc(places, shares == 1):.3f}" if is_class else f"r {np.corrcoef(places, shares)[0, 1]:.3f}"
+    return (
+        f"AUC {auc(places, shares == 1):.3f} (chance 0.5)" if is_class else f"r {np.corrcoef(places, shares)[0, 1]:.3f}"
+    )
 
 
 def plot_walk(run: Run, latents: np.ndarray, walk: Walk, names: Sequence[str] = ()) -> Figure:
@@ -178,10 +180,10 @@ def plot_walk(run: Run, latents: np.ndarray, walk: Walk, names: Sequence[str] = 
     rows: dict[str, np.ndarray] = {}
     for number, index in enumerate(indices, 1):
         image = run.images(np.array([index])).numpy()  # (1, C, H, W)
-        for what, direction in ((way.column, walk.step), ("control", walk.control)):
+        for what, direction in ((f"along {way.column}", walk.step), ("control", walk.control)):
             points = latents[index] + (SHARES - way.share[index])[:, None] * direction  # (9, D)
             rows[literal(f"{number}: {what}")] = np.concatenate([image, run.decode(points)])  # (10, C, H, W)
-    figure = plot_image_rows(rows, ["", *way.titles])
+    figure = plot_image_rows(rows, ["image", *way.titles])
     for number, title in enumerate(image_titles(run, indices)):
         figure.axes[2 * number * (1 + len(SHARES))].set_title(literal(f"{number + 1}: {title}"), fontsize=6)
     figure.suptitle(literal(walk.text), fontsize=8)

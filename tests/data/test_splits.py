@@ -67,7 +67,7 @@ def test_an_incomplete_given_split_is_refused(ids, message):
 def test_a_group_split_without_groups_names_the_columns():
     dataset = indexed_images()
     dataset.group = None
-    with pytest.raises(UserError, match="group=COLUMN; there are person, emotion"):
+    with pytest.raises(UserError, match=r"group=COLUMN \(columns: person, emotion"):
         split_images(dataset, "group")
 
 

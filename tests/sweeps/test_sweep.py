@@ -172,7 +172,7 @@ def test_a_run_that_saves_between_kills_is_never_given_up(sweep):
 
 def test_repetitions_have_a_row_each_and_are_paired(sweep, tmp_path):
     status, out, _ = sweep("--vary latent_dim=2,8 -- --repetitions 3")
-    assert status == 0 and "mse, 3 repetitions with other weights on the same split" in out
+    assert status == 0 and "mse (lower is better), 3 repetitions with other weights on the same split" in out
     table = rows(tmp_path / "s" / "runs.csv")
     assert [(row["repetition"], row["validation_mse"], row["test_ceiling"]) for row in table[:3]] == [
         ("0", "2.042", "0.9"), ("1", "2.142", "0.9"), ("2", "2.242", "0.9"),
