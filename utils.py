@@ -159,7 +159,8 @@ class Session:
     def tracked(self, settings: Path, loader: Loader) -> TrackedRun:
         """Return what trackers need to know of the run."""
         flags = self.flags
-        return TrackedRun(self.folder, settings, self.start_epoch, flags.n_epochs, len(loader), flags.log_every)
+        numbers = self.start_epoch, flags.n_epochs, len(loader), flags.log_every
+        return TrackedRun(self.folder, settings, *numbers, flags.experiment)
 
     def begin(
         self, network: Model | Repetitions, latents: Tensor | None, loader: Loader, learning: sessions.Resumable
@@ -184,8 +185,7 @@ class Session:
 
     def save_snapshots(self, epochs: float, network: Model | Repetitions, loader: Loader) -> None:
         """Write latents of all images and pictures of a few to {latents,pictures}/EPOCHS.npz, if they are due."""
-        batches, name = loader.batches, f"{epochs:.10g}.npz"
-        task = batches.task
+        batches, task, name = loader.batches, loader.batches.task, f"{epochs:.10g}.npz"
         if falls_due(self.flags.latents_every, epochs, len(loader)):
             latents = encode(network, task.dataset) if batches.latents is None else batches.latents
             save_latents(self.folder / "latents" / name, latents.cpu(), task.dataset, task.part)

@@ -244,6 +244,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         Flag("track", "also log to this tracker; may be repeated", kind="choices", resume=True),
         Flag("comet", "log to Comet with the account in settings.json; the same as --track comet", kind="toggle",
              resume=True),
+        Flag("experiment", "the experiment that the run belongs to; trackers group runs by it", metavar="NAME",
+             resume=True),
         Flag("log_images", "log reconstructions too; off by default because stimuli may be private", kind="toggle",
              resume=True),
     ),

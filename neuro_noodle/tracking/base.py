@@ -26,6 +26,7 @@ class TrackedRun:
         start_epoch, n_epochs: the first epoch to train, and the total.
         n_steps: steps per epoch.
         log_every: epochs between printed lines.
+        experiment: that the run belongs to, by which services group runs; None for none.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class TrackedRun:
     n_epochs: int
     n_steps: int
     log_every: int
+    experiment: str | None = None
 
 
 @dataclass(frozen=True)

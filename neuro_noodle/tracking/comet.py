@@ -66,6 +66,9 @@ class Comet(Tracker):
                 file=sys.stderr,
             )
         key_file.write_text(self.experiment.get_key(), encoding="utf-8")
+        if run.experiment:
+            self.experiment.add_tag(run.experiment)
+            self.experiment.log_other("experiment", run.experiment)
 
     @classmethod
     def require_ready(cls, settings: Path) -> None:

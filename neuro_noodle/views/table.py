@@ -21,7 +21,7 @@ from neuro_noodle.views.texts import align, literal
 
 NOT_COMPARED = (  # where a run is, how it is watched, and n_epochs, which has a column of its own
     *("namestr", "save_dir", "cache_dir", "device", "save_every", "latents_every", "pictures_every", "keep"),
-    *("log_every", "track", "comet", "log_images", "n_epochs"),
+    *("log_every", "track", "comet", "experiment", "log_images", "n_epochs"),
 )
 MAX_PRINTED = 6  # flags in which runs differ; all are in the CSV file
 MAX_NAMED = 2  # of them, in the names of a picture

@@ -47,6 +47,12 @@ class Account:
     def log_parameters(self, config):
         self.sent.append(json.loads(json.dumps(config)))
 
+    def add_tag(self, tag):
+        self.sent.append(tag)
+
+    def log_other(self, name, value):
+        self.sent.append((name, value))
+
     def log_image(self, pixels, name, step):
         self.sent.append(name)
 

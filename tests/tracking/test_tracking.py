@@ -49,7 +49,8 @@ def files_with(text: str, folder) -> list:
 def archive(stimuli, tmp_path_factory):
     """Train a classifier without a network; return its folder, the finished process and the messages for Comet."""
     folder = tmp_path_factory.mktemp("comet")
-    done = train(stimuli, folder, "faces_emotion", "--namestr run", COMET_API_KEY=KEY, COMET_URL_OVERRIDE=CLOSED)
+    words = "--namestr run --experiment faces2"
+    done = train(stimuli, folder, "faces_emotion", words, COMET_API_KEY=KEY, COMET_URL_OVERRIDE=CLOSED)
     assert done.returncode == 0, done.stderr
     (path,) = (folder / "weights" / "run" / "comet").glob("*.zip")
     opened = zipfile.ZipFile(path)
@@ -90,6 +91,14 @@ def test_the_archive_holds_parameters_confusion_and_weights(archive):
     assert {"flags|lr", "flags|encoder", "flags|seed", "versions|torch"} <= parameters
     assert "confusion-matrix" in {kind for kind, _ in uploads}
     assert {"best/model.pth", "1/model.pth", "1/optim.pth", "1/state.pth"} <= {name for _, name in uploads}
+
+
+def test_the_archive_names_the_experiment_of_the_run(archive):
+    folder, _, messages = archive
+    others = {m["payload"]["key"]: m["payload"]["value"] for m in messages if m["type"] == "log_other"}
+    assert others["experiment"] == "faces2"
+    (path,) = (folder / "weights" / "run" / "comet").glob("*.zip")
+    assert json.loads(zipfile.ZipFile(path).read("experiment.json"))["tags"] == ["faces2"]
 
 
 def test_no_image_is_sent_unless_asked_for(archive, stimuli, tmp_path):
