@@ -198,6 +198,7 @@ def refuse_beside_folds(flags: argparse.Namespace) -> None:
 def refuse_beside_torchrun(flags: argparse.Namespace) -> None:
     """Raise UserError if a flag is for a single process, but torchrun has started several."""
     require(not flags.test, "--test judges in a single process; start it with python, not with torchrun")
+    require(not flags.compile, "--compile is for training in a single process; start it with python, not with torchrun")
     require(
         not flags.folds,
         f"--folds trains {flags.folds} networks, but torchrun starts several processes for one; train one fold "

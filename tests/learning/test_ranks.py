@@ -121,7 +121,9 @@ def test_a_stopped_pair_can_be_continued_by_one(stimuli, tmp_path, run_main):
     assert len(read_metrics(tmp_path / "weights" / "run")) == n_trained + 2
 
 
-@pytest.mark.parametrize(("words", "why"), [("--folds 3", "--fold 1/3"), ("--test", "a single process")])
+@pytest.mark.parametrize(
+    ("words", "why"), [("--folds 3", "--fold 1/3"), ("--test", "a single process"), ("--compile", "a single process")]
+)
 def test_what_torchrun_cannot_do_is_refused(words, why, run_main, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert why in error_message(run_main, words)
