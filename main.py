@@ -20,7 +20,7 @@ from neuro_noodle.runs import files
 if TYPE_CHECKING:
     import train
     import utils
-    from neuro_noodle.learning.sharing import Turns
+    from neuro_noodle.learning import ranks, sharing
     from neuro_noodle.runs.task import Task
     from neuro_noodle.tracking.trackers import Trackers
 
@@ -51,31 +51,29 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     """Train as the flags say; returns the folder of the run (or of all folds), and the exit status."""
     with progress.Stage("starting PyTorch"):  # here, so that --help answers at once
         import utils
-        from neuro_noodle.learning.sharing import keep_freed_memory
+        from neuro_noodle.learning import sharing
         from neuro_noodle.runs import folds, sessions
         from neuro_noodle.tracking.trackers import require_ready
-
-    keep_freed_memory()
-    flags = utils.arrange_by_emotion(command.resolve(flags))
-    require_ready(command.chosen_trackers(flags), SETTINGS)
-    if not flags.folds:
-        saved = sessions.find_resumed(flags.load_dir, command.plain(flags))  # the session to resume, None for a new run
-        return train_run(flags, words, saved, *utils.open_tasks(flags, [flags], [saved]))
-    with folds.opened(flags.load_dir or files.new_run(flags.save_dir, flags.namestr)) as folder:
-        each, resumed = command.split_folds(flags, folder), folds.find_sessions(folder, flags.folds)
-        tasks = utils.open_tasks(flags, each, resumed)
-        runs = zip(each, resumed, tasks, strict=True)
-        trainings = [partial(train_run, one, words, session, task) for one, session, task in runs]
-        return folder, folds.train_folds(folder, tasks, trainings, flags.batch_size)
+    with sharing.started(flags.device):  # together with the other processes of this training, if there are any
+        flags = utils.arrange_by_emotion(command.resolve(flags))
+        require_ready(command.chosen_trackers(flags), SETTINGS)
+        if not flags.folds:
+            saved = sessions.find_resumed(flags.load_dir, command.plain(flags))  # to resume; None for a new run
+            return train_run(words, flags, saved, *utils.open_tasks(flags, [flags], [saved]))
+        with folds.opened(flags.load_dir or files.new_run(flags.save_dir, flags.namestr)) as folder:
+            each, resumed = command.split_folds(flags, folder), folds.find_sessions(folder, flags.folds)
+            tasks = utils.open_tasks(flags, each, resumed)
+            trainings = [partial(train_run, words, *one) for one in zip(each, resumed, tasks, strict=True)]
+            return folder, folds.train_folds(folder, tasks, trainings, flags.batch_size)
 
 
-def train_run(flags: argparse.Namespace, words: list[str], saved: Path | None, task: "Task") -> tuple[Path, int]:
+def train_run(words: list[str], flags: argparse.Namespace, saved: Path | None, task: "Task") -> tuple[Path, int]:
     """Train one run from the beginning or from a saved session; returns its folder, and the exit status."""
     import model
     import train
     import utils
-    from neuro_noodle.learning.sharing import Turns
-    from neuro_noodle.runs import result, result_text, sessions
+    from neuro_noodle.learning import ranks, sharing
+    from neuro_noodle.runs import result, result_text, sessions, split
     from neuro_noodle.tracking.trackers import Trackers
 
     started = time.monotonic()
@@ -85,19 +83,22 @@ def train_run(flags: argparse.Namespace, words: list[str], saved: Path | None, t
     learning = train.prepare(flags, network, task.objective)  # optimizer, schedule, patience, best weights
     state = sessions.load_state(saved, loaders["training"], learning, task.device)
     finished = sessions.settle_finished(saved, state["epoch"] + 1, learning)
+    ranks.begin(network, latents, (description, state["epoch"], split.named(task.parts, task.dataset)))
+    records = train.fit(network, loaders, learning, state["epoch"] + 1, flags.test_every)
+    train_on = partial(loop, records, network, loaders, learning, sharing.Turns(task.device))
+    if not ranks.is_writer():
+        return Path(), 0 if finished or train_on(ranks.Follower(), ranks.Follower()) else 130
     with utils.open_session(flags, words, task, description, saved, state, started) as session:
         session.begin(network, latents, loaders["training"], learning)
         try:
             with Trackers(command.chosen_trackers(flags), session.tracked(SETTINGS, loaders["training"])) as trackers:
                 trackers.parameters(session.config)
-                records = train.fit(network, loaders, learning, session.start_epoch, flags.test_every)
-                finished = finished or loop(records, session, network, loaders, learning, trackers, Turns(task.device))
+                finished = finished or train_on(session, trackers)
                 if finished:
                     outcome = result.judge_run(network, task, loaders, learning.patience, flags.seed, session.seconds)
                     result.save_result(session.folder, outcome, task)
                     result.track(outcome, task, loaders["validation"], trackers, with_images=flags.log_images)
-                    text = result_text.format_fold if flags.folds else result_text.format_run
-                    progress.say(text(outcome, session.folder, flags.patience))
+                    progress.say(result_text.format_run(outcome, session.folder, flags.patience, flags.folds))
                 session.send_assets(trackers)
         except KeyboardInterrupt:
             finished = False
@@ -108,12 +109,12 @@ def train_run(flags: argparse.Namespace, words: list[str], saved: Path | None, t
 
 def loop(
     records: Iterator["train.Record"],
-    session: "utils.Session",
     network: "utils.Model | utils.Repetitions",
     loaders: "dict[str, utils.Loader]",
     learning: "train.Learning",
-    trackers: "Trackers",
-    turns: "Turns",
+    turns: "sharing.Turns",
+    session: "utils.Session | ranks.Follower",
+    trackers: "Trackers | ranks.Follower",
 ) -> bool:
     """Train, log, save and keep the best weights; returns False if training was interrupted."""
     with process.Interrupt() as interrupt, turns:
@@ -121,15 +122,15 @@ def loop(
             turns.pass_on()
             trackers.progress(record.epochs)
             session.save_snapshots(record.epochs, network, loaders["training"])
-            if not record.ends_epoch:
-                continue
-            learning.update(record, network)  # best weights, patience, learning rate
-            trackers.log(record.epoch, record.metrics)
-            finished = learning.has_finished(record.epoch + 1)
-            if record.epochs and (finished or interrupt.requested or session.is_due(record.epoch)):
-                session.save(record.epoch, network, loaders["training"], learning)
-            if finished or interrupt.requested:
-                return finished
+            if record.ends_epoch:
+                learning.update(record, network)  # best weights, patience, learning rate
+                trackers.log(record.epoch, record.metrics)
+                finished = learning.has_finished(record.epoch + 1)
+                stops = finished or turns.any(interrupt.requested)
+                if record.epochs and (stops or session.is_due(record.epoch)):
+                    session.save(record.epoch, network, loaders["training"], learning)
+                if stops:
+                    return finished
     return True
 
 

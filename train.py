@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, optim
 
+from neuro_noodle.learning import ranks
 from neuro_noodle.learning.best import Patience
 from neuro_noodle.learning.checks import check_moved, require_finite, weight_sums
 from neuro_noodle.learning.compilation import compiled
@@ -151,7 +152,7 @@ def fit(
 
 def validate(network: Model | Repetitions, loader: Batches, learning: Learning, when: str) -> dict[str, np.ndarray]:
     """Return the metrics of the validation images, (R,) each; raise UserError if they are not finite."""
-    evaluated = evaluate(network, loader, learning.objective)
+    evaluated = ranks.of_first(evaluate(network, loader, learning.objective))
     for name in ("loss", learning.objective.metric):
         require_finite(evaluated[name], f"validation {name}", when, learning.optimizer)
     return {f"validation/{name}": values for name, values in evaluated.items()}
@@ -175,6 +176,7 @@ def train_epoch(
         loss, cost = compute(network, objective, x, y)
         optimizer.zero_grad()
         cost.backward()
+        ranks.sum_gradients(optimizer)
         optimizer.step()
         if before:
             check_moved(before, weight_sums(network.stages()))
@@ -182,7 +184,7 @@ def train_epoch(
             losses = loss.new_zeros((len(loader), len(loss)))
         losses[step] = loss  # in place: small tensors kept between large freed ones would fragment memory
         sizes.append(y.shape[0] if network.n_repetitions == 1 else y.shape[1])
-    losses = losses.double().cpu()  # (steps, R), read once an epoch: reading makes a GPU wait
+    losses = ranks.total(losses.double()).cpu()  # (steps, R), read once an epoch: reading makes a GPU wait
     worst = int(losses.isfinite().all(1).int().argmin())
     require_finite(losses[worst].numpy(), "loss", f"epoch {epoch}, step {worst}", optimizer)
     largest = torch.stack([parameter.detach().abs().max() for parameter in network.parameters()]).max()
@@ -192,5 +194,6 @@ def train_epoch(
 
 def step_loss(network: Model | Repetitions, objective: Objective, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return the loss of a batch, (R,), and the scalar that a step minimises: its sum with the penalties."""
-    loss = network.losses(objective, x, y)
-    return loss.detach(), (loss + network.regularizer()).sum()
+    part = ranks.part_of(x, y, objective.n_terms, network.n_repetitions)  # of several processes; else the whole batch
+    loss = part.of_loss(network.losses(objective, part.x, part.y))
+    return loss.detach(), (loss + part.of_penalty(network.regularizer())).sum()

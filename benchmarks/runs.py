@@ -1,6 +1,7 @@
 """Train runs by starting main.py as a process, read their results, and format numbers over several runs."""
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -65,11 +66,16 @@ class Training:
 
     Args:
         words: the command line of main.py.
+        launcher: the options of Python that start main.py in several processes.
+        n_threads: of each process; as many as there are cores if None.
     """
 
-    def __init__(self, words: Sequence[str]) -> None:
-        command = [sys.executable, str(PROJECT / "main.py"), *words]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    def __init__(self, words: Sequence[str], launcher: Sequence[str] = (), n_threads: int | None = None) -> None:
+        command = [sys.executable, *launcher, str(PROJECT / "main.py"), *words]
+        environment = os.environ | ({"OMP_NUM_THREADS": str(n_threads)} if n_threads else {})
+        self.process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         self.ends: list[float] = []
         self.reader = threading.Thread(target=self._read)
         self.reader.start()

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from neuro_noodle.caches import has_imagenet_weights
 from neuro_noodle.choices import Table, UserError, require, suggest
 from neuro_noodle.flags import EVERY_FLAG, FLAGS, file_path
-from neuro_noodle.plain import format_bytes
+from neuro_noodle.plain import format_bytes, n_processes
 from neuro_noodle.recipes import RECIPES
 from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.files import find_session, fold_of, n_folds, short_path
@@ -148,6 +148,8 @@ def split_folds(flags: argparse.Namespace, folder: Path) -> list[argparse.Namesp
 
 def refuse_contradictions(flags: argparse.Namespace) -> None:
     """Raise UserError if flags contradict each other."""
+    if n_processes() > 1:
+        refuse_beside_torchrun(flags)
     flags.namestr = flags.namestr or flags.recipe
     trackers = [choice for choice in getattr(flags, "track", []) if choice != ["none"]]
     schedule = flags.schedule if isinstance(flags.schedule, str) else " ".join(flags.schedule)
@@ -214,6 +216,17 @@ def refuse_beside_folds(flags: argparse.Namespace) -> None:
         flags.split != "given",
         "--folds makes the test parts, but --split given uses existing ones; leave out --folds, or choose --split "
         "random, group or block",
+    )
+
+
+def refuse_beside_torchrun(flags: argparse.Namespace) -> None:
+    """Raise UserError if a flag is for a single process, but torchrun has started several."""
+    require(not flags.test, "--test judges in a single process; start it with python, not with torchrun")
+    require(not flags.compile, "--compile is for training in a single process; start it with python, not with torchrun")
+    require(
+        not flags.folds,
+        f"--folds trains {flags.folds} networks, but torchrun starts several processes for one; train one fold "
+        f"at a time, with --fold 1/{flags.folds} and so on",
     )
 
 

@@ -20,6 +20,16 @@ def command_line(words: str) -> str:
     return f"{os.environ.get(LAUNCHER, 'python')} {words}"
 
 
+def n_processes() -> int:
+    """Return how many processes torchrun has started for this command; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_follower() -> bool:
+    """Return whether this process is one of those after the first, which prints and writes for all."""
+    return n_processes() > 1 and os.environ.get("RANK", "0") != "0"
+
+
 def format_bytes(n_bytes: float) -> str:
     """Return a number of bytes as text, such as 1.5 GiB."""
     return f"{n_bytes / 2**30:.1f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,10 +16,12 @@ from types import FrameType
 from typing import Any, TextIO
 
 from neuro_noodle.choices import UserError
-from neuro_noodle.plain import printable
+from neuro_noodle.plain import is_follower, printable
 
 # Ctrl-C, kill, a closed terminal, and what Slurm and Grid Engine send before they kill; not every system has them all
 STOPPING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+
+LINGER_S = 3.0  # torchrun ends all processes once one has failed: the first, which prints the error, needs this long
 
 
 def guarded(main: Callable[[list[str]], int]) -> Callable[..., int]:
@@ -32,7 +35,8 @@ def guarded(main: Callable[[list[str]], int]) -> Callable[..., int]:
     def run(words: list[str] | None = None) -> int:
         words = sys.argv[1:] if words is None else words
         has_debugger = "--debug" in words
-        output, errors = (Output(stream, is_raw=has_debugger) for stream in (sys.stdout, sys.stderr))
+        streams = (None, None) if is_follower() else (sys.stdout, sys.stderr)
+        output, errors = (Output(stream, is_raw=has_debugger) for stream in streams)
         with handling(_interrupt), contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             try:
                 if has_debugger:
@@ -51,6 +55,8 @@ def guarded(main: Callable[[list[str]], int]) -> Callable[..., int]:
                 elif not is_expected:
                     raise
                 print(f"error: {format_error(error)}", file=sys.stderr)
+                if is_follower():
+                    time.sleep(LINGER_S)
                 return 2 if is_expected else 1
 
     return run

@@ -13,6 +13,7 @@ from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.cells import tidy
 from neuro_noodle.data.folder import find_images
 from neuro_noodle.data.splits import split_units
+from neuro_noodle.learning.ranks import by_first
 from neuro_noodle.plain import cell, counted
 
 EMOTIONS = {"_Ha_": "happy", "_Sa_": "sad"}
@@ -31,6 +32,10 @@ def make_classification_dataset(data_dir: Path, out: Path, *, apart: bool, val_f
     Returns:
         The number of images by part/emotion, and the number left out. `out/rejig.csv` has a row for every file.
     """
+    return by_first(lambda: _arrange(data_dir, out, apart, val_fraction, seed))
+
+
+def _arrange(data_dir: Path, out: Path, apart: bool, val_fraction: float, seed: int) -> dict:
     _refuse_other_files(out)
     for stale in out.parent.glob(f".{out.name}.*"):
         shutil.rmtree(stale)

@@ -5,10 +5,13 @@ import ctypes
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from neuro_noodle.learning.ranks import any_of, count, joined
 
 try:
     import fcntl
@@ -19,6 +22,14 @@ TURN_S = 0.25  # a turn lasts at least so long, and until the end of a step
 GRACE_S = 0.1  # if the turn is free for so long, the next in line is stopped, and any other may take it
 MAX_WAIT_S = 60.0  # then the training that has the turn is stopped, or evaluates many images: compute without a turn
 POLL_S = 0.002
+
+
+@contextlib.contextmanager
+def started(device: str) -> Iterator[None]:
+    """Prepare this process for training on a device, the value of --device, and connect it to others, see `joined`."""
+    keep_freed_memory()
+    with joined(device):
+        yield
 
 
 def keep_freed_memory() -> None:
@@ -42,7 +53,7 @@ class Turns:
 
     There are two locks: the training that has `turn` computes, and a training that waits holds `next`, so that the
     first knows of it. Of several that wait, any may be next. A training takes no turns on a GPU, on Windows, with one
-    thread, or if OMP_NUM_THREADS is set, since its user has then divided the cores.
+    thread, in several processes, or if OMP_NUM_THREADS is set, since its user has then divided the cores.
 
     Args:
         device: where the training computes.
@@ -51,6 +62,7 @@ class Turns:
 
     def __init__(self, device: torch.device, folder: Path | None = None) -> None:
         is_alone = device.type != "cpu" or torch.get_num_threads() == 1 or "OMP_NUM_THREADS" in os.environ or not fcntl
+        is_alone = is_alone or count() > 1  # processes of one training wait for each other in every step
         cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
         name = f"neuro_noodle-{sum(1 << core for core in cores):x}"
         folder = folder or Path(tempfile.gettempdir())
@@ -76,6 +88,10 @@ class Turns:
                 _unlock(lock)  # a forked process may keep the file open
             os.close(lock)
         self.locks = []
+
+    def any(self, is_asked: bool) -> bool:
+        """Return whether this process, or another one of the same training, was asked to stop."""
+        return any_of(is_asked)
 
     def pass_on(self) -> None:
         """Let another training compute, if one waits and this turn has lasted long enough."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from neuro_noodle.choices import Table, require
 from neuro_noodle.learning.devices import has_fast_bf16
+from neuro_noodle.learning.ranks import randn_like
 from neuro_noodle.networks.activations import Activation
 from neuro_noodle.networks.scaling import Scale, build_scaling
 
@@ -67,7 +68,7 @@ class Variational(nn.Linear):
             return mean
         log_variance = self.log_variance(x).float()
         self.divergence = (mean.float().square() + log_variance.exp() - 1 - log_variance).sum(1).mean() / 2
-        return mean + (log_variance / 2).exp().to(mean) * torch.randn_like(mean)
+        return mean + (log_variance / 2).exp().to(mean) * randn_like(mean)
 
 
 class Encoder(nn.Module):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from neuro_noodle.choices import UserError, require
+from neuro_noodle.learning.ranks import randn_like
 from neuro_noodle.measures.linear import principal_components
 from neuro_noodle.networks.activations import ACTIVATIONS, Activation
 from neuro_noodle.networks.base import (
@@ -70,7 +71,7 @@ class FullyConnected(Encoder):
     def forward(self, images: Tensor) -> Tensor:
         pixels = images.flatten(1) - self.centre
         if self.noise and self.training:
-            pixels = pixels + self.noise * torch.randn_like(pixels)
+            pixels = pixels + self.noise * randn_like(pixels)
         return super().forward(pixels)  # (B, D)
 
     def fit(self, images: Tensor) -> None:

@@ -188,6 +188,10 @@ class Objective:
         """Return the mean loss over the batch, a scalar."""
         raise NotImplementedError
 
+    def n_terms(self, target: Tensor) -> Tensor:
+        """Return over how many values `loss` is a mean, up to a factor: by default the number of images (B)."""
+        return torch.tensor(len(target), device=target.device)
+
     def least_loss(self, target: Tensor) -> float:
         """Return the loss that no prediction of targets (B, ...) can fall below, as far as it is known."""
         return 0.0

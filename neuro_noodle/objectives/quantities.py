@@ -53,6 +53,9 @@ class Quantities(Objective):
         is_known = linked.isfinite()
         return torch.where(is_known, prediction - linked, 0).square().sum() / is_known.sum().clamp(min=1)
 
+    def n_terms(self, target: Tensor) -> Tensor:
+        return self.link(target).isfinite().sum()
+
     def baselines(self, x: Tensor, target: Tensor, latent_dim: int) -> dict[str, Predictor]:
         linked = self.link(target)  # (N, K)
         mean, ridge = linked.nanmean(0), fit_pixel_ridge(x, linked)

@@ -93,6 +93,9 @@ class Response(Objective):
         is_known = ~target.isnan()
         return (self._elementwise_loss(rate, target.nan_to_num()) * is_known).sum() / is_known.sum().clamp(min=1)
 
+    def n_terms(self, target: Tensor) -> Tensor:
+        return (~target.isnan()).sum()
+
     def _elementwise_loss(self, rate: Tensor, recorded: Tensor) -> Tensor:
         return rate - recorded * torch.log(rate + EPS) if self.loss_name == "poisson" else (rate - recorded).square()
 

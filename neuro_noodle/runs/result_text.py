@@ -13,8 +13,10 @@ from neuro_noodle.runs.undefined import format_score
 FEW_REPEATS = 8  # presentations of an image, below which a noise ceiling is uncertain
 
 
-def format_run(result: Result, folder: Path, patience: int | None) -> str:
-    """Return the result of a run as text, and what to do next."""
+def format_run(result: Result, folder: Path, patience: int | None, n_folds: int | None) -> str:
+    """Return the result of a run as text, and what to do next; a line for one of several folds."""
+    if n_folds:
+        return format_fold(result, folder, patience)
     lines = [
         format_result(result.record, result.best_index),
         f"{_format_best(result, folder, patience)}; written to {short_path(folder)}",

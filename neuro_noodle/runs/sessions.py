@@ -19,8 +19,10 @@ from torch.optim import Optimizer
 
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.learning.best import Patience
+from neuro_noodle.learning.ranks import count, is_writer
 from neuro_noodle.networks.base import Encoder, Model, build_model
 from neuro_noodle.networks.tensors import read_tensors
+from neuro_noodle.plain import counted
 from neuro_noodle.runs.commits import METRICS, RESULTS, Contents, commit_session, recover
 from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.files import (
@@ -155,6 +157,13 @@ def begin(run: Path, config: dict[str, Any], saved: Path | None, *, keep_all: bo
         saved: the session to resume, of this run or of another; None for a new one.
         keep_all: keep earlier sessions.
     """
+    before = load_config(saved.parent).get("n_processes", 1) if saved else count()
+    if before != count():
+        print(
+            f"note: {saved} was trained by {counted(before, 'process')} and is continued by {count()}, so its numbers "
+            "equal those of an uninterrupted run only within rounding",
+            file=sys.stderr,
+        )
     if saved and saved.parent == run:
         recover(run, keep_all=keep_all)
     else:
@@ -173,8 +182,9 @@ def settle_finished(saved: Path | None, n_trained: int, learning: Resumable) -> 
     """
     finished = learning.has_finished(n_trained)
     if saved and finished and _has_intact_result(saved.parent):
-        with locked(saved.parent):
-            recover(saved.parent, keep_all=True)
+        if is_writer():
+            with locked(saved.parent):
+                recover(saved.parent, keep_all=True)
         more = "raise --patience" if learning.patience.has_stopped else "--n_epochs is the total: raise it"
         raise AlreadyTrained(f"{saved} has already trained {n_trained} epochs; {more}")
     if saved and finished:
@@ -302,6 +312,7 @@ def describe_run(flags: dict[str, Any], words: Sequence[str], task: Task, model:
         "command": shlex.join(["python", "main.py", *words]),
         "versions": {"python": platform.python_version()} | {package: version(package) for package in packages},
         "commit": commit or None,
+        "n_processes": count(),
         "device": torch.cuda.get_device_name(task.device) if is_cuda else platform.processor() or "cpu",
     }
 

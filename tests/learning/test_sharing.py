@@ -126,6 +126,9 @@ def test_a_gpu_one_thread_or_a_chosen_number_takes_no_turns(tmp_path, monkeypatc
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert not Turns(CPU, tmp_path).paths
     monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr("neuro_noodle.learning.sharing.count", lambda: 2)  # processes of one training
+    assert not Turns(CPU, tmp_path).paths
+    monkeypatch.undo()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert not Turns(CPU, tmp_path).paths
 

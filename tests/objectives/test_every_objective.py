@@ -76,6 +76,17 @@ def test_the_gradient_of_the_loss_reaches_every_prediction(objective):
 
 
 @every_objective
+def test_the_loss_is_a_mean_over_n_terms(objective):
+    """So several processes can each compute it of a part of the batch, also if targets are missing."""
+    _, target = fitted_pair(objective)
+    target[:7] = torch.nan if target.is_floating_point() and objective.output_shape != SHAPE else target[7]
+    prediction = torch.randn(N, *objective.output_shape)
+    parts = zip(prediction.tensor_split(5), target.tensor_split(5), strict=True)
+    shares = [objective.n_terms(y) / objective.n_terms(target) * objective.loss(p, y) for p, y in parts]
+    assert sum(shares).item() == pytest.approx(objective.loss(prediction, target).item(), rel=1e-5)
+
+
+@every_objective
 def test_evidence_has_a_row_per_image_and_metrics_are_floats(objective):
     _, target = fitted_pair(objective)
     evidence = objective.evidence(objective.output(perfect_prediction(objective, target)), target)
