@@ -20,7 +20,7 @@ from neuro_noodle.views.saving import Format
 def main(words: list[str]) -> int:
     """Write the pictures and print their paths; returns the exit status."""
     parser = Parser(description=__doc__)
-    parser.add_argument("run", type=Path, help="a run, or one of its sessions")
+    parser.add_argument("run", type=Path, help="a run, one of its sessions, or the runs of --folds")
     parser.add_argument("--data_dir", type=Path, help="the folder of the images, if it has moved since training")
     parser.add_argument("--trust_pickle", action="store_true", help="load the UMAP of a run, which can run code")
     parser.add_argument("--columns", type=comma_separated, default=[], metavar="NAME,NAME",

@@ -124,6 +124,7 @@ def test_every_flag_has_a_line_in_the_docs():
 
 def test_every_flag_in_the_docs_exists():
     others = [path.read_text() for folder in ("Plotting", "Resources") for path in (HERE / folder).glob("*.py")]
+    others.append((HERE / "neuro_noodle" / "sweeps" / "__main__.py").read_text())
     known = {*command.EVERY_FLAG, "help", *re.findall(r"\"--(\w+)\"", "".join(others))}
     for page in PAGES:
         assert set(re.findall(r"`--(?:no-)?(\w+)", page.read_text())) - known == set(), page

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from neuro_noodle.plain import command_line, counted, readable
 from neuro_noodle.runs.config import load_config
-from neuro_noodle.runs.files import fold_of, sessions, short_path
+from neuro_noodle.runs.files import sessions, short_path
 from neuro_noodle.runs.loaders import HELD_OUT
 from neuro_noodle.runs.result import Result
 from neuro_noodle.runs.undefined import format_score
@@ -79,7 +79,7 @@ def format_folds(record: dict, folder: Path) -> str:
         format_part(f"{n} folds, test", record["metric"], test),
         f"each fold: {', '.join(map(format_score, each['values']))} (mean {mean}, sd {sd})",
         f"{record['seconds']:.0f} s; result.json and test.csv of all folds written to {short_path(folder)}",
-        f"pictures of one fold: {command_line(f'Plotting/report.py {short_path(fold_of(folder, 1))}')}",
+        f"pictures: {command_line(f'Plotting/report.py {short_path(folder)}')}",
     ]
     if n_repetitions > 1:
         lines.append(f"note: of {n_repetitions} repetitions in each fold, the best on validation was tested")

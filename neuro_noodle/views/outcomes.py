@@ -20,6 +20,7 @@ from neuro_noodle.objectives.quantities import Direction, Regress
 from neuro_noodle.objectives.reconstruct import Reconstruct
 from neuro_noodle.objectives.response import Response
 from neuro_noodle.runs.loaders import training_sample
+from neuro_noodle.runs.pooled import PooledFolds
 from neuro_noodle.runs.run import Run
 from neuro_noodle.views import figures, films, neurons
 
@@ -57,10 +58,11 @@ class ByObjective:
 
 
 PICTURES = ByObjective()  # functions of a run that return Pictures
+POOLED = (Classify, Direction, Regress)  # objectives whose pictures can be of all folds
 FILMS = ByObjective()  # functions of a run and its folder that write a film and return its path
 
 
-def plot_outcomes(run: Run) -> Pictures:
+def plot_outcomes(run: Run | PooledFolds) -> Pictures:
     """Return the pictures of a run's outputs on held-out images; none if its objective has no pictures."""
     plot = PICTURES.find(run.objective)
     return plot(run) if plot else {}
@@ -127,7 +129,7 @@ def film_reconstructions(run: Run, folder: Path) -> Path:
 
 
 @PICTURES.of(Classify)
-def plot_classes(run: Run) -> Pictures:
+def plot_classes(run: Run | PooledFolds) -> Pictures:
     """Plot the confusion matrix of the held-out images, and the misclassified images of highest probability."""
     indices = run.held_out
     _, probabilities = run.outputs(indices)
@@ -140,7 +142,9 @@ def plot_classes(run: Run) -> Pictures:
     )
 
 
-def plot_mistakes(run: Run, indices: np.ndarray, probabilities: torch.Tensor, labels: torch.Tensor) -> Pictures:
+def plot_mistakes(
+    run: Run | PooledFolds, indices: np.ndarray, probabilities: torch.Tensor, labels: torch.Tensor
+) -> Pictures:
     """Plot the misclassified images of highest probability; nothing if there are none.
 
     Args:
@@ -165,7 +169,7 @@ def plot_mistakes(run: Run, indices: np.ndarray, probabilities: torch.Tensor, la
 
 
 @PICTURES.of(Direction)
-def plot_directions(run: Run) -> Pictures:
+def plot_directions(run: Run | PooledFolds) -> Pictures:
     """Plot held-out images with arrows for the true and the predicted direction."""
     objective: Any = run.objective
     indices = evenly_spaced(run.held_out, MAX_ARROWS)
@@ -186,7 +190,7 @@ def plot_directions(run: Run) -> Pictures:
 
 
 @PICTURES.of(Regress)
-def plot_numbers(run: Run) -> Pictures:
+def plot_numbers(run: Run | PooledFolds) -> Pictures:
     """Plot predicted against true numbers of the held-out images; of x and y also as paths in the plane."""
     objective: Any = run.objective
     indices, names = run.held_out, objective.axis_names
@@ -207,6 +211,6 @@ def plot_responses(run: Run) -> Pictures:
     return neurons.plot_population(run, run.held_out)
 
 
-def image_titles(run: Run, indices: np.ndarray) -> list[str]:
+def image_titles(run: Run | PooledFolds, indices: np.ndarray) -> list[str]:
     """Return the ids of images with a line break after each folder, to be used as narrow titles."""
     return [run.dataset.ids[i].replace("/", "/\n") for i in indices]

@@ -11,10 +11,11 @@ import numpy as np
 from neuro_noodle.learning.devices import choose_device
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.progress import Stage
-from neuro_noodle.runs.files import write_csv
+from neuro_noodle.runs.files import n_folds, write_csv
 from neuro_noodle.runs.loaders import Batches
 from neuro_noodle.runs.manifest import has_result
 from neuro_noodle.runs.metrics import read_metrics
+from neuro_noodle.runs.pooled import PooledFolds
 from neuro_noodle.runs.result import read_result
 from neuro_noodle.runs.run import Run, open_run
 from neuro_noodle.runs.task import TaskSource
@@ -23,7 +24,7 @@ from neuro_noodle.views import figures
 from neuro_noodle.views.decodings import plot_decodings
 from neuro_noodle.views.embeddings import MIN_IMAGES
 from neuro_noodle.views.latent_map import MAX_MAPPED, plot_latent_map
-from neuro_noodle.views.outcomes import MAX_IMAGES, PICTURES, Pictures, image_titles, plot_outcomes, write_film
+from neuro_noodle.views.outcomes import MAX_IMAGES, PICTURES, POOLED, Pictures, image_titles, plot_outcomes, write_film
 from neuro_noodle.views.saving import PNG, Format
 
 N_AUGMENTED = 4  # examples of augmentation per image
@@ -43,7 +44,7 @@ def write_report(
     """Write every picture of a run as soon as it is drawn, and yield its path.
 
     Args:
-        load_dir: a run, or one of its sessions.
+        load_dir: a run, or one of its sessions; or the runs of --folds, see `write_report_of_folds`.
         columns: metadata columns that colour the maps; informative ones are chosen if none are given.
         how: kind of the maps, see `embeddings`.
         n_mapped: images on the maps, at most.
@@ -51,10 +52,22 @@ def write_report(
         trust_pickle: also load a UMAP, which is stored as a pickle and can run code when loaded.
         form: file format and width of the pictures.
     """
+    if n_folds(load_dir):
+        yield from write_report_of_folds(PooledFolds.open(load_dir, data_dir), load_dir, form)
+        return
     run = open_run(load_dir, data_dir, trust_pickle=trust_pickle)
     if PICTURES.find(run.objective) is None:
         print(f"note: the objective {type(run.objective).__name__} has no pictures of its own", file=sys.stderr)
     yield from write_drawings(run.folder / "figures", drawings(run, columns, how, n_mapped), form)
+
+
+def write_report_of_folds(folds: PooledFolds, folder: Path, form: Format) -> Iterator[Path]:
+    """Write the pictures of the outputs for all test images together or, where there are none, of each fold."""
+    if isinstance(folds.objective, POOLED):
+        yield from write_drawings(folder / "figures", {"predictions of all folds": partial(plot_outcomes, folds)}, form)
+        return
+    for run in folds.runs:
+        yield from write_drawings(run.folder / "figures", {"predictions": partial(plot_outcomes, run)}, form)
 
 
 def write_test(

@@ -17,10 +17,12 @@ from helpers import (
 )
 
 from neuro_noodle.runs import folds, result
+from neuro_noodle.runs.pooled import PooledFolds
 from neuro_noodle.runs.result import read_result
 from neuro_noodle.runs.run import open_run
 from neuro_noodle.runs.task import Task
 from neuro_noodle.views.over_training import find_snapshots
+from neuro_noodle.views.report import write_report
 
 THREE = "--folds 3 --split group --namestr cv --n_epochs 1"
 CLASSIFY = "--objective classify --head linear --dataset folder size=26x20 label=emotion group=person"
@@ -219,3 +221,22 @@ def test_a_folder_of_folds_with_links_is_refused(copied, run_main, tmp_path):
 def test_a_damaged_first_fold_is_no_folder_of_folds(copied, run_main):
     (copied / "fold1" / "config.json").write_text("{")
     assert "is not a session" in error_message(run_main, f"--load_dir {copied}")
+
+
+# ---------------------------------------------------------------------------------------------------- the pictures
+
+
+def test_pooled_folds_predict_as_the_table_says(trained):
+    """In any order of the images."""
+    folds = PooledFolds.open(trained)
+    rows = {row["id"]: row for row in rows_of(trained / "test.csv")}
+    indices = folds.held_out[::-1]
+    _, probabilities = folds.outputs(indices)
+    predicted = [folds.dataset.classes[k] for k in probabilities.argmax(1)]
+    assert predicted == [rows[folds.dataset.ids[i]]["predicted"] for i in indices]
+    assert set(folds.part[indices]) == {"test"}
+
+
+def test_a_report_of_folds_shows_the_mistakes_of_all(trained):
+    names = {path.name for path in write_report(trained)}
+    assert names >= {"confusion.png"} and (trained / "figures" / "confusion.png").exists()
