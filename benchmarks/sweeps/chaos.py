@@ -19,8 +19,8 @@ import psutil
 
 HERE = Path(__file__).resolve().parents[2]
 WORDS = ["--vary", "latent_dim=2,4,8,16", "--seeds", "42,43,44", "--retries", "1000", "--", "--dataset", "digits"]
-TRAINING = "--encoder fc hidden=256,256 --head fc --n_epochs 12 --save_every 2 --augment none --device cpu"
-LONGEST_S = 30.0  # between two kills
+TRAINING = "--encoder fc hidden=256,256 --head fc --n_epochs 24 --save_every 2 --augment none --device cpu"
+LONGEST_S = 15.0  # between two kills
 
 
 def main(n_kills: int, seed: int) -> None:
@@ -32,12 +32,12 @@ def main(n_kills: int, seed: int) -> None:
         print(f"left alone: {len(runs(alone))} runs in {time.monotonic() - started:.0f} s", flush=True)
         started, chance = time.monotonic(), random.Random(seed)
         kills, process = Counter[str](), start(disturbed)
-        while kills.total() < n_kills or process.poll() is None:
+        while kills.total() < n_kills:
             time.sleep(chance.uniform(0.2, LONGEST_S))
-            if kills.total() < n_kills:
-                kills[kill_one(process, disturbed, chance)] += 1
+            kills[kill_one(process, disturbed, chance)] += 1
             if process.poll() is not None:
                 process = start(disturbed)
+        process.wait()
         status = subprocess.run(command(disturbed), cwd=HERE, capture_output=True).returncode
         print(f"killed {dict(kills)}, then finished with status {status} after {time.monotonic() - started:.0f} s")
         print(compare(alone, disturbed))
