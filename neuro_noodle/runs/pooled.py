@@ -27,7 +27,7 @@ class PooledFolds:
     runs: Sequence[Run]
 
     @classmethod
-    def open(cls, folder: Path, data_dir: Path | None = None) -> Self:
+    def of_folder(cls, folder: Path, data_dir: Path | None = None) -> Self:
         """Open the folds in a folder; arguments and errors are those of `open_run`."""
         each = [fold_of(folder, k) for k in range(1, n_folds(folder) + 1)]
         with Stage("opening folds", len(each)) as stage:

@@ -36,19 +36,7 @@ def local(
         cores_per_run: cores, and threads, of a run; if None, 1 without a GPU, else an equal share of all cores.
         gpus: numbers of the GPUs to use, such as 0,1; none, or auto for all that are found.
     """
-    available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [*range(os.cpu_count() or 1)]
-    n = len(available) if cores is None else cores
-    each_gpu = _find_gpus() if gpus == "auto" else [] if gpus == "none" else gpus.split(",")
-    cores_per_run = cores_per_run or max(1, n // len(each_gpu) if each_gpu else 1)
-    require(
-        1 <= cores_per_run <= n <= len(available),
-        f"engine 'local': cores_per_run={cores_per_run} and cores={n}, but there are {len(available)} cores",
-    )
-    own = [available[i : i + cores_per_run] for i in range(0, n - cores_per_run + 1, cores_per_run)]
-    each = [Share(cores_per_run, cores) for cores in own]
-    if each_gpu:
-        require(len(own) >= len(each_gpu), f"engine 'local': {n} cores are too few for a run on each of {each_gpu}")
-        each = [Share(cores_per_run, *one) for one in zip(own, each_gpu, strict=False)]
+    each = _divide(cores, cores_per_run, gpus)
     shares: SimpleQueue[Share] = SimpleQueue()
     for share in each:
         shares.put(share)
@@ -67,6 +55,23 @@ def local(
         finally:
             stop.set()  # trainings that still run finish their epoch, and save
             executor.shutdown(cancel_futures=True)
+
+
+def _divide(cores: int | None, cores_per_run: int | None, gpus: str) -> list[Share]:
+    """Return the shares of this machine, each for a run; the arguments are those of `local`."""
+    available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [*range(os.cpu_count() or 1)]
+    n = len(available) if cores is None else cores
+    each_gpu = _find_gpus() if gpus == "auto" else [] if gpus == "none" else gpus.split(",")
+    cores_per_run = cores_per_run or max(1, n // len(each_gpu) if each_gpu else 1)
+    require(
+        1 <= cores_per_run <= n <= len(available),
+        f"engine 'local': cores_per_run={cores_per_run} and cores={n}, but there are {len(available)} cores",
+    )
+    own = [available[i : i + cores_per_run] for i in range(0, n - cores_per_run + 1, cores_per_run)]
+    if not each_gpu:
+        return [Share(cores_per_run, cores) for cores in own]
+    require(len(own) >= len(each_gpu), f"engine 'local': {n} cores are too few for a run on each of {each_gpu}")
+    return [Share(cores_per_run, *one) for one in zip(own, each_gpu, strict=False)]
 
 
 def _find_gpus() -> list[str]:

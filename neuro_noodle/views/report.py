@@ -53,7 +53,7 @@ def write_report(
         form: file format and width of the pictures.
     """
     if n_folds(load_dir):
-        yield from write_report_of_folds(PooledFolds.open(load_dir, data_dir), load_dir, form)
+        yield from write_report_of_folds(PooledFolds.of_folder(load_dir, data_dir), load_dir, form)
         return
     run = open_run(load_dir, data_dir, trust_pickle=trust_pickle)
     if PICTURES.find(run.objective) is None:

@@ -92,7 +92,7 @@ def test_labels_of_shape_n_x_1_become_a_column(tmp_path):
     dataset = open_at(tmp_path, "arrays array=train_images label=train_labels")
     assert dataset.classes == ["7", "8"]
     assert dataset.notes == ["not used from a.npz: val_images (2 x 6 x 9), val_labels (2 x 1)"]
-    with raises_user_error("label=labels names no column; there are train_labels"):
+    with raises_user_error("label=labels names no column; allowed: train_labels"):
         open_at(tmp_path, "arrays array=train_images label=labels")
 
 
@@ -260,7 +260,7 @@ def test_a_column_of_a_table_can_be_label_and_group(tmp_path):
     dataset = open_at(save_with_table(tmp_path), "arrays file=a.npy metadata=t.csv label=who group=age")
     assert dataset.classes == ["x", "y"]
     assert dataset.sample(torch.arange(3))["label"].tolist() == [0, 1, 0]
-    with raises_user_error("label=mood names no column; there are who, age"):
+    with raises_user_error("label=mood names no column; allowed: who, age"):
         open_at(tmp_path, "arrays metadata=t.csv label=mood")
 
 

@@ -96,7 +96,7 @@ def test_an_unknown_column_is_refused_with_the_existing_ones(tmp_path, option):
     save_people(tmp_path)
     message = error_message(tmp_path, f"{PATTERN} {option}=mood")
     assert f"{option}=mood names no column" in message
-    assert "there are folder, person, emotion, step" in message
+    assert "allowed: folder, person, emotion, step" in message
 
 
 @pytest.mark.parametrize("name", ["id", "folder"])

@@ -95,7 +95,8 @@ def test_tables_and_texts_alone_are_passed_over_in_silence():
 def test_resized_images_are_counted_with_their_sizes(tmp_path):
     for name, shape in (("a", (6, 9)), ("b", (12, 9)), ("c", (5, 20))):
         save_image(tmp_path / f"{name}.png", np.ones(shape, np.uint8))
-    assert open_folder(tmp_path, "size=6x9").reading.changed == {"images resized to 6x9 from 5x20 to 12x9": 2}
+    changed = open_folder(tmp_path, "size=6x9").reading.changed
+    assert changed == {"images resized to 6x9 from 5x20 to 12x9 (of another shape: 2, fit=crop)": 2}
 
 
 def test_a_run_prints_its_inventory_and_records_it(run_main, stimuli, tmp_path):

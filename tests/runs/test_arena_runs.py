@@ -257,7 +257,7 @@ def test_an_encoder_trained_on_held_out_images_is_reported(train_on_film, train_
         ("--load_encoder {source} --fresh_stages 9", "4 stages: conv1, conv2, latent, head"),
         ("--load_encoder {source} --latent_dim 3", "does not fit"),
         ("--load_encoder {source} --encoder fc", "does not fit"),
-        ("--load_encoder nowhere", "nowhere is not a session"),
+        ("--load_encoder nowhere", "there is no folder nowhere"),
         ("--latents_every 0.01", "less than a step"),
         ("--objective direction columns=heading", "cannot predict heading: no such column; there are frame"),
         ("--objective regress", "must name columns"),

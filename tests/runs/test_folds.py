@@ -228,7 +228,7 @@ def test_a_damaged_first_fold_is_no_folder_of_folds(copied, run_main):
 
 def test_pooled_folds_predict_as_the_table_says(trained):
     """In any order of the images."""
-    folds = PooledFolds.open(trained)
+    folds = PooledFolds.of_folder(trained)
     rows = {row["id"]: row for row in rows_of(trained / "test.csv")}
     indices = folds.held_out[::-1]
     _, probabilities = folds.outputs(indices)

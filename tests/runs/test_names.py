@@ -60,7 +60,7 @@ def test_a_name_outside_the_encoding_of_the_terminal_is_printed(monkeypatch):
         monkeypatch.setattr(sys, name, stream)
     status = main.main(["--load_dir", "\u0141ukasz"])
     streams["stderr"].flush()
-    assert status == 2 and b"\\u0141ukasz is not a session" in streams["stderr"].buffer.getvalue()
+    assert status == 2 and b"there is no folder \\u0141ukasz" in streams["stderr"].buffer.getvalue()
 
 
 def test_a_set_with_valid_names_has_no_note_about_them():

@@ -250,8 +250,8 @@ def test_the_maps_of_a_film_do_not_move(grid):
 @pytest.mark.parametrize(("n", "has_legend", "n_markers"), [(3, True, 1), (10, True, 1), (20, True, 2), (40, False, 4)])
 def test_categories_differ_in_colour_and_marker(n, has_legend, n_markers):
     """More of them than a legend holds have their names on the map."""
-    points, names = np.random.default_rng(0).normal(size=(60, 2)), [f"n{i % n:02}" for i in range(60)]
-    figure = maps.plot_maps({"latents": points}, {"name": names}, np.zeros(60, bool))
+    points, names = np.random.default_rng(0).normal(size=(120, 2)), [f"n{i % n:02}" for i in range(120)]
+    figure = maps.plot_maps({"latents": points}, {"name": names}, np.zeros(120, bool))
     axis = figure.axes[0]
     assert (axis.get_legend() is not None) == has_legend
     assert len([text for text in axis.texts if text.get_text().startswith("n")]) == (0 if has_legend else n)

@@ -163,7 +163,7 @@ def test_curves_show_the_loss_that_cannot_be_undercut(run, face_runs):
     floor = next(line for line in losses.lines if line.get_label().startswith("least possible: entropy"))
     assert floor.get_ydata()[0] == pytest.approx(entropy.mean().item(), rel=1e-4)
     classifier = report.plot_learning_curves(open_run(face_runs / "emotion")).axes[0]
-    assert [line.get_label() for line in classifier.lines] == ["training", "validation"]
+    assert [line.get_label() for line in classifier.lines] == ["training (augmented)", "validation"]
 
 
 def test_a_folder_that_is_not_a_run_is_refused_in_one_line(tmp_path, stimuli, face_runs, capsys):
@@ -171,7 +171,10 @@ def test_a_folder_that_is_not_a_run_is_refused_in_one_line(tmp_path, stimuli, fa
         assert command.main([str(word) for word in words]) == 2
         printed = capsys.readouterr()
         assert (
-            printed.err.startswith(f"error: {words[0]} is not a session; name a run") and printed.err.count("\n") == 1
+            printed.err.startswith(
+                (f"error: {words[0]} is not a session; name", f"error: there is no folder {words[0]}")
+            )
+            and printed.err.count("\n") == 1
         )
         assert printed.out == ""
     assert command.main([str(face_runs / "ae"), "--data_dir", str(tmp_path / "gone")]) == 2

@@ -89,8 +89,8 @@ def test_every_name_is_shown_as_it_is(draw):
 
 
 def test_a_leading_underscore_does_not_hide_a_label_of_a_legend():
-    axis = figures.plot_bands({"_run": {1: np.ones(3)}}, "validation/loss").axes[0]
-    assert [text.get_text() for text in axis.get_legend().texts] == [f"{INVISIBLE}_run, n = 3"]
+    (legend,) = figures.plot_bands({"_run": {1: np.ones(3)}}, "validation/loss").legends
+    assert [text.get_text() for text in legend.texts] == [f"{INVISIBLE}_run, n = 3"]
 
 
 def test_titles_of_a_film_fit_on_one_line_in_any_alphabet():
