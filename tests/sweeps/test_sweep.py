@@ -134,7 +134,7 @@ def test_a_run_that_still_trains_is_awaited_not_repeated(sweep, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_sweep_continues_where_it_was(tmp_path, number):
+def test_a_stopped_sweep_continues_where_it_was(sweep, tmp_path, number):
     """After SIGINT its trainings save and stop; after SIGKILL they go on, and are awaited."""
     code = (
         f"import sys; sys.path.insert(0, {str(HERE)!r})\n"
@@ -150,7 +150,7 @@ def test_a_stopped_sweep_continues_where_it_was(tmp_path, number):
     out, _ = process.communicate(timeout=60)
     assert process.returncode == (130 if number == signal.SIGINT else -9)
     assert ("the same command continues them" in out) == (number == signal.SIGINT)
-    assert subprocess.run(command, capture_output=True, check=True).returncode == 0
+    assert sweep("--vary latent_dim=2 -- --lr 0.3")[0] == 0
     epochs = [line.split()[0] for line in (tmp_path / "s" / "latent_dim=2" / "epochs.txt").read_text().splitlines()]
     assert sorted(set(epochs)) == ["0", "1", "2"]
     if number == signal.SIGKILL:
