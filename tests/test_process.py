@@ -34,7 +34,10 @@ def test_every_signal_that_stops_saves_a_session(tmp_path, name):
     while process.poll() is None and not (metrics.exists() and metrics.read_bytes().count(b"\n") > 1):
         time.sleep(0.05)
     process.send_signal(getattr(signal, name))
-    _, err = process.communicate(timeout=60)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()  # a training that goes on would slow all that follows
     assert process.returncode == 130 and "resume with: python main.py --load_dir" in err and "Traceback" not in err
     assert (tmp_path / "run" / str(len(metrics.read_text().splitlines()) - 2) / "manifest.json").exists()
 
