@@ -254,6 +254,11 @@ def fold_of(folder: Path, k: int) -> Path:
     return folder / f"fold{k}"
 
 
+def folds_of(folder: Path, n: int) -> list[Path]:
+    """Return the runs of n folds in a folder of --folds."""
+    return [fold_of(folder, k) for k in range(1, n + 1)]
+
+
 def n_folds(folder: Path) -> int:
     """Return how many folds a folder of --folds has; 0 for any other folder, or if the first fold is damaged."""
     flags = None

@@ -17,7 +17,7 @@ from neuro_noodle.progress import Stage
 from neuro_noodle.runs.files import (
     RESULT,
     find_saved,
-    fold_of,
+    folds_of,
     refuse_links,
     sessions,
     short_path,
@@ -65,11 +65,7 @@ def opened(folder: Path) -> Iterator[Path]:
 
 def find_sessions(folder: Path, n_folds: int) -> list[Path | None]:
     """Return the session from which each fold is resumed; None for a fold that has saved none."""
-    return [find_saved(run) if sessions(run) else None for run in _runs(folder, n_folds)]
-
-
-def _runs(folder: Path, n_folds: int) -> list[Path]:
-    return [fold_of(folder, k) for k in range(1, n_folds + 1)]
+    return [find_saved(run) if sessions(run) else None for run in folds_of(folder, n_folds)]
 
 
 def merge_notes(tasks: Sequence[Task]) -> list[str]:
@@ -128,9 +124,9 @@ def remove_result(folder: Path) -> None:
 
 def remove_incomplete(folder: Path, n_folds: int) -> None:
     """Remove folds that were stopped before their first session, and a result that cannot be of all folds."""
-    if not all(run.exists() and has_result(run) for run in _runs(folder, n_folds)):
+    if not all(run.exists() and has_result(run) for run in folds_of(folder, n_folds)):
         remove_result(folder)
-    for run in _runs(folder, n_folds):
+    for run in folds_of(folder, n_folds):
         if run.exists() and not sessions(run):
             print(f"note: {short_path(run)} was stopped before its first session; it is trained anew", file=sys.stderr)
             shutil.rmtree(run)
@@ -144,7 +140,7 @@ def judge_folds(folder: Path, tasks: Sequence[Task], batch_size: int) -> dict:
         tasks: of each fold.
         batch_size: images per batch, at most.
     """
-    runs = _runs(folder, len(tasks))
+    runs = folds_of(folder, len(tasks))
     with Stage("evaluating all folds", len(runs)) as stage:
         each = [_test_fold(run, task, batch_size) for run, task in stage.over(list(zip(runs, tasks, strict=True)))]
     tested = np.concatenate([task.parts["test"] for task in tasks])

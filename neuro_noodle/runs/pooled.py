@@ -12,7 +12,7 @@ from torch import Tensor
 from neuro_noodle.data.base import StimulusSet
 from neuro_noodle.objectives.base import Objective
 from neuro_noodle.progress import Stage
-from neuro_noodle.runs.files import fold_of, n_folds
+from neuro_noodle.runs.files import folds_of, n_folds
 from neuro_noodle.runs.run import Run, open_run
 
 
@@ -29,7 +29,7 @@ class PooledFolds:
     @classmethod
     def of_folder(cls, folder: Path, data_dir: Path | None = None) -> Self:
         """Open the folds in a folder; arguments and errors are those of `open_run`."""
-        each = [fold_of(folder, k) for k in range(1, n_folds(folder) + 1)]
+        each = folds_of(folder, n_folds(folder))
         with Stage("opening folds", len(each)) as stage:
             return cls([open_run(run, data_dir) for run in stage.over(each)])
 

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 
 from neuro_noodle.choices import UserError
-from neuro_noodle.runs.files import RESULT, fold_of, n_folds, read_json, sessions, write_json
+from neuro_noodle.runs.files import RESULT, folds_of, n_folds, read_json, sessions, write_json
 from neuro_noodle.runs.lock import NO_LOCKS, OWNER
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
@@ -71,14 +71,14 @@ class Job:
 
     def trained_runs(self) -> list[Path]:
         """Return the runs that main.py trains for it: itself, or its folds."""
-        return [fold_of(self.folder, k) for k in range(1, n_folds(self.folder) + 1)] or [self.folder]
+        return folds_of(self.folder, n_folds(self.folder)) or [self.folder]
 
     def n_trained(self) -> int:
         """Return the number of epochs that have been saved."""
         return sum(int(sessions(run)[-1].name) + 1 for run in self.trained_runs() if sessions(run))
 
     def state(self) -> dict[str, Any]:
-        """Return what is known of the attempts: status, n_attempts, exit_status, host, pid."""
+        """Return the state of the attempts: status, n_attempts, exit_status, host, pid."""
         try:
             return read_json(self.log(".json"))
         except UserError:

@@ -28,7 +28,7 @@ def mean(values: Iterable[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def format_outcome(job: Job) -> str:
+def format_job(job: Job) -> str:
     """Return what a finished run has reached as a line; of repetitions and folds, the mean."""
     metric, rows = (read_outcome(job) or {})["metric"], rows_of(job, {}, None)
     values = {part: mean(row.get(f"{part}_{metric}") for row in rows) for part in PARTS}

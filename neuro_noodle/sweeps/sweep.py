@@ -36,7 +36,7 @@ def train_sweep(plan: Plan, engine: Choice, retries: int) -> int:
         retries: how often a run that was stopped or killed is resumed.
     """
     with _opened(plan.folder), contextlib.ExitStack() as stack:
-        told: dict[str, float | None] = plan.saved().get("scores", {})  # to the search, which asks for the same again
+        known: dict[str, float | None] = plan.saved().get("scores", {})  # a search repeats itself with the same scores
         scores: list[float | None] = []
         submit: Submit | None = None
         tried: set[str] = set()
@@ -52,12 +52,12 @@ def train_sweep(plan: Plan, engine: Choice, retries: int) -> int:
                 break
             if missing:
                 submit = submit or stack.enter_context(ENGINES.build(engine, plan.folder))
-                write_json(plan.folder / PLAN, {"runs": runs, "scores": told})
+                write_json(plan.folder / PLAN, {"runs": runs, "scores": known})
                 Training(submit, len(every), len(every) - len(missing), retries).train(missing)
                 tried |= {job.name for job in missing}
-            told = {one.name: score(jobs[one.name]) for one in configurations} | told
-            scores = [told[one.name] for one in configurations]
-            write_json(plan.folder / PLAN, {"runs": runs, "scores": told})
+            known = {one.name: score(jobs[one.name]) for one in configurations} | known
+            scores = [known[one.name] for one in configurations]
+            write_json(plan.folder / PLAN, {"runs": runs, "scores": known})
     distinct = list({one.name: one for one in configurations}.values())
     outcome = collect(plan.folder, distinct, jobs, plan.seeds, describe_spread(flags, len(plan.seeds)))
     print(*format_outcome(outcome), *map(short_path, write_tables(outcome)), sep="\n")

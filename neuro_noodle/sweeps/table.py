@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from neuro_noodle.runs.result_text import beaten_by
 from neuro_noodle.sweeps.attempts import FINISHED, Job
 from neuro_noodle.sweeps.outcomes import BASELINE, CEILING, PARTS, Row, mean, read_outcome, rows_of
 from neuro_noodle.sweeps.variations import Configuration
+from neuro_noodle.tracking.base import Spread
 from neuro_noodle.views.table import have_same_images
 from neuro_noodle.views.texts import align
 
@@ -105,7 +106,6 @@ def collect(
         jobs: runs of each configuration by its name, one per seed.
         seeds: of the sweep; none if it has no --seeds.
         spread: over what the numbers of a configuration spread.
-
     """
     records = (record for each in jobs.values() for job in each if (record := read_outcome(job)))
     record = next(records, {"metric": "", "direction": "min"})
@@ -138,9 +138,8 @@ def _spread(values: Sequence[float]) -> Row:
     """Return SPREAD of values: mean, standard deviation, median, 10th and 90th percentile, and their number."""
     if not values:
         return {"n": 0}
-    p10, median, p90 = np.quantile(values, (0.1, 0.5, 0.9)).tolist()
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return {"mean": float(np.mean(values)), "sd": sd, "median": median, "p10": p10, "p90": p90, "n": len(values)}
+    return {"mean": mean(values), "sd": sd, "n": len(values)} | asdict(Spread.of(np.array(values)))
 
 
 def differences(outcome: Outcome) -> list[Row]:

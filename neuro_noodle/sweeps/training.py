@@ -10,7 +10,7 @@ from neuro_noodle.progress import Stage, say
 from neuro_noodle.runs.files import short_path, write_json
 from neuro_noodle.sweeps.attempts import FINISHED, LOST, STOPPED, Job
 from neuro_noodle.sweeps.engines import Submit
-from neuro_noodle.sweeps.outcomes import format_outcome
+from neuro_noodle.sweeps.outcomes import format_job
 
 LOG = "finished.log"
 N_LINES = 6  # that are shown of the output of a run that failed
@@ -53,7 +53,7 @@ class Training:
                 raise
 
     def _settle(self, job: Job, future: Future) -> Future | None:
-        """Report how an attempt has ended; returns the next one, if the run is to be resumed."""
+        """Report the end of an attempt; returns the next attempt if the run is resumed."""
         error = future.exception()
         status = LOST if error else future.result()
         if status in (STOPPED, LOST) and self._may_resume(job):
@@ -62,7 +62,7 @@ class Training:
         if status == LOST:
             write_json(job.log(".json"), job.state() | {"status": LOST})
         self.n_ended += 1
-        text = format_outcome(job) if status == FINISHED else self._explain(job, status, error)
+        text = format_job(job) if status == FINISHED else self._explain(job, status, error)
         with (job.sweep / LOG).open("a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {job.name}: {text.splitlines()[0]}\n")
         say(f"[{self.n_ended}/{self.n_runs}] {job.name}: {text}")
