@@ -91,7 +91,7 @@ def open_sources(
                 opened[parsed.path] = on_new_images(run, images) if images else run
             run = opened[parsed.path]
             found += _of_run(word, parsed, run)
-            require_same_images(found[0], found[-1])
+            require_same_images(first_run(found), run)
         elif word != PIXELS:
             found += _of_no_run(word, first_run(found).dataset)
     first = first_run(found)
@@ -124,9 +124,9 @@ def first_run(sources: Sequence[Source]) -> Run:
     return run
 
 
-def require_same_images(first: Source, other: Source) -> None:
+def require_same_images(first: Run, other: Run) -> None:
     """Raise UserError if the images of two runs, or their order, differ."""
-    one, two = (first_run([source]).dataset for source in (first, other))
+    one, two = first.dataset, other.dataset
     differing = sorted(set(one.ids) ^ set(two.ids))
     reason = f"{len(differing)} are in only one of them, for example {differing[0]}" if differing else "other order"
     require(one.ids == two.ids, f"the images of {other.name} differ from those of {first.name}: {reason}")
