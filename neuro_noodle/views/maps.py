@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import LinearSegmentedColormap, Normalize, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
@@ -26,6 +26,7 @@ MAX_NAMES = 40
 
 SCALED = "; latents of all times are scaled to the same spread"
 NEIGHBOURS = "; nearest: by distance in all pixels or latents, not on the map"
+N_COLOURS = 256  # of numbers and angles on a page
 MAX_NUMBERS = 8  # different numbers of a column that are coloured by category
 
 # distinguishable with every kind of colour vision (Okabe & Ito 2008; the last two from Paul Tol's muted scheme)
@@ -264,3 +265,15 @@ def _numbers(column: np.ndarray) -> np.ndarray | None:
         return as_numbers(column.tolist() if column.dtype.kind == "U" else column, "")
     except UserError:
         return None
+
+
+def palettes() -> dict[str, list[str]]:
+    """Return the colours of classes, numbers and angles on a page; more classes than colours get lighter ones."""
+    own = ["#8c8c8c" if colour == "#000000" else colour for colour in PALETTE]  # black is unseen on a dark page
+    lighter = [to_hex(0.5 + 0.5 * np.array(to_rgb(colour))) for colour in own]
+    steps = np.linspace(0, 1, N_COLOURS)
+    return {
+        "class": own + lighter,
+        "number": [to_hex(colour) for colour in colormaps["viridis"](steps)],
+        "angle": [to_hex(colour) for colour in CYCLE(steps)],
+    }

@@ -5,9 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
+from browser import browser
 from helpers import SMALL, train_silently
 
 from neuro_noodle.runs.run import open_run
+from neuro_noodle.views.explorer.explorer import write_explorer
 
 N = 240  # frames of the film
 GROUPS = np.arange(N) // 20  # 12 animals
@@ -66,3 +68,32 @@ def film_runs(film, tmp_path_factory):
     train_silently(f"{base} {arrays} --split group --encoder fc hidden=16 --save_every 1 --keep all --namestr two")
     train_silently(f"{base} {arrays} --split random --encoder pca --namestr mixed")
     return folder
+
+
+@pytest.fixture(scope="session")
+def flat_run(stimuli, tmp_path_factory):
+    """A run with 2-D latents and snapshots of three epochs."""
+    folder = tmp_path_factory.mktemp("flat")
+    words = f"--data_dir {stimuli} {SMALL['faces_ae']} --latent_dim 2 --n_epochs 3 --latents_every 1"
+    train_silently(f"{words} --save_dir {folder} --namestr flat")
+    return folder / "flat"
+
+
+@pytest.fixture(scope="session")
+def flat_page(flat_run):
+    """The page of the run with 2-D latents."""
+    return write_explorer([flat_run])
+
+
+@pytest.fixture(scope="session")
+def pair_page(film_runs, tmp_path_factory):
+    """The page of two runs of the same film, with the decoder of each."""
+    out = tmp_path_factory.mktemp("pair") / "pair.html"
+    return write_explorer([film_runs / "one", film_runs / "two"], out=out, how="pca")
+
+
+@pytest.fixture(scope="session")
+def running():
+    """A headless browser."""
+    with browser() as started:
+        yield started
