@@ -1,4 +1,4 @@
-"""Export: representations of all images as npz and CSV files, written a few images at a time."""
+"""Representations of all images as npz and CSV files, written a few images at a time."""
 
 import re
 import zipfile
