@@ -1,6 +1,7 @@
 """The export of a run: onnxruntime computes what the run predicts, and export.json says what goes in and comes out."""
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -271,6 +272,8 @@ def test_the_files_are_in_the_run_unless_named_otherwise(quick):
     run = open_run(quick.folder / "0")
     assert export_run(run, parts=["decoder"])[0] == run.folder / "export-0" / "decoder.onnx"
     assert json.loads((run.folder / "export-0" / "export.json").read_text())["metric"] is None
+    for name in ("export", "export-0"):  # other tests use the run too
+        shutil.rmtree(run.folder / name)
 
 
 @each_run
