@@ -46,8 +46,7 @@ def export_run(run: Run, folder: Path | str | None = None, parts: Sequence[str] 
     names = choose_parts(run, parts)
     folder = Path(folder or run.folder / ("export" if run.session == "best" else f"export-{run.session}"))
     require_replaceable(folder)
-    held_out = run.held_out if len(run.held_out) else np.arange(len(run.dataset))
-    chosen = held_out[:: -(-len(held_out) // N_VERIFIED)]
+    chosen = run.held_out[:: -(-len(run.held_out) // N_VERIFIED)]
     described = {name: PARTS[name](run, chosen) for name in names}
     contents = {}
     for name, part in described.items():

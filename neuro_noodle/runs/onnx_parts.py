@@ -55,7 +55,7 @@ class Part:
 
     Attributes:
         module: computes it in float32 on the CPU; a copy, in evaluation mode.
-        run_itself: computes the same as the run does, in its own precision.
+        run_itself: computes the same as the run does, in its own precision and on its own device.
         x: (n, ...) held-out inputs.
         source: name of the input.
         outputs: names of the outputs.
@@ -80,13 +80,18 @@ class Part:
 
 def encoder_part(run: Run, indices: np.ndarray) -> Part:
     """Return the part from images to latents, with the images at these indices."""
-    return Part(_copied(run.model.encoder), lambda x: (run.model.encode(x),), run.images(indices), IMAGES, (LATENT,))
+
+    def encode(x: Tensor) -> tuple[Tensor, ...]:
+        return (run.model.encode(x.to(_device(run))),)
+
+    return Part(_copied(run.model.encoder), encode, run.images(indices), IMAGES, (LATENT,))
 
 
 def model_part(run: Run, indices: np.ndarray) -> Part:
     """Return the part from images to latents and predictions, with the images at these indices."""
 
     def predict(x: Tensor) -> tuple[Tensor, ...]:
+        x = x.to(_device(run))
         return run.model.encode(x), run.objective.in_units(run.objective.output(run.model(x)))
 
     module = Whole(_copied(run.model.encoder), _answer(run))
@@ -95,17 +100,23 @@ def model_part(run: Run, indices: np.ndarray) -> Part:
 
 def decoder_part(run: Run, indices: np.ndarray) -> Part:
     """Return the part from latents to images, with the latents of the images at these indices."""
-    own = run.precomputed
-    latents = run.model.encode(run.images(indices)) if own is None else own[torch.as_tensor(indices)]
+    if run.precomputed is None:
+        latents = run.model.encode(run.images(indices).to(_device(run))).cpu()
+    else:
+        latents = run.precomputed[torch.as_tensor(indices)]
 
     def decode(x: Tensor) -> tuple[Tensor, ...]:
-        return (run.objective.output(run.model.decode(x)),)
+        return (run.objective.output(run.model.decode(x.to(_device(run)))),)
 
     return Part(_answer(run), decode, latents, LATENT, (IMAGES,))
 
 
 def _answer(run: Run) -> Answer:
     return Answer(_copied(run.model.head), copy.deepcopy(run.objective))
+
+
+def _device(run: Run) -> torch.device:
+    return next(run.model.parameters()).device
 
 
 def _copied(module: Any) -> Any:
@@ -127,12 +138,13 @@ def to_onnx(part: Part) -> bytes:
         n_bytes <= MAX_BYTES,
         f"an ONNX file holds at most 2 GiB, but these are {format_bytes(n_bytes)} of weights; choose other --parts",
     )
-    part.compute()  # what the network keeps for later must be made of numbers, not of the symbols of the conversion
+    example = part.x[[0, -1]]  # two inputs; of one, the size of the batch would be taken as fixed
     try:
-        with _quiet():
+        with _quiet(), torch.no_grad():
+            part.module(example)  # fills caches with numbers; the conversion would fill them with its symbols
             program = torch.onnx.export(
                 part.module,
-                (part.x[:2],),
+                (example,),
                 input_names=[part.source],
                 output_names=list(part.outputs),
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
@@ -166,13 +178,24 @@ def _quiet() -> Iterator[None]:
 
 @torch.no_grad()
 def run_onnx(content: bytes, part: Part) -> tuple[Tensor, ...]:
-    """Return what onnxruntime computes from the content of an ONNX file for the inputs of a part."""
+    """Return what onnxruntime computes from the content of an ONNX file for the inputs of a part.
+
+    Raises:
+        UserError: if it cannot run the file.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return tuple(map(torch.from_numpy, session.run(None, {part.source: part.x.cpu().numpy()})))
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        outputs = session.run(None, {part.source: part.x.numpy()})
+    except Exception as error:  # its errors have no common class
+        raise UserError(
+            f"{RUNTIME} {onnxruntime.__version__} cannot run the exported network: {first_line(error)}; try a newer "
+            f"one, pip install --upgrade {RUNTIME}"
+        ) from error
+    return tuple(map(torch.from_numpy, outputs))
 
 
 def largest_difference(first: Tensor, second: Tensor, period: float | None = None) -> float:

@@ -70,6 +70,17 @@ def test_pillow_makes_the_same_pixels_of_a_file(fit, colour, pictures):
     assert files["resize"]["pillow"] in files["sentence"]
 
 
+def test_pillow_makes_the_same_pixels_of_a_file_of_16_bits(tmp_path):
+    for name in "ab":
+        Image.fromarray(smooth(30, 40, 1, np.uint16)).save(tmp_path / f"{name}.png")
+    how = preparation_of(tmp_path, "folder size=24x20")
+    files = how.description["files"]
+    image = Image.fromarray(np.asarray(Image.open(tmp_path / "a.png"), np.float32))  # mode F
+    image = eval(files["resize"]["pillow"], {"Image": Image, "ImageOps": ImageOps, "image": image})
+    expected = np.asarray(image).round().clip(0, 65535) / files["white"]["uint16"]
+    np.testing.assert_array_equal(how.prepare(tmp_path / "a.png").sample(torch.arange(1))["image"][0, 0], expected)
+
+
 def test_a_jpeg_decoded_at_full_size_gives_other_pixels(pictures):
     """So the description has to name the size at which JPEGs are decoded."""
     files = preparation_of(pictures, "folder size=24x20").description["files"]

@@ -161,6 +161,13 @@ def assert_converted(module: torch.nn.Module, x: torch.Tensor) -> None:
     assert_equal(onnx_parts.run_onnx(onnx_parts.to_onnx(part), part)[0].numpy(), part.compute()[0].numpy())
 
 
+def test_one_held_out_image_is_enough_for_batches_of_any_size(trained):
+    run = open_run(trained("faces_ae"))
+    content = onnx_parts.to_onnx(onnx_parts.encoder_part(run, run.held_out[:1]))
+    part = onnx_parts.encoder_part(run, np.arange(5))
+    assert_equal(onnx_parts.run_onnx(content, part)[0].numpy(), run.latents()[:5])
+
+
 def test_every_activation_can_be_written_as_onnx():
     class Each(torch.nn.Module):
         def __init__(self):
@@ -306,6 +313,12 @@ def test_a_network_that_onnx_lacks_is_refused(trained, monkeypatch):
     monkeypatch.setattr(part.module, "forward", lambda images: torch.linalg.svd(images)[1])
     with raises_user_error("this network cannot be written as ONNX: "):
         onnx_parts.to_onnx(part)
+
+
+def test_a_file_that_onnxruntime_cannot_run_is_refused(trained):
+    part = onnx_parts.encoder_part(open_run(trained("faces_ae")), np.arange(3))
+    with raises_user_error(f"onnxruntime {onnxruntime.__version__} cannot run the exported network: "):
+        onnx_parts.run_onnx(b"no network", part)
 
 
 def test_a_missing_package_is_named(trained, tmp_path, monkeypatch):
