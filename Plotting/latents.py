@@ -16,7 +16,7 @@ from pathlib import Path
 
 from neuro_noodle.command import Parser
 from neuro_noodle.process import guarded
-from neuro_noodle.runs.export import write_representations
+from neuro_noodle.runs.representation_files import write_representations
 
 
 @guarded

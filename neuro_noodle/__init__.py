@@ -8,12 +8,19 @@ from neuro_noodle.caches import name_writable_caches
 from neuro_noodle.choices import UserError
 
 if TYPE_CHECKING:
+    from neuro_noodle.runs.export import export_run
     from neuro_noodle.runs.run import Run, open_run
     from neuro_noodle.runs.sessions import load_model
     from neuro_noodle.runs.sources import read_sources
 
-__all__ = ["Run", "UserError", "load_model", "open_run", "read_sources"]
-_MODULES = {"Run": "run", "open_run": "run", "load_model": "sessions", "read_sources": "sources"}  # in runs
+__all__ = ["Run", "UserError", "export_run", "load_model", "open_run", "read_sources"]
+_MODULES = {  # in runs
+    "Run": "run",
+    "export_run": "export",
+    "load_model": "sessions",
+    "open_run": "run",
+    "read_sources": "sources",
+}
 # How long idle threads spin, read when torch is imported; the default makes a shared machine many times slower.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 name_writable_caches()  # before a library that needs one is imported

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 from helpers import HERE
 
@@ -24,6 +25,8 @@ def test_the_code_of_the_python_page_runs(in_home):
     assert names["latents"].shape == (5, 4)
     assert names["same"].shape == names["run"].encode("my_faces").shape
     assert names["probabilities"].shape == (len(names["ids"]), 2)
+    assert np.allclose(names["latent"], names["one"], atol=1e-5)
+    assert np.allclose(names["prediction"], names["run"].predict("my_faces/" + names["ids"][0]), atol=1e-5)
     assert names["degrees"].shape == (120,) and names["rates"].shape == (1, 4)
     assert list(names["table"])[:2] == ["id", "part"] and list(names["table"])[-1] == "latent4"
 

@@ -15,6 +15,7 @@ from neuro_noodle.data.base import DATASETS, Source, StimulusSet, numbered_ids
 from neuro_noodle.data.folder import Decoding, decode, require_readable, search
 from neuro_noodle.data.inventory import Reading
 from neuro_noodle.data.layouts import as_images, match_axes, on_background
+from neuro_noodle.data.preparation_text import describe_preparation
 from neuro_noodle.data.recording_files import IMAGES, entries_of
 from neuro_noodle.data.store import Store, format_shape
 from neuro_noodle.data.white import KnownWhite, choose_white, require_white
@@ -98,17 +99,35 @@ class Preparation:
         absolute = [path.absolute() for path in paths]
         return self._decoded(absolute, Path(os.path.commonpath([path.parent for path in absolute])), {})
 
+    @property
+    def _options(self) -> dict[str, Any]:
+        """The options of `folder` with which image files are decoded."""
+        were_files = self.choice.name in ("folder", "recordings")
+        return DATASETS.defaults("folder") | (self.choice.options if were_files else {})
+
+    @property
+    def decoding(self) -> Decoding:
+        """How image files are decoded."""
+        options = self._options
+        colour = "rgb" if self.like.image_shape[0] == 3 else options["colour"]  # training has decided what auto means
+        return Decoding(self._size, options["fit"], colour, options["background"], options["max_pixels"])
+
+    @property
+    def resizes(self) -> bool:
+        """Whether image files are resized, as those of training were; files of another size are refused otherwise."""
+        return self._options["size"] is not None
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """How image files and arrays are prepared, for programs and people without this package."""
+        return describe_preparation(self.decoding, self.like.image_shape, self._white, resizes=self.resizes)
+
     def _decoded(self, paths: list[Path], folder: Path, passed_over: Mapping[str, int]) -> StimulusSet:
         """Return image files below a folder."""
-        were_files = self.choice.name in ("folder", "recordings")
-        options: dict[str, Any] = DATASETS.defaults("folder") | (self.choice.options if were_files else {})
-        colour = "rgb" if self.like.image_shape[0] == 3 else options["colour"]  # training has decided what auto means
-        how = Decoding(self._size, options["fit"], colour, options["background"], options["max_pixels"])
-        decoded = decode(paths, folder, how, self.store)
+        decoded = decode(paths, folder, self.decoding, self.store)
         require_readable(decoded.unreadable, len(paths), "repair them, or leave them out")
-        were_resized = were_files and options["size"] is not None
         require(
-            were_resized or not decoded.n_resized,
+            self.resizes or not decoded.n_resized,
             f"{decoded.n_resized} of {len(paths)} images are not {self._size}, the size of the training "
             "images, which were not resized; resize them first",
         )

@@ -120,8 +120,12 @@ def read_image(path: Path, header: Header, fit: str, background: int, out: np.nd
 def _draft(image: Image.Image, side: int) -> None:
     """Let Pillow decode a JPEG at 1/2, 1/4 or 1/8 of its size, which is faster, if that is not below what is wanted."""
     if side:
-        wanted = math.ceil(DRAFT * side)
-        image.draft(image.mode, (wanted, wanted))
+        image.draft(image.mode, (draft_px(side),) * 2)
+
+
+def draft_px(side: int) -> int:
+    """Return the side in px below which no JPEG is decoded, if an image of this longest side is wanted."""
+    return math.ceil(DRAFT * side)
 
 
 def _require_few(size: Size, max_pixels: int) -> None:

@@ -77,16 +77,16 @@ class KnownWhite:
 
     def of_files(self, images: np.ndarray, where: str) -> float:
         """Return the image value of white in decoded image files; raises UserError if it is unclear."""
-        return self._only(self._candidates(images.dtype), images, where)
+        return self._only(self.candidates(images.dtype), images, where)
 
     def of_array(self, images: np.ndarray, where: str) -> float:
         """Return the image value of white in an array; raises UserError if it is unclear, or if it is nearly black."""
-        candidates, high = self._candidates(images.dtype), bounds(images)[1]
+        candidates, high = self.candidates(images.dtype), bounds(images)[1]
         if candidates and not 0 < high <= max(candidates):  # black in any case, or refused by `choose_white`
             return max(candidates)
         return self._only([white for white in candidates if BLACK * white <= high <= white], images, where)
 
-    def _candidates(self, kind: np.dtype) -> list[float]:
+    def candidates(self, kind: np.dtype) -> list[float]:
         """Return the values that can be white in images of a type."""
         if kind == self.kind or kind.kind == self.kind.kind == "f":
             return [self.value] if kind.kind != "f" or self._is(1) else [self.value, 1.0]
@@ -97,7 +97,7 @@ class KnownWhite:
 
     def _only(self, candidates: list[float], images: np.ndarray, where: str) -> float:
         high = bounds(images)[1]
-        likely = sorted({_likely_white(high), *self._candidates(images.dtype)})
+        likely = sorted({_likely_white(high), *self.candidates(images.dtype)})
         require(
             len(candidates) == 1,
             f"{where} holds {images.dtype} up to {high:g}, and it is unclear which value is white (the training images "

@@ -8,6 +8,7 @@ To add one, write a class under @OBJECTIVES.add("name") in this package; for pic
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol, Self
 
 import numpy as np
@@ -22,6 +23,23 @@ IMAGES = "images"  # what an objective predicts whose outputs are of the shape o
 
 Evidence = dict[str, Tensor]
 Predictor = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the numbers of an output mean, for someone who has only the numbers.
+
+    Attributes:
+        text: in words.
+        unit: of the numbers, one for all or one for each; empty if it is not known.
+        names: of the numbers of an output (K,); empty if they have none, as pixels.
+        period: the difference between numbers that mean the same, as 0 and 360 degrees; None if there are none.
+    """
+
+    text: str
+    unit: str | Sequence[str] = ""
+    names: Sequence[str] = ()
+    period: float | None = None
 
 
 class Dataset(Protocol):
@@ -207,6 +225,11 @@ class Objective:
     def in_units(self, output: Tensor) -> Tensor:
         """Return outputs (B, ...) as numbers that mean something to a person: degrees for directions."""
         return output
+
+    @property
+    def meaning(self) -> Meaning:
+        """What the numbers of `in_units` mean."""
+        return Meaning(self.predicts)
 
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
         """Return what must be kept of each image to compute the metrics, (B, ...) each."""

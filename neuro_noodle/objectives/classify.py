@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.measures.intervals import Ends, accuracy_interval
 from neuro_noodle.measures.scores import auc
-from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Objective, Predictor
+from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Meaning, Objective, Predictor
 from neuro_noodle.objectives.pixels import fit_pixel_classes
 
 LEAST_PROBABILITY = 1e-12  # of the true class, in the log loss
@@ -96,6 +96,10 @@ class Classify(Objective):
 
     def output(self, prediction: Tensor) -> Tensor:
         return prediction.softmax(1)
+
+    @property
+    def meaning(self) -> Meaning:
+        return Meaning("probability of each class; they sum to 1", "probability", self.classes)
 
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
         return {"probabilities": output, "label": target}

@@ -11,7 +11,7 @@ from neuro_noodle.choices import require
 from neuro_noodle.measures import circular
 from neuro_noodle.measures.intervals import Ends, from_root_scale, to_root_scale
 from neuro_noodle.measures.scores import column_means, r_squared, why_constant
-from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Objective, Predictor
+from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Meaning, Objective, Predictor
 from neuro_noodle.objectives.pixels import fit_pixel_ridge
 from neuro_noodle.plain import counted
 
@@ -172,6 +172,11 @@ class Direction(Quantities):
         """Return the angles (B,) of vectors (B, 2) in degrees, from 0 to 360, or to 180 for axes."""
         return self._angle_deg(output) % self.period_deg
 
+    @property
+    def meaning(self) -> Meaning:
+        what = f"{'orientation' if self.is_axis else 'direction'} from 0 to {self.period_deg}, clockwise from the right"
+        return Meaning(f"{what}, in the image as the network sees it", "degrees", period=self.period_deg)
+
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
         return {"predicted": self._angle_deg(output), "true": self._angle_deg(target)}  # (B,)
 
@@ -283,6 +288,10 @@ class Regress(Quantities):
     def output(self, prediction: Tensor) -> Tensor:
         exact = prediction.double()
         return exact * self.learned_tensor("sd", exact) + self.learned_tensor("mean", exact)
+
+    @property
+    def meaning(self) -> Meaning:
+        return Meaning("value of each column of the metadata", self.units, self.columns)
 
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:
         return {"predicted": output, "true": target}  # (B, K)

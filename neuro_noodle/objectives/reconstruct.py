@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from neuro_noodle.augment import Noise
 from neuro_noodle.choices import require, suggest
 from neuro_noodle.measures.linear import principal_components
-from neuro_noodle.objectives.base import IMAGES, OBJECTIVES, Evidence, Objective, Predictor
+from neuro_noodle.objectives.base import IMAGES, OBJECTIVES, Evidence, Meaning, Objective, Predictor
 from neuro_noodle.objectives.pixels import tensor_like
 
 BCE = "bce"
@@ -77,6 +77,13 @@ class Reconstruct(Objective):
     def output(self, prediction: Tensor) -> Tensor:
         return (
             prediction * self.sd + self.mean if self.is_normalised else prediction_to_image(self.loss_name, prediction)
+        )
+
+    @property
+    def meaning(self) -> Meaning:
+        return Meaning(
+            "reconstruction of the image (channels, rows, columns)",
+            "0 is black and 1 is white; with losses other than bce, a few values can be slightly outside",
         )
 
     def evidence(self, output: Tensor, target: Tensor) -> Evidence:

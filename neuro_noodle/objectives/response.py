@@ -16,7 +16,7 @@ from neuro_noodle.measures.ceilings import Repeats, mean_ceiling, pearson, share
 from neuro_noodle.measures.intervals import Ends, jackknife
 from neuro_noodle.measures.neurons import Table, are_counts, measure_neurons, summarise_neurons
 from neuro_noodle.measures.scores import varies
-from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Objective, Predictor
+from neuro_noodle.objectives.base import OBJECTIVES, Dataset, Evidence, Meaning, Objective, Predictor
 from neuro_noodle.objectives.pixels import fit_pixel_ridge
 
 EPS = 1e-6  # added to a rate before taking its logarithm
@@ -102,6 +102,10 @@ class Response(Objective):
     def output(self, prediction: Tensor) -> Tensor:
         shifted = prediction + self.learned_tensor("offset", prediction)
         return shifted if self.is_linear else F.softplus(shifted)
+
+    @property
+    def meaning(self) -> Meaning:
+        return Meaning("response of each neuron", "that of the recorded responses", self.neurons)
 
     def link(self, target: Tensor) -> Tensor:
         return (target if self.is_linear else _inverse_softplus(target)) - self.learned_tensor("offset", target)

@@ -1,98 +1,129 @@
-"""Export: representations of all images as npz and CSV files, written a few images at a time."""
+"""Export: the encoder, the decoder or the whole model of a run as ONNX and safetensors, described in a JSON file."""
 
-import re
-import zipfile
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from neuro_noodle.choices import require
+from neuro_noodle.choices import require, suggest
+from neuro_noodle.objectives.base import IMAGES
 from neuro_noodle.progress import Stage
-from neuro_noodle.runs.files import atomic, table_bytes, write_bytes
-from neuro_noodle.runs.latents import described, known_columns, latent_names
-from neuro_noodle.runs.representations import MAX_WIDTH, Source, in_chunks, represent
+from neuro_noodle.runs.export_description import PACKAGES, describe
+from neuro_noodle.runs.files import json_bytes, write_folder
+from neuro_noodle.runs.onnx_parts import RUNTIME, Part, decoder_part, encoder_part, model_part, to_onnx
 from neuro_noodle.runs.run import Run
-from neuro_noodle.runs.sources import PIXELS, first_run, open_sources
 
-UNSAFE = re.compile(r"[^\w@.-]+")  # in the name of a file
+PARTS: dict[str, Callable[[Run, np.ndarray], Part]] = {
+    "encoder": encoder_part,
+    "model": model_part,
+    "decoder": decoder_part,
+}
+WEIGHTS, ABOUT = "model.safetensors", "export.json"
+N_VERIFIED = 64  # held-out images
+TOLERANCE = 1e-4  # of the difference between onnxruntime and PyTorch, relative to the largest number, at least 1
 
 
-def write_representations(
-    words: Sequence[str],
-    out: Path | None = None,
-    *,
-    reduce: bool = False,
-    data_dir: Path | None = None,
-    trust_pickle: bool = False,
-    images: Path | None = None,
-) -> Iterator[Path]:
-    """Write an npz file for each source, and a CSV file if it has at most 2048 numbers per image; yields their paths.
+def export_run(run: Run, folder: Path | str | None = None, parts: Sequence[str] = ()) -> list[Path]:
+    """Write parts of the model of a run as ONNX files, all its weights as safetensors, and what they mean as JSON.
 
     Args:
-        words: see `sources`; the first is a run.
-        out: the folder of the files; if None, representations/ in the first run, representations-NAME/ for new images.
-        reduce: write principal components in place of more than 2048 numbers.
-        data_dir: the folder of the images, if it has moved since training.
-        trust_pickle: also load the UMAP of a run, which is stored as a pickle and can run code when loaded.
-        images: a file or a folder of new images, in place of those of the runs.
+        run: opened with `open_run`.
+        folder: of the files; an earlier export there is replaced. None means export/ in the folder of the run, or
+            export-EPOCH/ for a session other than the best.
+        parts: encoder, model or decoder; by default the first two, and the decoder if the run predicts images.
+
+    Returns:
+        The paths of the files: PART.onnx, model.safetensors and export.json.
 
     Raises:
-        UserError: if two sources would be written to the same file, or one of them is that file.
+        UserError: if a package is missing, a part cannot be written as ONNX, or the folder holds other files.
     """
-    require(not (reduce and images), "--components are fitted to training images; leave them out with --images")
-    sources = open_sources(words, data_dir, trust_pickle=trust_pickle, images=images)
-    sources = sources if PIXELS in words else sources[:-1]
-    run = first_run(sources)
-    folder = out or run.folder / (f"representations-{images.resolve().stem}" if images else "representations")
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = _paths(folder, sources, [*words, *([str(images)] if images else [])])
-    indices = np.arange(len(run.dataset))
-    for path, source in zip(paths, sources, strict=True):
-        width = source.features(indices[:1]).shape[1]
-        if reduce and width > MAX_WIDTH:
-            values = represent(source, indices, run.part == "training").values
-            source, width = Source(source.name, values.__getitem__), values.shape[1]
-        write_npz(path, source, width, run)
-        yield path
-        if width <= MAX_WIDTH:
-            write_rows(path.with_suffix(".csv"), source, width, run)
-            yield path.with_suffix(".csv")
+    require_packages()
+    names = choose_parts(run, parts)
+    folder = Path(folder or run.folder / ("export" if run.session == "best" else f"export-{run.session}"))
+    require_replaceable(folder)
+    chosen = run.held_out[:: -(-len(run.held_out) // N_VERIFIED)]
+    described = {name: PARTS[name](run, chosen) for name in names}
+    contents = {}
+    for name, part in described.items():
+        with Stage(f"writing {name} as ONNX"):
+            contents[f"{name}.onnx"] = to_onnx(part)
+    contents[WEIGHTS] = safetensors_bytes(run.model.state_dict())
+    about = describe(run, described, contents)
+    print(format_agreement(about["verification"]), file=sys.stderr)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    write_folder(folder.resolve(), contents | {ABOUT: json_bytes(about)})
+    return [folder / name for name in (*contents, ABOUT)]
 
 
-def _paths(folder: Path, sources: Sequence[Source], words: Sequence[str]) -> list[Path]:
-    """Return the npz file of each source."""
-    paths = [folder / (UNSAFE.sub("_", source.name) + ".npz") for source in sources]
-    read = {Path(word.partition(":")[0]).resolve() for word in words}
-    for path in paths:
-        require(paths.count(path) == 1, f"two sources would be written to {path}; choose another --out for one of them")
-        require(path.resolve() not in read, f"{path} would replace a file to read; choose another --out")
-    return paths
-
-
-def write_npz(path: Path, source: Source, width: int, run: Run) -> None:
-    """Write an array `latents` (N, width) with ids, parts and metadata, without holding all of it in memory."""
-    with (
-        Stage(f"writing {path.name}") as stage,
-        atomic(path) as scratch,
-        zipfile.ZipFile(scratch, "w", zipfile.ZIP_DEFLATED) as archive,
-    ):
-        with archive.open("latents.npy", "w", force_zip64=True) as file:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (len(run.dataset), width)}
-            np.lib.format.write_array_header_2_0(file, header)
-            for chunk in stage.over(in_chunks(np.arange(len(run.dataset)))):
-                file.write(np.ascontiguousarray(source.of(chunk), "<f4").tobytes())
-        for name, values in described(run.dataset, run.part).items():
-            with archive.open(f"{name}.npy", "w") as file:
-                np.lib.format.write_array(file, np.asarray(values), allow_pickle=False)
-
-
-def write_rows(path: Path, source: Source, width: int, run: Run) -> None:
-    """Write a CSV file with a row per image: id, part, metadata, and the numbers latent1, latent2, ..."""
-    known = known_columns(run.dataset.ids, run.part, run.dataset.columns, width)
-    rows = (
-        [*(values[index] for values in known.values()), *(f"{value:.7g}" for value in row)]
-        for chunk in in_chunks(np.arange(len(run.dataset)))
-        for index, row in zip(chunk, source.of(chunk), strict=True)
+def require_packages() -> None:
+    """Raise UserError if a package that the export needs is not installed."""
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    require(
+        not missing,
+        f"the export needs packages: pip install {' '.join(missing)} (or, in a clone of this project, pip install -e "
+        "'.[export]')",
     )
-    write_bytes(path, table_bytes([*known, *latent_names(width)], rows))
+
+
+def choose_parts(run: Run, parts: Sequence[str]) -> list[str]:
+    """Return the names of the parts to export, each once.
+
+    Raises:
+        UserError: if there is no such part, or the run lacks it.
+    """
+    has_decoder = run.objective.predicts == IMAGES
+    names = list(dict.fromkeys(parts or ["encoder", "model", *(["decoder"] if has_decoder else [])]))
+    for name in names:
+        require(name in PARTS, f"unknown part '{name}'; {suggest(name, PARTS)}")
+    if "decoder" in names:
+        run.require_decoder("leave decoder out of --parts")
+    possible = "--parts decoder exports what follows it" if has_decoder else "nothing of this run can be exported"
+    require(
+        names == ["decoder"] or not run.model.encoder.encodes_once,
+        f"{run.name} has a UMAP, which places an image by searching the training images and cannot be written as ONNX; "
+        + possible,
+    )
+    return names
+
+
+def require_replaceable(folder: Path) -> None:
+    """Raise UserError if a folder exists and holds anything that no export has written."""
+    require(not folder.exists() or folder.is_dir(), f"{folder} is a file; name a folder for the export")
+    own = {WEIGHTS, ABOUT, *(f"{name}.onnx" for name in PARTS)}
+    others = sorted(path.name for path in folder.glob("*") if path.name not in own)
+    require(not others, f"{folder} holds other files ({', '.join(others[:3])}); name a new folder for the export")
+
+
+def safetensors_bytes(weights: Mapping[str, Tensor]) -> bytes:
+    """Return weights by name as the content of a safetensors file."""
+    from safetensors.torch import save
+
+    return save({name: values.detach().cpu().contiguous().clone() for name, values in weights.items()})
+
+
+def format_agreement(verification: Mapping[str, Any] | None) -> str:
+    """Return how well onnxruntime and PyTorch agree, as text; a warning if they do not."""
+    if verification is None:
+        return f"note: the files were not verified, since {RUNTIME} is not installed: pip install {RUNTIME}"
+    n, part = verification["n_images"], verification["part"]
+    each = {
+        f"{file} {output}": found
+        for file, outputs in verification["files"].items()
+        for output, found in outputs.items()
+    }
+    wrong = [
+        f"{name} by {found['largest_difference']:.3g} (its largest number is {found['largest_number']:.3g})"
+        for name, found in each.items()
+        if not found["largest_difference"] <= TOLERANCE * max(1, found["largest_number"])
+    ]
+    if wrong:
+        return (
+            f"WARNING: on {n} {part} images, {RUNTIME} and PyTorch differ: {'; '.join(wrong)}; do not use these files"
+        )
+    largest = max(found["largest_difference"] for found in each.values())
+    return f"on {n} {part} images, {RUNTIME} and PyTorch differ by at most {largest:.2g}"

@@ -106,6 +106,12 @@ class Run:
         prepared = self.prepare(images, max_value=max_value)
         return Latents(self.encode(prepared), prepared.ids, np.full(len(prepared), NEW), {})
 
+    @property
+    def preparation(self) -> Preparation:
+        """How new images are prepared."""
+        flags = self.config["flags"]
+        return Preparation(self.dataset, DATASETS.parse(flags["dataset"]), Store(TaskSource.of(flags).store.folder))
+
     def prepare(self, images: Images, *, max_value: float | None = None) -> StimulusSet:
         """Return new images, prepared exactly as in training; prints what was passed over or changed.
 
@@ -123,10 +129,8 @@ class Run:
         Raises:
             UserError: if a file cannot be read, or shape, type or range do not fit or are unclear; says what fits.
         """
-        flags = self.config["flags"]
-        store = Store(TaskSource.of(flags).store.folder)
         with Stage("preparing images"):
-            prepared = Preparation(self.dataset, DATASETS.parse(flags["dataset"]), store, max_value).prepare(images)
+            prepared = replace(self.preparation, max_value=max_value).prepare(images)
         for line in prepared.reading.lines if prepared is not images else ():
             print(line, file=sys.stderr)
         return prepared

@@ -67,6 +67,15 @@ def test_every_pair_has_the_right_shape_and_trains(encoder, head, shape, output)
         assert not weights or any(w.grad is not None and w.grad.any() for w in weights), name
 
 
+@parametrize_pairs((e, h) for e, h in PAIRS if not ENCODERS[e].encodes_once)
+def test_every_pair_can_be_traced_for_export(encoder, head):
+    """With batches of any size; see tests/runs/test_export.py for the files."""
+    model, images = build_fitted(encoder, head, (1, 16, 12)).eval(), torch.rand(3, 1, 16, 12)
+    expected = model(images)
+    program = torch.export.export(model, (images[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    assert torch.allclose(program.module()(images), expected, atol=1e-5)
+
+
 @pairs
 @shapes
 def test_saved_weights_load_safely_and_predict_the_same(encoder, head, shape, tmp_path):

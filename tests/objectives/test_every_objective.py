@@ -64,6 +64,28 @@ def test_an_objective_names_what_it_predicts(objective):
 
 
 @every_objective
+def test_outputs_in_units_can_be_traced_for_export(objective):
+    class InUnits(torch.nn.Module):
+        def forward(self, prediction):
+            return objective.in_units(objective.output(prediction))
+
+    fitted_pair(objective)
+    prediction = torch.randn(3, *objective.output_shape)
+    expected = InUnits()(prediction)
+    program = torch.export.export(InUnits(), (prediction[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    assert torch.equal(program.module()(prediction), expected)
+
+
+@every_objective
+def test_the_meaning_names_each_number_of_an_output(objective):
+    meaning, shape = objective.meaning, objective.output_shape
+    assert meaning.text
+    assert (len(meaning.names),) == shape or not meaning.names
+    assert bool(meaning.names) == (objective.predicts != IMAGES and meaning.period is None)
+    assert isinstance(meaning.unit, str) or len(meaning.unit) in (0, len(meaning.names))
+
+
+@every_objective
 def test_the_gradient_of_the_loss_reaches_every_prediction(objective):
     _, target = fitted_pair(objective)
     prediction = torch.randn(N, *objective.output_shape, requires_grad=True)

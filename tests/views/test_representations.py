@@ -9,8 +9,8 @@ import torch
 from helpers import raises_user_error, train_silently
 
 import neuro_noodle
-from neuro_noodle.runs.export import write_representations, write_rows
 from neuro_noodle.runs.metadata import Column
+from neuro_noodle.runs.representation_files import write_representations, write_rows
 from neuro_noodle.runs.representations import Source, represent
 from neuro_noodle.runs.run import open_run
 from neuro_noodle.runs.sources import ParsedSource, complete_trials, first_run, open_sources
@@ -199,7 +199,7 @@ def test_a_network_that_started_from_another_has_no_new_state(film_runs, film, t
         open_sources([f"{tmp_path}/second@0"])
 
 
-# ------------------------------------------------------------------------------------------------------------ export
+# ----------------------------------------------------------------------------------------------------------- files
 
 
 def test_the_command_writes_numbers_ids_parts_and_metadata(film_runs, tmp_path, capsys):
@@ -229,7 +229,7 @@ def test_a_column_named_part_does_not_replace_the_split(film_runs, tmp_path):
     assert [row["part"] for row in rows] == opened.part.tolist() and rows[0]["column_part"] == "train"
 
 
-def test_export_never_replaces_a_file_that_it_reads(film_runs, tmp_path):
+def test_no_written_file_replaces_one_that_is_read(film_runs, tmp_path):
     np.savez(tmp_path / "cells.npz", rows=np.ones((N, 3)))
     for name in ("cells", "cells_rows"):
         np.save(tmp_path / f"{name}.npy", np.ones((N, 3)))
@@ -242,7 +242,7 @@ def test_export_never_replaces_a_file_that_it_reads(film_runs, tmp_path):
 
 
 def test_wide_representations_have_no_csv_but_components(film_runs, tmp_path, monkeypatch):
-    for module in ("export", "representations"):
+    for module in ("representation_files", "representations"):
         monkeypatch.setattr(f"neuro_noodle.runs.{module}.MAX_WIDTH", 100)
     monkeypatch.setattr("neuro_noodle.runs.representations.MAX_COMPONENTS", 20)
     words = [str(film_runs / "one"), "pixels"]
