@@ -54,14 +54,21 @@ def write_report(
     """
     if n_folds(load_dir):
         yield from write_report_of_folds(PooledFolds.of_folder(load_dir, data_dir), load_dir, form)
-        return
-    run = open_run(load_dir, data_dir, trust_pickle=trust_pickle)
+    else:
+        run = open_run(load_dir, data_dir, trust_pickle=trust_pickle)
+        yield from write_report_of_run(run, columns, how, n_mapped, form)
+
+
+def write_report_of_run(
+    run: Run, columns: Sequence[str] = (), how: str = "umap", n_mapped: int = MAX_MAPPED, form: Format = PNG
+) -> Iterator[Path]:
+    """Write every picture of a run, and yield its path; see `write_report`."""
     if PICTURES.find(run.objective) is None:
         print(f"note: the objective {type(run.objective).__name__} has no pictures of its own", file=sys.stderr)
     yield from write_drawings(run.folder / "figures", drawings(run, columns, how, n_mapped), form)
 
 
-def write_report_of_folds(folds: PooledFolds, folder: Path, form: Format) -> Iterator[Path]:
+def write_report_of_folds(folds: PooledFolds, folder: Path, form: Format = PNG) -> Iterator[Path]:
     """Write the pictures of the outputs for all test images together or, where there are none, of each fold."""
     if isinstance(folds.objective, POOLED):
         yield from write_drawings(folder / "figures", {"predictions of all folds": partial(plot_outcomes, folds)}, form)
