@@ -1,6 +1,6 @@
 """The result of a run as text: the lines that are printed when it ends."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from neuro_noodle.plain import counted, readable
@@ -168,7 +168,7 @@ def _format_share(median: float | None, record: dict) -> str:
     return f"; {share * median / value:.1%} of the ceiling" if share and median and value else ""
 
 
-def beaten_by(record: dict, direction: str) -> list[str]:
+def beaten_by(record: Mapping, direction: str) -> list[str]:
     """Return the names of the baselines that are as good as the network on a part, or better."""
     sign, value = (1 if direction == "max" else -1), record["value"]
     if value is None:

@@ -1,6 +1,7 @@
 """What a training leaves when it ends: the figures of its run, drawn in a few seconds."""
 
 import sys
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from neuro_noodle.runs.files import folds_of, n_folds, short_path
 from neuro_noodle.runs.pooled import PooledFolds
 from neuro_noodle.runs.run import run_of
 from neuro_noodle.runs.task import Task
+from neuro_noodle.views.page import PAGE
 from neuro_noodle.views.report import write_report_of_folds, write_report_of_run
 
 FAST = "pca"  # kind of the map
@@ -29,17 +31,17 @@ def leave_report(folder: Path, tasks: Sequence[Task]) -> None:
         return
     where = short_path(folder)
     try:
-        n_drawn = len(_write(folder, tasks))
+        _write(folder, tasks)
     except Exception as error:
         again = command_line(f"Plotting/report.py {where}")
         print(f"note: the figures could not be drawn ({first_line(error)}); try again: {again}", file=sys.stderr)
     else:
-        say(f"figures: {where}/figures ({n_drawn})")
+        say(f"figures: {where}/figures ({PAGE} is in {where})")
 
 
-def _write(folder: Path, tasks: Sequence[Task]) -> list[Path]:
-    n = n_folds(folder)
-    if not n:
-        return [*write_report_of_run(run_of(folder, tasks[0]), how=FAST)]
-    runs = [run_of(fold, task) for fold, task in zip(folds_of(folder, n), tasks, strict=True)]
-    return [*write_report_of_folds(PooledFolds(runs), folder)]
+def _write(folder: Path, tasks: Sequence[Task]) -> None:
+    if n := n_folds(folder):
+        runs = [run_of(fold, task) for fold, task in zip(folds_of(folder, n), tasks, strict=True)]
+        deque(write_report_of_folds(PooledFolds(runs), folder), maxlen=0)
+    else:
+        deque(write_report_of_run(run_of(folder, tasks[0]), how=FAST), maxlen=0)
