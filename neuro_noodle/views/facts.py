@@ -22,7 +22,8 @@ METRICS = {
     "r2": "R² (explained variance)",
     "r": "Pearson's r over images, averaged over neurons",
 }
-SHORT = {"mse": "MSE", "error_deg": "mean angular error (degrees)", "r2": "R²", "r": "mean correlation r"}
+SHORT = {"mse": "MSE", "error_deg": "mean angular error", "r2": "R²", "r": "mean correlation r"}
+UNITS = {"error_deg": "°"}
 PEOPLE = {"person": "people", "mouse": "mice", "fish": "fish", "identity": "identities", "block": "blocks of frames"}
 NOUNS = ("animal", "subject", "participant", "individual", "session", "recording", "video", "rat", "monkey", "bird")
 
@@ -91,6 +92,10 @@ class Facts:
         name = self.result["metric"]
         return SHORT.get(name, name)
 
+    def score(self, value: float | None) -> str:
+        """Return a value of the main metric with its unit."""
+        return format_score(value) + (UNITS.get(self.result["metric"], "") if value is not None else "")
+
     @property
     def judged(self) -> dict[str, Mapping[str, Any]]:
         """The numbers of each part that was judged, the test first; each with its baselines."""
@@ -105,18 +110,18 @@ def headline(facts: Facts) -> str:
     value, ends = record["value"], record["interval"]
     if value is None:
         return f"The {part} {facts.metric} is undefined: {record['undefined'].get(facts.result['metric'], '')}."
-    interval = f" (95 % interval {format_ends(ends)})" if ends else ""
-    text = f"{_capital(facts.metric)} {format_score(value)}{interval} on {format_count(facts, part, record)}"
+    interval = f" (95 % interval {format_ends(facts, ends)})" if ends else ""
+    text = f"{_capital(facts.metric)} {facts.score(value)}{interval} on {format_count(facts, part, record)}"
     known = {name: one for name, one in record["baselines"].items() if one is not None}
     if not known:
         return f"{text}."
     better = beaten_by(record, facts.result["direction"])
     if better:
-        listed = [f"{format_baseline(facts, name)} ({format_score(known[name])})" for name in better]
+        listed = [f"{format_baseline(facts, name)} ({facts.score(known[name])})" for name in better]
         return f"{text}; {wording.join(listed)} did as well, or better."
     sign = 1 if facts.result["direction"] == "max" else -1
     best = max(known, key=lambda name: sign * known[name])
-    return f"{text}; the best baseline, {format_baseline(facts, best)}, reached {format_score(known[best])}."
+    return f"{text}; the best baseline, {format_baseline(facts, best)}, reached {facts.score(known[best])}."
 
 
 def leaks(facts: Facts) -> list[str]:
@@ -194,9 +199,9 @@ def format_baseline(facts: Facts, name: str) -> str:
     return wording.baseline(name, facts.latent_dim)
 
 
-def format_ends(ends: Sequence[float]) -> str:
-    """Return both ends of an interval."""
-    return f"{ends[0]:.4g} to {ends[1]:.4g}"
+def format_ends(facts: Facts, ends: Sequence[float]) -> str:
+    """Return both ends of an interval of the main metric."""
+    return f"{facts.score(ends[0])} to {facts.score(ends[1])}"
 
 
 def _capital(text: str) -> str:

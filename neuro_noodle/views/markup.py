@@ -13,8 +13,11 @@ from PIL import Image
 
 from neuro_noodle.plain import readable
 from neuro_noodle.views.figures import displayable
+from neuro_noodle.views.saving import DPI
 
 MAX_WIDTH = 2000  # px of a figure
+CSS_DPI = 96  # px per inch in a page
+BROAD = 2  # ratio of width to height, above which a figure needs more room than a text
 QUALITY = 88  # of WebP, at which texts stay sharp
 MIN_SIDE = 96  # px of a small image, which is enlarged by whole numbers
 
@@ -74,9 +77,13 @@ def facts(caption: str, values: Mapping[str, str]) -> str:
 
 
 def figure(path: Path, caption: str) -> str:
-    """Return a figure from a PNG file, inside the page."""
-    below = text(caption)
-    return f'<figure><img src="{_embed_file(path)}" alt="{below}"><figcaption>{below}</figcaption></figure>'
+    """Return a figure from a PNG file, inside the page, as large as on paper if there is room."""
+    with Image.open(path) as picture:
+        width, height = picture.size
+        dpi = picture.info.get("dpi", (DPI, DPI))[0]
+    kind, below = ' class="broad"' if width > BROAD * height else "", text(caption)
+    shown = f'<img src="{_embed_file(path)}" alt="{below}" width="{round(CSS_DPI * width / dpi)}">'
+    return f'<figure{kind}><div class="wide">{shown}</div><figcaption>{below}</figcaption></figure>'
 
 
 def images(each: Sequence[tuple[Mapping[str, np.ndarray], str]]) -> str:

@@ -209,14 +209,14 @@ def _results(facts: Facts) -> str:
 
 def _of_part(facts: Facts, part: str, record: Mapping[str, Any]) -> str:
     name = facts.result["metric"]
-    baselines = [f"{format_baseline(facts, one)}: {format_score(value)}" for one, value in record["baselines"].items()]
+    baselines = [f"{format_baseline(facts, one)}: {facts.score(value)}" for one, value in record["baselines"].items()]
     where = f"On {format_count(facts, part, record)}, the {facts.metric}"
     if record["value"] is None:
         return f"{where} was undefined ({record['undefined'].get(name, '')})."
     ends, why = record["interval"], record["undefined"].get("interval", "")
     how = (record["interval_method"] or "").replace(EITHER, f"over {format_units(facts, record)}")
-    method = f"95 % confidence interval {format_ends(ends)}, {how}" if ends else f"no interval: {why}"
-    return f"{where} was {format_score(record['value'])} ({'; '.join([method, *baselines])}).{_ceiling(record)}"
+    method = f"95 % confidence interval {format_ends(facts, ends)}, {how}" if ends else f"no interval: {why}"
+    return f"{where} was {facts.score(record['value'])} ({'; '.join([method, *baselines])}).{_ceiling(record)}"
 
 
 def _ceiling(record: Mapping[str, Any]) -> str:
@@ -236,7 +236,7 @@ def _repetitions(facts: Facts) -> str:
         n = facts.result.get("n_repetitions", 1)
         return f"Of {n} repetitions in each fold, the best on validation was tested." if n > 1 else ""
     part = "test" if "test" in each else "validation"
-    spread = {key: format_score(value) for key, value in each[f"{part}_spread"][name].items()}
+    spread = {key: facts.score(value) for key, value in each[f"{part}_spread"][name].items()}
     return (
         f"Over the {len(each['seeds'])} networks, the {part} {facts.metric} had a median of {spread['median']} (10th "
         f"to 90th percentile {spread['p10']} to {spread['p90']}); the numbers above are of the best on validation."

@@ -108,9 +108,9 @@ def _top(facts: Facts, folder: Path, with_images: bool) -> str:
 def _result(facts: Facts) -> str:
     name, each = facts.result["metric"], facts.judged
     better = {"min": "lower is better", "max": "higher is better"}[facts.result["direction"]]
-    rows = [["the network", *(_with_interval(one) for one in each.values())]]
+    rows = [["the network", *(_with_interval(facts, one) for one in each.values())]]
     for baseline in next(iter(each.values()))["baselines"]:
-        values = [format_score(one["baselines"].get(baseline)) for one in each.values()]
+        values = [facts.score(one["baselines"].get(baseline)) for one in each.values()]
         rows.append([f"{format_baseline(facts, baseline)} (baseline)", *values])
     if facts.result.get("ceiling"):
         rows.append(["noise ceiling", *(_ceiling_of(one, name) for one in each.values())])
@@ -127,9 +127,9 @@ def _result(facts: Facts) -> str:
     )  # fmt: skip
 
 
-def _with_interval(record: Mapping[str, Any]) -> str:
+def _with_interval(facts: Facts, record: Mapping[str, Any]) -> str:
     ends = record["interval"]
-    return format_score(record["value"]) + (f" (95 %: {format_ends(ends)})" if ends else "")
+    return facts.score(record["value"]) + (f" (95 %: {format_ends(facts, ends)})" if ends else "")
 
 
 def _ceiling_of(record: Mapping[str, Any], name: str) -> str:
@@ -145,21 +145,22 @@ def _details(facts: Facts) -> str:
     for one in ("validation", "test"):
         if each and one in each:
             ends = each[f"{one}_spread"][name]
-            spread[one] = [format_score(ends[key]) for key in ("median", "p10", "p90")]
+            spread[one] = [facts.score(ends[key]) for key in ("median", "p10", "p90")]
     numbers = {
         f"Other metrics on {part} images": others,
         f"{part.capitalize()} {facts.metric} of each class": record["by_class"] or {},
         f"{part.capitalize()} {facts.metric} of each group": record["by_group"] or {},
         f"Test {facts.metric} of each fold": dict(enumerate(folds["values"], 1)) if folds else {},
     }
+    forms = (format_score, facts.score, facts.score, facts.score)
     tables = [
-        markup.table(caption, ["", "value"], [[str(one), format_score(value)] for one, value in values.items()])
-        for caption, values in numbers.items()
+        markup.table(caption, ["", "value"], [[str(one), form(value)] for one, value in values.items()])
+        for (caption, values), form in zip(numbers.items(), forms, strict=True)
     ]
     rows = [[one, *values] for one, values in spread.items()]
     columns = ["part", "median", "10th percentile", "90th percentile"]
     n_seeds = len(each["seeds"]) if each else 0
-    return "\n".join([*tables, markup.table(f"{facts.metric} over {n_seeds} repetitions", columns, rows)])
+    return "\n".join([*tables, markup.table(f"{name} over {n_seeds} repetitions", columns, rows)])
 
 
 def _doubts(facts: Facts) -> list[str]:

@@ -24,14 +24,15 @@ def names(folder) -> set[str]:
 def test_a_run_ends_with_its_figures_and_one_line(run_main, folder, monkeypatch):
     monkeypatch.setattr(runs, "open_run", lambda *_: pytest.fail("the images are decoded again"))
     status, out, err = run_main("faces_ae", "--namestr run --n_epochs 1 --plot")
-    assert status == 0 and names(folder) == FACES
-    assert out.splitlines()[-1] == f"figures: {folder}/figures (5)"
+    assert status == 0 and names(folder) == FACES and (folder / "report.html").is_file()
+    assert out.splitlines()[-1] == f"figures: {folder}/figures (report.html is in {folder})"
     assert "draw" not in err
 
 
 def test_no_plot_leaves_no_figures(run_main, folder):
     status, out, _ = run_main("faces_ae", "--namestr run --n_epochs 1")
     assert status == 0 and "figures: " not in out and not (folder / "figures").exists()
+    assert not (folder / "report.html").exists()
 
 
 def test_a_resumed_run_draws_its_figures_again(run_main, folder):
@@ -62,6 +63,8 @@ def test_all_folds_end_with_one_set_of_figures(run_main, folder):
     assert status == 0, err
     assert "confusion.png" in names(folder) and out.count("figures: ") == 1
     assert not any(names(folder / f"fold{k}") for k in (1, 2))
+    page = (folder / "report.html").read_text()
+    assert "into 2 folds" in page and f"python Plotting/report.py {folder / 'fold1'}" in page
 
 
 def test_repetitions_end_with_figures_of_the_best(run_main, folder):
