@@ -7,11 +7,10 @@ from pathlib import Path
 
 from neuro_noodle.plain import command_line, first_line, is_follower
 from neuro_noodle.progress import say
-from neuro_noodle.runs.files import folds_of, n_folds, short_path
+from neuro_noodle.runs.files import PAGE, folds_of, n_folds, short_path
 from neuro_noodle.runs.pooled import PooledFolds
 from neuro_noodle.runs.run import run_of
 from neuro_noodle.runs.task import Task
-from neuro_noodle.views.page import PAGE
 from neuro_noodle.views.report import write_report_of_folds, write_report_of_run
 
 FAST = "pca"  # kind of the map

@@ -7,7 +7,7 @@ from typing import Any
 
 from neuro_noodle.plain import command_line, counted, readable
 from neuro_noodle.recipes import RECIPES
-from neuro_noodle.runs.files import RESULT, fold_of, read_json, sessions, short_path, write_bytes
+from neuro_noodle.runs.files import PAGE, RESULT, fold_of, read_json, sessions, short_path, write_bytes
 from neuro_noodle.runs.pooled import PooledFolds
 from neuro_noodle.runs.result import read_result
 from neuro_noodle.runs.run import Run
@@ -26,7 +26,6 @@ from neuro_noodle.views.facts import (
 )
 from neuro_noodle.views.methods import methods
 
-PAGE = "report.html"
 LEFT_OUT = (
     "Pictures that show an image, or anything decoded from the network, were left out of this page, and so were the "
     "names of images."

@@ -39,6 +39,14 @@ def test_a_resumed_run_draws_its_figures_again(run_main, folder):
     run_main("faces_ae", "--namestr run --n_epochs 1 --no-plot")
     status, out, _ = run_main("", f"--load_dir {folder} --n_epochs 2 --plot")
     assert status == 0 and names(folder) == FACES and "figures: " in out
+    assert "for 2 epochs" in (folder / "report.html").read_text()
+
+
+def test_a_page_about_earlier_weights_is_removed(run_main, folder):
+    run_main("faces_ae", "--namestr run --n_epochs 1 --plot")
+    assert run_main("", f"--load_dir {folder}")[0] == 2 and (folder / "report.html").is_file()  # nothing left to train
+    run_main("", f"--load_dir {folder} --n_epochs 2")
+    assert (folder / "result.json").is_file() and not (folder / "report.html").exists()
 
 
 @pytest.mark.parametrize("error", [UserError("no space"), ValueError("no space\nat all"), MemoryError("no space")])
