@@ -24,18 +24,15 @@ if TYPE_CHECKING:
     from neuro_noodle.runs.task import Task
     from neuro_noodle.tracking.trackers import Trackers
 
-HOME = Path(__file__).resolve().parent
-SETTINGS = HOME / "settings.json"
+SETTINGS = Path(__file__).resolve().parent / "settings.json"
 
 
 @process.guarded
 def main(words: list[str]) -> int:
     """Run the command line; returns the exit status: 0, 2 for a user's mistake, 130 if interrupted."""
-    flags = command.parse(words, HOME)
-    if flags.list:
-        print(command.describe_tables())
-    elif flags.clear_cache:
-        print(command.clear_cache(flags))
+    flags = command.parse(words, SETTINGS.parent)
+    if flags.list or flags.clear_cache:
+        print(command.describe_tables() if flags.list else command.clear_cache(flags))
     elif flags.test:
         test(flags)
     else:
@@ -57,14 +54,21 @@ def run(flags: argparse.Namespace, words: list[str]) -> tuple[Path, int]:
     with sharing.started(flags.device):  # together with the other processes of this training, if there are any
         flags = utils.arrange_by_emotion(command.resolve(flags))
         require_ready(command.chosen_trackers(flags), SETTINGS)
-        if not flags.folds:
+        if flags.folds:
+            with folds.opened(flags.load_dir or files.new_run(flags.save_dir, flags.namestr)) as folder:
+                each, resumed = command.split_folds(flags, folder), folds.find_sessions(folder, flags.folds)
+                tasks = utils.open_tasks(flags, each, resumed)
+                trainings = [partial(train_run, words, *one) for one in zip(each, resumed, tasks, strict=True)]
+                status = folds.train_folds(folder, tasks, trainings, flags.batch_size)
+        else:
             saved = sessions.find_resumed(flags.load_dir, command.plain(flags))  # to resume; None for a new run
-            return train_run(words, flags, saved, *utils.open_tasks(flags, [flags], [saved]))
-        with folds.opened(flags.load_dir or files.new_run(flags.save_dir, flags.namestr)) as folder:
-            each, resumed = command.split_folds(flags, folder), folds.find_sessions(folder, flags.folds)
-            tasks = utils.open_tasks(flags, each, resumed)
-            trainings = [partial(train_run, words, *one) for one in zip(each, resumed, tasks, strict=True)]
-            return folder, folds.train_folds(folder, tasks, trainings, flags.batch_size)
+            tasks = utils.open_tasks(flags, [flags], [saved])
+            folder, status = train_run(words, flags, saved, *tasks)
+    if flags.plot and not status:
+        from neuro_noodle.views.ending import leave_report
+
+        leave_report(folder, tasks)
+    return folder, status
 
 
 def train_run(words: list[str], flags: argparse.Namespace, saved: Path | None, task: "Task") -> tuple[Path, int]:
@@ -92,9 +96,7 @@ def train_run(words: list[str], flags: argparse.Namespace, saved: Path | None, t
         session.begin(network, latents, loaders["training"], learning)
         try:
             with Trackers(command.chosen_trackers(flags), session.tracked(SETTINGS, loaders["training"])) as trackers:
-                trackers.parameters(session.config)
-                finished = finished or train_on(session, trackers)
-                if finished:
+                if finished := finished or train_on(session, trackers):
                     outcome = result.judge_run(network, task, loaders, learning.patience, flags.seed, session.seconds)
                     result.save_result(session.folder, outcome, task)
                     result.track(outcome, task, loaders["validation"], trackers, with_images=flags.log_images)
@@ -125,12 +127,11 @@ def loop(
             if record.ends_epoch:
                 learning.update(record, network)  # best weights, patience, learning rate
                 trackers.log(record.epoch, record.metrics)
-                finished = learning.has_finished(record.epoch + 1)
-                stops = finished or turns.any(interrupt.requested)
+                stops = learning.has_finished(record.epoch + 1) or turns.any(interrupt.requested)
                 if record.epochs and (stops or session.is_due(record.epoch)):
                     session.save(record.epoch, network, loaders["training"], learning)
                 if stops:
-                    return finished
+                    return learning.has_finished(record.epoch + 1)
     return True
 
 
@@ -140,9 +141,8 @@ def test(flags: argparse.Namespace) -> None:
         from neuro_noodle.runs.task import TaskSource
         from neuro_noodle.views.report import write_test
 
-    flags = command.resolve(flags)
     how = {"device": flags.device, "batch_size": flags.batch_size, "trust_pickle": flags.trust_pickle}
-    for path in write_test(flags.load_dir, TaskSource.of(vars(flags)), **how):
+    for path in write_test(flags.load_dir, TaskSource.of(vars(command.resolve(flags))), **how):
         print(files.short_path(path), flush=True)
 
 

@@ -39,7 +39,7 @@ draw() { # draw KIND FOLDER: draw the built-in stimuli, unless the folder holds 
 }
 
 experiment() { # experiment FLAGS: train, then write every picture of the run; its folder is then $run
-    run=$(python main.py --print_run "$@")
+    run=$(python main.py --print_run --no-plot "$@") # with UMAP, below
     python Plotting/report.py "$run"
 }
 

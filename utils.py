@@ -160,7 +160,7 @@ class Session:
         """Return what trackers need to know of the run."""
         flags = self.flags
         numbers = self.start_epoch, flags.n_epochs, len(loader), flags.log_every
-        return TrackedRun(self.folder, settings, *numbers, flags.experiment)
+        return TrackedRun(self.folder, settings, *numbers, flags.experiment, self.config)
 
     def begin(
         self, network: Model | Repetitions, latents: Tensor | None, loader: Loader, learning: sessions.Resumable

@@ -1,4 +1,4 @@
-"""Write every picture of a run: `python Plotting/report.py weights/faces_ae` fills weights/faces_ae/figures."""
+"""Write every picture of a run to its folder `figures`, and report.html: `Plotting/report.py weights/faces_ae`."""
 
 import signal
 
@@ -32,10 +32,20 @@ def main(words: list[str]) -> int:
     parser.add_argument("--format", type=comma_separated, default=["png"], metavar="png,pdf,svg",
         help="of the pictures (default: png)")  # fmt: skip
     parser.add_argument("--width_mm", type=float, help="width of every picture, for a paper, with its text")
+    parser.add_argument("--no_images", action="store_true", help="leave out pictures that show images or anything "
+        "decoded from the network, and the names of images, for a page to send")  # fmt: skip
     flags = parser.parse_args(words)
     form = Format(tuple(flags.format), flags.width_mm)
-    for path in write_report(flags.run, columns=flags.columns, how=shlex.join(flags.map), n_mapped=flags.n_mapped,
-        data_dir=flags.data_dir, trust_pickle=flags.trust_pickle, form=form):  # fmt: skip
+    for path in write_report(
+        flags.run,
+        columns=flags.columns,
+        how=shlex.join(flags.map),
+        n_mapped=flags.n_mapped,
+        data_dir=flags.data_dir,
+        trust_pickle=flags.trust_pickle,
+        form=form,
+        with_images=not flags.no_images,
+    ):
         print(path, flush=True)
     return 0
 

@@ -33,7 +33,7 @@ from neuro_noodle.runs.sessions import load_pth
 HERE = Path(__file__).resolve().parent.parent
 TRAIN = (
     "--dataset digits --objective classify --encoder fc hidden=8 start=random --latent_dim 4 --head linear "
-    "--augment none --test_fraction 0.2 --device cpu --batch_size 256 --n_epochs 3 --namestr run"
+    "--augment none --test_fraction 0.2 --device cpu --batch_size 256 --n_epochs 3 --namestr run --no-plot"
 )
 TEXTS = ("config.json", "split.json", "result.json", "metrics.jsonl")
 VALUES = ["null", "-1", "1e400", "true", "[]", "{}", '""', '"../.."', "99999999999999999999", "NaN", "0.5"]

@@ -55,7 +55,7 @@ def train(folder: Path, name: str, words: Sequence[str]) -> Path:
         if any(run.iterdir()) and not (run / "config.json").exists():
             raise SystemExit(f"{run} holds files but no run; choose another folder")
         shutil.rmtree(run)
-    start("main.py", *words, "--save_dir", str(folder), "--namestr", name, "--log_every", "1000")
+    start("main.py", "--no-plot", *words, "--save_dir", str(folder), "--namestr", name, "--log_every", "1000")
     trained_by.write_text(command, encoding="utf-8")
     print(f"  trained {name}", flush=True)
     return run
@@ -71,7 +71,7 @@ class Training:
     """
 
     def __init__(self, words: Sequence[str], launcher: Sequence[str] = (), n_threads: int | None = None) -> None:
-        command = [sys.executable, *launcher, str(PROJECT / "main.py"), *words]
+        command = [sys.executable, *launcher, str(PROJECT / "main.py"), "--no-plot", *words]
         environment = os.environ | ({"OMP_NUM_THREADS": str(n_threads)} if n_threads else {})
         self.process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

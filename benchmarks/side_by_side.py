@@ -101,7 +101,7 @@ def commands(name: str, data: Path, folder: str) -> dict[str, list[str]]:
     ours = f"{job.ours} --batch_size {job.batch_size} --n_epochs {job.n_epochs} --lr {job.lr} --device cpu"
     folders = ["--data_dir", str(data / job.data), "--save_dir", folder]
     programs = {
-        OURS: [str(PROJECT / "main.py"), *ours.split(), "--log_every", "1", *folders],
+        OURS: [str(PROJECT / "main.py"), "--no-plot", *ours.split(), "--log_every", "1", *folders],
         TUNED: [str(LOOPS / "tuned.py"), name, str(data)],
         "textbook": [str(LOOPS / "textbook.py"), name, str(data)],
     }

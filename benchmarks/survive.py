@@ -162,7 +162,7 @@ def fork(words: str, prepare: Callable[[], None]) -> int:
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     time.monotonic = lambda: 0.0  # else the seconds of two trainings differ
-    sys.argv = ["main.py", *words.split()]
+    sys.argv = ["main.py", "--no-plot", *words.split()]
     prepare()
     try:
         runpy.run_path(str(HERE / "main.py"), run_name="__main__")

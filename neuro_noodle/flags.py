@@ -51,7 +51,7 @@ class Flag:
         if self.kind == "switch":
             group.add_argument(option, action="store_true", help=self.help)
         elif self.kind == "toggle":
-            group.add_argument(option, action=argparse.BooleanOptionalAction, default=False, help=self.help)
+            group.add_argument(option, action=argparse.BooleanOptionalAction, default=self.as_json, help=self.help)
         elif self.kind == "choice":
             group.add_argument(option, nargs="+", metavar=CHOICE, default=self.default, help=self.help)
         elif self.kind == "choices":
@@ -67,7 +67,7 @@ class Flag:
     @property
     def as_json(self) -> Any:
         """The default as config.json keeps it."""
-        empty: dict[str, Any] = {"switch": False, "toggle": False, "choices": []}
+        empty: dict[str, Any] = {"switch": False, "toggle": bool(self.default), "choices": []}
         return empty.get(self.kind, str(self.default) if isinstance(self.default, Path) else self.default)
 
     def allows(self, value: object) -> bool:
@@ -170,6 +170,8 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
              resume=True, recorded=False),
         Flag("print_run", "print only the folder of the run on standard output, everything else on standard error",
              kind="switch", resume=True, recorded=False),
+        Flag("plot", "draw the figures of a run at its end, and write report.html", True, kind="toggle", resume=True,
+             recorded=False),
         Flag("debug", "start in the debugger (ipdb), and enter it at an error", kind="switch", resume=True,
              recorded=False),
     ),

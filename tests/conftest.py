@@ -78,11 +78,14 @@ def real_data():
 
 @pytest.fixture
 def run_main(stimuli, tmp_path, capsys):
-    """Return a function that runs main.py's command line in this process: (exit status, stdout, stderr)."""
+    """Return a function that runs main.py's command line in this process: (exit status, stdout, stderr).
+
+    No figures are drawn unless it has --plot.
+    """
 
     def run(recipe: str, words: str = "") -> tuple[int, str, str]:
         base = f"--data_dir {stimuli} --save_dir {tmp_path / 'weights'} {SMALL[recipe]}" if recipe else ""
-        status = main.main([*base.split(), *words.split()])
+        status = main.main(["--no-plot", *base.split(), *words.split()])
         printed = capsys.readouterr()
         return status, printed.out, printed.err
 

@@ -48,9 +48,9 @@ def error_message(run_main, words: str) -> str:
 
 
 def train_silently(words: str) -> None:
-    """Run main.py's command line in this process."""
+    """Run main.py's command line in this process, without figures unless it has --plot."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        assert main.main(words.split()) == 0
+        assert main.main(["--no-plot", *words.split()]) == 0
 
 
 def draw_stimuli(out, words="", kind="faces") -> int:

@@ -71,7 +71,7 @@ def test_the_use_of_the_test_part_is_counted(run_main, tmp_path):
 def test_an_interrupted_run_resumes_exactly(stimuli, tmp_path):
     runs = tmp_path / "weights"
     words = f"--data_dir {stimuli} --save_dir {runs} {SMALL['faces_ae']} --n_epochs 400"
-    command = [sys.executable, str(HERE / "main.py"), *words.split(), "--namestr", "cut"]
+    command = [sys.executable, str(HERE / "main.py"), "--no-plot", *words.split(), "--namestr", "cut"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     while process.poll() is None and len(read_metrics(runs / "cut")) < 2:
         time.sleep(0.05)
@@ -84,8 +84,8 @@ def test_an_interrupted_run_resumes_exactly(stimuli, tmp_path):
     (session,) = [path for path in (runs / "cut").iterdir() if path.name.isdigit()]
     assert int(session.name) == stopped - 1
     # in separate processes too: what other tests did in this one (threads, UMAP) can change the last bit
-    for more in (["--load_dir", str(runs / "cut")], [*command[2:-2], "--namestr", "whole"]):
-        subprocess.run([*command[:2], *more], capture_output=True, check=True)
+    for more in (["--load_dir", str(runs / "cut")], [*command[3:-2], "--namestr", "whole"]):
+        subprocess.run([*command[:3], *more], capture_output=True, check=True)
     assert same(weights_of(runs / "whole" / "399"), weights_of(runs / "cut" / "399"))
 
 

@@ -20,7 +20,15 @@ TRAIN = (
 
 
 def start(tmp_path, words: str, **streams) -> subprocess.Popen:
-    command = [sys.executable, str(HERE / "main.py"), *TRAIN.split(), *words.split(), "--save_dir", str(tmp_path)]
+    command = [
+        sys.executable,
+        str(HERE / "main.py"),
+        "--no-plot",
+        *TRAIN.split(),
+        *words.split(),
+        "--save_dir",
+        str(tmp_path),
+    ]
     return subprocess.Popen([*command, "--namestr", "run"], env=os.environ | {"OMP_NUM_THREADS": "1"}, **streams)
 
 

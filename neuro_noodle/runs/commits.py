@@ -15,6 +15,7 @@ from neuro_noodle.runs.files import (
     CONFIG,
     FITTED_STATE,
     MANIFEST,
+    PAGE,
     RESULT,
     SPLIT,
     format_resume,
@@ -131,8 +132,8 @@ def _stage_changed(run: Path, files: Contents) -> dict[str, str]:
 def settle(run: Path, *, keep_all: bool) -> None:
     """Complete what the latest manifest says: staged files take their place, and what is out of date is removed.
 
-    Results that are not listed, tests of weights that are gone, and half-written sessions are removed; earlier sessions
-    too, unless all are kept.
+    Results that are not listed, the page about them, tests of weights that are gone, and half-written sessions are
+    removed; earlier sessions too, unless all are kept.
     """
     complete, manifest = sessions(run), latest_manifest(run)
     for name, wanted in manifest.run.items():
@@ -140,9 +141,10 @@ def settle(run: Path, *, keep_all: bool) -> None:
         if part.is_file() and sha256(part.read_bytes()) == wanted:
             part.replace(run / name)
             sync_folder(part.parent)
-    for name in RESULTS if complete else ():
-        if name not in manifest.run:
-            (run / name).unlink(missing_ok=True)
+    outdated = [name for name in RESULTS if name not in manifest.run]
+    outdated += [PAGE] if RESULT in outdated else []
+    for name in outdated if complete else ():
+        (run / name).unlink(missing_ok=True)
     for session in [] if keep_all else complete[:-1]:
         session.rename(run / f".session.{session.name}.part")  # so that it is never seen half removed
     for scratch in run.glob(".session.*"):

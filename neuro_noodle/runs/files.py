@@ -21,6 +21,7 @@ MANIFEST = "manifest.json"  # of a session, written last: a session that has it 
 CONFIG, SPLIT, FITTED_STATE = "config.json", "split.json", "encoder.pkl"  # written when a run starts
 BEST, RESULT = "best/model.pth", "result.json"
 TESTED = "tested.json"  # the epoch of all weights that the test part has judged, by their sha256
+PAGE = "report.html"  # about the result
 BEFORE = ".before."  # starts the name of a folder that is being replaced
 
 Columns = Mapping[str, Sequence]

@@ -15,6 +15,7 @@ from neuro_noodle.objectives.base import Evidence
 from neuro_noodle.plain import counted
 from neuro_noodle.progress import Stage
 from neuro_noodle.runs.files import (
+    PAGE,
     RESULT,
     find_saved,
     folds_of,
@@ -118,7 +119,7 @@ def require_apart(folder: Path, tasks: Sequence[Task]) -> None:
 
 def remove_result(folder: Path) -> None:
     """Remove the result of all folds, which further training has made out of date."""
-    for name in (RESULT, TABLE):
+    for name in (RESULT, TABLE, PAGE):
         (folder / name).unlink(missing_ok=True)
 
 

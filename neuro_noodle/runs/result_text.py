@@ -1,9 +1,9 @@
 """The result of a run as text: the lines that are printed when it ends."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from neuro_noodle.plain import command_line, counted, readable
+from neuro_noodle.plain import counted, readable
 from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.files import sessions, short_path
 from neuro_noodle.runs.loaders import HELD_OUT
@@ -20,7 +20,6 @@ def format_run(result: Result, folder: Path, patience: int | None, n_folds: int 
     lines = [
         format_result(result.record, result.best_index),
         f"{_format_best(result, folder, patience)}; written to {short_path(folder)}",
-        f"pictures: {command_line(f'Plotting/report.py {short_path(folder)}')}",
     ]
     test = result.record["test"]
     if not test:
@@ -79,7 +78,6 @@ def format_folds(record: dict, folder: Path) -> str:
         format_part(f"{n} folds, test", record["metric"], test),
         f"each fold: {', '.join(map(format_score, each['values']))} (mean {mean}, sd {sd})",
         f"{record['seconds']:.0f} s; result.json and test.csv of all folds written to {short_path(folder)}",
-        f"pictures: {command_line(f'Plotting/report.py {short_path(folder)}')}",
     ]
     if n_repetitions > 1:
         lines.append(f"note: of {n_repetitions} repetitions in each fold, the best on validation was tested")
@@ -170,7 +168,7 @@ def _format_share(median: float | None, record: dict) -> str:
     return f"; {share * median / value:.1%} of the ceiling" if share and median and value else ""
 
 
-def beaten_by(record: dict, direction: str) -> list[str]:
+def beaten_by(record: Mapping, direction: str) -> list[str]:
     """Return the names of the baselines that are as good as the network on a part, or better."""
     sign, value = (1 if direction == "max" else -1), record["value"]
     if value is None:

@@ -253,15 +253,31 @@ def open_run(
             raise
         parts = {"training": [], "validation": [], "test": list(range(len(dataset)))}
     parts, notes = drop_missing_targets(dataset, objective, parts)
+    precomputed = _fixed_latents(model, session.parent, dataset) if parts["training"] else None
     if not parts["training"] and dataset.neurons and all(map(str.isdigit, dataset.neurons)):
         notes.append("the neurons have numbers, not names; each must be the same neuron as in training")
-    precomputed = None
-    if parts["training"] and model.encoder.encodes_once:
-        precomputed = load_latents(session.parent / FIXED_LATENTS, dataset)
-        model.precomputed = True
     return Run(
         session.parent, session.name, config, model, dataset, objective, parts, precomputed, (*dataset.notes, *notes)
     )
+
+
+def run_of(folder: Path, task: Task) -> Run:
+    """Return a run that has just been trained, with its best weights and the images that are open already."""
+    session = best_session(folder)
+    model, config = load_model(session)
+    if task.device.type != "cpu":
+        task.dataset.keep_on(torch.device("cpu"))
+    latents = _fixed_latents(model, folder, task.dataset)
+    notes = tuple(task.dataset.notes)
+    return Run(folder, session.name, config, model, task.dataset, task.objective, task.parts, latents, notes)
+
+
+def _fixed_latents(model: Model, run: Path, dataset: StimulusSet) -> Tensor | None:
+    """Return the latents of all images (N, D) if the encoder encodes each only once; the model then takes these."""
+    if not model.encoder.encodes_once:
+        return None
+    model.precomputed = True
+    return load_latents(run / FIXED_LATENTS, dataset)
 
 
 def has_own_images(source: TaskSource, config: dict) -> bool:

@@ -64,10 +64,15 @@ class Job:
         """Return a file about the attempts: .txt is what they printed, .json their state."""
         return self.sweep / "logs" / f"{self.name}{ending}"
 
+    @property
+    def start(self) -> list[str]:
+        """The first arguments of each attempt; a run draws no figures unless it has the flag --plot."""
+        return [sys.executable, str(self.program), "--plot" if "--plot" in self.words else "--no-plot"]
+
     def command(self) -> list[str]:
         """Return the command line that starts a new run, as a list of arguments."""
         place = ["--save_dir", str(self.sweep), "--namestr", self.name, "--experiment", self.sweep.name]
-        return [sys.executable, str(self.program), *self.words, *place]
+        return [*self.start, *self.words, *place]
 
     def trained_runs(self) -> list[Path]:
         """Return the runs that main.py trains for it: itself, or its folds."""
@@ -182,7 +187,7 @@ def _train(job: Job, state: Mapping[str, Any], share: Share, stop: threading.Eve
 def _prepare(job: Job) -> list[str]:
     """Return the command line that continues a run, or starts it anew if nothing was saved."""
     if sessions(job.folder) or n_folds(job.folder):
-        return [*job.command()[:2], "--load_dir", str(job.folder)]
+        return [*job.start, "--load_dir", str(job.folder)]
     if job.folder.exists():
         shutil.rmtree(job.folder)
     return job.command()

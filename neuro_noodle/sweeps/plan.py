@@ -17,7 +17,7 @@ from neuro_noodle.sweeps.variations import Configuration, Variation
 
 PLAN = "sweep.json"
 OWN = {"save_dir", "namestr", "experiment", "rejig_data"} | {
-    name for name, flag in EVERY_FLAG.items() if not flag.recorded and name != "trust_pickle"
+    name for name, flag in EVERY_FLAG.items() if not flag.recorded and name not in ("trust_pickle", "plot")
 }  # flags that the runs of a sweep cannot have
 
 

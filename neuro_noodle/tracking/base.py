@@ -5,7 +5,7 @@ files go in a folder of the run with that name.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ class TrackedRun:
         n_steps: steps per epoch.
         log_every: epochs between printed lines.
         experiment: that the run belongs to, by which services group runs; None for none.
+        config: what config.json holds.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class TrackedRun:
     n_steps: int
     log_every: int
     experiment: str | None = None
+    config: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class Trackers(Tracker):
             for name in dict.fromkeys((*ALWAYS, *names)):
                 is_online = TRACKERS[TRACKERS.parse(name).name].is_online
                 self.each.append(Background(run, name, PATIENCE_S) if is_online else TRACKERS.build(name, run))
+            self.parameters(run.config)
         except BaseException:
             self.close()
             raise

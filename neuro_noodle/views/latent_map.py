@@ -22,15 +22,21 @@ MAX_PANELS = 6
 
 
 def plot_latent_map(
-    run: Run, latents: np.ndarray, columns: Sequence[str], how: str = "umap", n_mapped: int = MAX_MAPPED
+    run: Run,
+    latents: np.ndarray,
+    columns: Sequence[str],
+    how: str = "umap",
+    n_mapped: int = MAX_MAPPED,
+    *,
+    with_images: bool = True,
 ) -> Figure:
-    """Plot the map of the pixels above that of the latents (N, D), coloured by columns."""
+    """Plot the map of the pixels above that of the latents (N, D), coloured by columns; with a panel of images."""
     n_images = len(run.dataset)
     n_mapped = min(n_images, n_mapped, MAX_VALUES // math.prod(run.dataset.image_shape))
     indices = evenly_spaced(np.arange(n_images), n_mapped)
     sample, part = run.dataset.sample(torch.as_tensor(indices)), run.part[indices]
     targets = {name: numbers.numpy() for name, numbers in run.objective.describe_targets(sample).items()}
-    shown = choose_map_columns(run, indices, targets, columns)
+    shown = choose_map_columns(run, indices, targets, columns) or ({} if with_images else {"part": part.tolist()})
     images, is_training, held_out = sample["image"].numpy(), part == "training", np.isin(part, HELD_OUT)
     subset = "" if n_mapped == n_images else f" of {n_mapped} of {n_images} images"
     values = {f"pixels{subset}": images.reshape(n_mapped, -1), f"latents{subset}": latents[indices]}
@@ -38,7 +44,7 @@ def plot_latent_map(
         {name: embed(one, is_training, how) for name, one in values.items()},
         columns=shown,
         held_out=held_out,
-        images=images,
+        images=images if with_images else None,
         categories=run.dataset.class_columns,
         axis_names={name: axis_name(one, how) for name, one in values.items()},
         notes={name: _describe_neighbours(run, one, shown, is_training, held_out) for name, one in values.items()},

@@ -11,7 +11,7 @@ import numpy as np
 from neuro_noodle.learning.devices import choose_device
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.progress import Stage
-from neuro_noodle.runs.files import n_folds, write_csv
+from neuro_noodle.runs.files import RESULT, n_folds, write_csv
 from neuro_noodle.runs.loaders import Batches
 from neuro_noodle.runs.manifest import has_result
 from neuro_noodle.runs.metrics import read_metrics
@@ -25,8 +25,13 @@ from neuro_noodle.views.decodings import plot_decodings
 from neuro_noodle.views.embeddings import MIN_IMAGES
 from neuro_noodle.views.latent_map import MAX_MAPPED, plot_latent_map
 from neuro_noodle.views.outcomes import MAX_IMAGES, PICTURES, POOLED, Pictures, image_titles, plot_outcomes, write_film
+from neuro_noodle.views.page import write_page
 from neuro_noodle.views.saving import PNG, Format
 
+PLAIN = (  # pictures that show no image, and nothing decoded from the network
+    *("curves", "confusion", "predictions", "paths", "explained_variance", "neurons", "responses", "latent_map"),
+    *("explained_variance.csv", "neurons.csv"),
+)
 N_AUGMENTED = 4  # examples of augmentation per image
 Drawings = Mapping[str, Callable[[], Pictures]]  # functions that draw pictures, by what they draw
 
@@ -40,8 +45,9 @@ def write_report(
     data_dir: Path | None = None,
     trust_pickle: bool = False,
     form: Format = PNG,
+    with_images: bool = True,
 ) -> Iterator[Path]:
-    """Write every picture of a run as soon as it is drawn, and yield its path.
+    """Write every picture of a run as soon as it is drawn, and yield its path; then write report.html.
 
     Args:
         load_dir: a run, or one of its sessions; or the runs of --folds, see `write_report_of_folds`.
@@ -51,23 +57,51 @@ def write_report(
         data_dir: the folder of the images, if it has moved since training.
         trust_pickle: also load a UMAP, which is stored as a pickle and can run code when loaded.
         form: file format and width of the pictures.
+        with_images: also draw pictures that show images, or anything decoded from the network.
     """
     if n_folds(load_dir):
-        yield from write_report_of_folds(PooledFolds.of_folder(load_dir, data_dir), load_dir, form)
-        return
-    run = open_run(load_dir, data_dir, trust_pickle=trust_pickle)
+        yield from write_report_of_folds(PooledFolds.of_folder(load_dir, data_dir), load_dir, form, with_images)
+    else:
+        run = open_run(load_dir, data_dir, trust_pickle=trust_pickle)
+        yield from write_report_of_run(run, columns, how, n_mapped, form, with_images)
+
+
+def write_report_of_run(
+    run: Run,
+    columns: Sequence[str] = (),
+    how: str = "umap",
+    n_mapped: int = MAX_MAPPED,
+    form: Format = PNG,
+    with_images: bool = True,
+) -> Iterator[Path]:
+    """Write every picture of a run, then report.html if it has a result, and yield their paths; see `write_report`."""
     if PICTURES.find(run.objective) is None:
         print(f"note: the objective {type(run.objective).__name__} has no pictures of its own", file=sys.stderr)
-    yield from write_drawings(run.folder / "figures", drawings(run, columns, how, n_mapped), form)
+    each = drawings(run, columns, how, n_mapped, with_images)
+    drawn = []
+    for path in write_drawings(run.folder / "figures", each, form, with_images):
+        drawn.append(path)
+        yield path
+    if run.session == "best" and run.result:
+        yield write_page(run.folder, run, drawn, with_images=with_images)
 
 
-def write_report_of_folds(folds: PooledFolds, folder: Path, form: Format) -> Iterator[Path]:
-    """Write the pictures of the outputs for all test images together or, where there are none, of each fold."""
-    if isinstance(folds.objective, POOLED):
-        yield from write_drawings(folder / "figures", {"predictions of all folds": partial(plot_outcomes, folds)}, form)
-        return
-    for run in folds.runs:
-        yield from write_drawings(run.folder / "figures", {"predictions": partial(plot_outcomes, run)}, form)
+def write_report_of_folds(
+    folds: PooledFolds, folder: Path, form: Format = PNG, with_images: bool = True
+) -> Iterator[Path]:
+    """Write the pictures of the outputs for all test images together or, where there are none, of each fold.
+
+    Then report.html of all folds.
+    """
+    is_pooled = isinstance(folds.objective, POOLED)
+    drawn = []
+    for run, where in [(folds, folder)] if is_pooled else [(run, run.folder) for run in folds.runs]:
+        each = {"predictions of all folds" if is_pooled else "predictions": partial(plot_outcomes, run)}
+        for path in write_drawings(where / "figures", each, form, with_images):
+            drawn.append(path)
+            yield path
+    if (folder / RESULT).is_file():
+        yield write_page(folder, folds, drawn, with_images=with_images)
 
 
 def write_test(
@@ -90,11 +124,12 @@ def write_test(
     yield from films
 
 
-def write_drawings(folder: Path, each: Drawings, form: Format = PNG) -> Iterator[Path]:
-    """Draw pictures, write them, and yield their paths, one drawing after another."""
+def write_drawings(folder: Path, each: Drawings, form: Format = PNG, with_images: bool = True) -> Iterator[Path]:
+    """Draw pictures, write them, and yield their paths, one drawing after another; without images only PLAIN ones."""
     for what, draw in each.items():
         with Stage(f"drawing {what}"):
-            paths = write_pictures(folder, draw(), form)
+            pictures = {name: one for name, one in draw().items() if with_images or name in PLAIN}
+            paths = write_pictures(folder, pictures, form)
         yield from paths
 
 
@@ -110,7 +145,9 @@ def write_pictures(folder: Path, pictures: Mapping[str, figures.Figure | Mapping
     return paths
 
 
-def drawings(run: Run, columns: Sequence[str], how: str = "umap", n_mapped: int = MAX_MAPPED) -> Drawings:
+def drawings(
+    run: Run, columns: Sequence[str], how: str = "umap", n_mapped: int = MAX_MAPPED, with_images: bool = True
+) -> Drawings:
     """Return the functions that draw the pictures of a run, those of every run and those of its objective.
 
     The map, which takes longest, comes last.
@@ -120,14 +157,16 @@ def drawings(run: Run, columns: Sequence[str], how: str = "umap", n_mapped: int 
     found: dict[str, Callable[[], Pictures]] = {}
     if has_result(run.folder):
         found["learning curves"] = lambda: {"curves": plot_learning_curves(run)}
-    found |= {"predictions": partial(plot_outcomes, run), "decoded latents": partial(plot_decodings, run, latents)}
+    found["predictions"] = partial(plot_outcomes, run)
+    if with_images:
+        found["decoded latents"] = partial(plot_decodings, run, latents)
     found["explained variance"] = partial(plot_explained, run)
-    if run.config["flags"]["augment"]:
+    if with_images and run.config["flags"]["augment"]:
         found["augmented images"] = lambda: {"augmented": plot_augmented(run)}
     if (n_training := int((run.part == "training").sum())) >= MIN_IMAGES:
         faster = ", --map pca is faster" if how == "umap" else ""
         found[f"the map of pixels and latents (its kind is {how}{faster})"] = lambda: {
-            "latent_map": plot_latent_map(run, latents, columns, how, n_mapped)
+            "latent_map": plot_latent_map(run, latents, columns, how, n_mapped, with_images=with_images)
         }
     else:
         print(f"note: {n_training} training images are too few for a map, which needs {MIN_IMAGES}", file=sys.stderr)

@@ -25,7 +25,7 @@ def train(words: str, stop_after: int | None) -> int:
 
     Follower.log = log
     try:
-        return main.main(words.split())
+        return main.main(["--no-plot", *words.split()])
     except SystemExit as error:  # of a process that does not report the error
         return error.code
 

@@ -110,7 +110,7 @@ def test_the_built_in_film_is_found_from_any_folder(monkeypatch, tmp_path):
     received = []
     monkeypatch.setattr(main, "run", lambda flags, words: received.append(flags) or (tmp_path, 0))
     monkeypatch.chdir(tmp_path)
-    assert main.main(["--recipe", "arena_ae"]) == 0
+    assert main.main(["--no-plot", "--recipe", "arena_ae"]) == 0
     assert [flags.data_dir for flags in received] == [HERE / "Resources" / "arena"]
 
 

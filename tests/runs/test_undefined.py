@@ -58,7 +58,7 @@ def test_equal_validation_values_are_refused_whatever_the_lr(make_set, run_main)
 @pytest.mark.parametrize("repetitions", [1, 2])
 def test_an_undefined_test_score_is_null_with_its_reason(make_set, capsys, tmp_path, repetitions):
     words = make_set([3 if i >= 30 else i % 5 for i in range(N)], ["train"] * 20 + ["val"] * 10 + ["test"] * 10)
-    assert main.main(f"{words} --objective regress columns=dose --repetitions {repetitions}".split()) == 0
+    assert main.main(f"--no-plot {words} --objective regress columns=dose --repetitions {repetitions}".split()) == 0
     run, printed = tmp_path / "w" / "faces_ae", capsys.readouterr()
     assert "note: the test r2 is undefined: all 10 values of dose are 3" in printed.err
     assert "test r2 undefined (all 10 values of dose are 3)  n = 10 images  mean undefined" in printed.out
@@ -85,7 +85,7 @@ def test_an_undefined_baseline_does_not_beat_the_network():
 
 def test_a_number_that_is_missing_is_an_empty_cell(make_set, capsys, tmp_path):
     words = make_set(["" if i % 4 == 0 else i % 7 for i in range(N)]) + " --objective regress columns=dose,day"
-    assert main.main(f"{words} --val_fraction 0.4".split()) == 0
+    assert main.main(f"--no-plot {words} --val_fraction 0.4".split()) == 0
     rows = rows_of(tmp_path / "w" / "faces_ae" / "validation.csv")
     assert "" in {row["dose"] for row in rows} and "nan" not in {value for row in rows for value in row.values()}
 
@@ -99,7 +99,7 @@ def test_a_single_training_image_is_refused_before_training(make_set, run_main):
 @pytest.mark.parametrize("head", ["--head fc", "--objective direction columns=day --head linear"])
 def test_few_images_have_every_picture_but_the_map(make_set, capsys, tmp_path, head):
     words = make_set([0, 1, 2, 3]).replace("--head linear", f"{head} --val_fraction 0.25 --test_fraction 0.25")
-    assert main.main(words.split()) == 0
+    assert main.main(["--no-plot", *words.split()]) == 0
     pictures = {path.stem for path in write_report(tmp_path / "w" / "faces_ae")}
     assert "note: 2 training images are too few for a map, which needs 4" in capsys.readouterr().err
     assert "curves" in pictures and pictures & {"reconstructions", "arrows"} and "latent_map" not in pictures

@@ -24,7 +24,7 @@ def train(stimuli, tmp_path, recipe, words, **environment):
     """Run main.py in a process of its own, since Comet's client keeps global state."""
     base = f"--data_dir {stimuli} --save_dir {tmp_path / 'weights'} {SMALL[recipe]} --n_epochs 2 --comet {words}"
     return subprocess.run(
-        [sys.executable, str(HERE / "main.py"), *base.split()],
+        [sys.executable, str(HERE / "main.py"), "--no-plot", *base.split()],
         env={key: value for key, value in os.environ.items() if not key.startswith("COMET")} | environment,
         capture_output=True,
         text=True,

@@ -33,7 +33,8 @@ def test_a_report_writes_every_picture_and_prints_its_path(name, expected, face_
     written = {path.stem for path in folder.iterdir()}
     optional = {"mistakes"}  # if there are any
     assert expected - optional <= written <= expected
-    assert capsys.readouterr().out.split() == [str(folder / f"{key}.png") for key in written_order(expected, written)]
+    paths = [folder / f"{key}.png" for key in written_order(expected, written)]
+    assert capsys.readouterr().out.split() == [*map(str, paths), str(face_runs / name / "report.html")]
     for path in folder.iterdir():
         assert path.read_bytes().startswith(PNG) and Image.open(path).size > (100, 100)
     assert (face_runs / name / "latents" / "best.npz").is_file()
@@ -206,6 +207,7 @@ def test_an_objective_without_pictures_gets_the_common_ones(face_runs, monkeypat
         "curves.png",
         "augmented.png",
         "latent_map.png",
+        "report.html",
     ]
     assert printed.err == "note: the objective Classify has no pictures of its own\n"
     assert outcomes.PICTURES.find(Objective()) is None
