@@ -10,6 +10,8 @@ from neuro_noodle.choices import Choice
 from neuro_noodle.data.splits import given_parts
 from neuro_noodle.objectives.base import OBJECTIVES
 from neuro_noodle.plain import counted
+from neuro_noodle.runs.files import sessions
+from neuro_noodle.runs.result import read_result
 from neuro_noodle.runs.result_text import beaten_by
 from neuro_noodle.runs.run import Run
 from neuro_noodle.runs.undefined import format_score
@@ -102,6 +104,11 @@ class Facts:
         test, validation = self.result.get("test"), self.result.get("validation")
         found = {"test": test} if test else {}
         return found | ({"validation": validation | {"baselines": self.result["baselines"]}} if validation else {})
+
+
+def facts_of(run: Run) -> Facts:
+    """Return the facts of a run that has finished."""
+    return Facts.of(run, read_result(run.folder), int(sessions(run.folder)[-1].name) + 1)
 
 
 def headline(facts: Facts) -> str:

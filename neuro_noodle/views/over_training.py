@@ -60,14 +60,6 @@ class Snapshots:
 
 
 @dataclass(frozen=True)
-class OverTraining:
-    """The picture of some snapshots, and the frames (H, W, 3) uint8 of a film of all of them."""
-
-    picture: Figure
-    frames: list[np.ndarray]
-
-
-@dataclass(frozen=True)
 class MapStyle:
     """What all maps of a run share; see `maps.plot_snapshots` for the attributes."""
 
@@ -89,6 +81,27 @@ class MapStyle:
             categories=self.categories,
             axis_name=self.axis_name,
         )
+
+
+@dataclass(frozen=True)
+class OverTraining:
+    """Maps of the latents of a run at several times.
+
+    Attributes:
+        picture: of some of them.
+        maps: coordinates (n, 2) of all of them, by title.
+        style: what they share.
+    """
+
+    picture: Figure
+    maps: Mapping[str, np.ndarray]
+    style: MapStyle
+
+    def frames(self) -> list[np.ndarray]:
+        """Draw the frames (H, W, 3) uint8 of a film of all times."""
+        with Stage("drawing the film") as stage:
+            each = stage.over(list(self.maps.items()))
+            return [films.figure_to_array(self.style.plot({title: points})) for title, points in each]
 
 
 def write_over_training(
@@ -116,7 +129,7 @@ def write_over_training(
     folder.mkdir(exist_ok=True)
     paths = [folder / "training.png", folder / "training.gif"]
     PNG.save(paths[0].with_suffix(""), plotted.picture)
-    films.save_gif(paths[1], plotted.frames, frame_ms=films.SNAPSHOT_MS, last_ms=films.LAST_MS, shared_palette=True)
+    films.save_gif(paths[1], plotted.frames(), frame_ms=films.SNAPSHOT_MS, last_ms=films.LAST_MS, shared_palette=True)
     return pictures + paths
 
 
@@ -156,10 +169,7 @@ def plot_over_training(
     titles = [f"after {epochs:.4g} epoch{'' if epochs == 1 else 's'}" for epochs in found.latents]
     chosen = np.unique(np.linspace(0, len(titles) - 1, n_snapshots).round().astype(int))
     picture = style.plot({titles[i]: embeddings[i] for i in chosen})
-    with Stage("drawing the film") as stage:
-        each = stage.over(list(zip(titles, embeddings, strict=True)))
-        frames = [films.figure_to_array(style.plot({title: points})) for title, points in each]
-    return OverTraining(picture, frames)
+    return OverTraining(picture, dict(zip(titles, embeddings, strict=True)), style)
 
 
 def make_style(

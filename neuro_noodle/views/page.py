@@ -7,9 +7,8 @@ from typing import Any
 
 from neuro_noodle.plain import command_line, counted, readable
 from neuro_noodle.recipes import RECIPES
-from neuro_noodle.runs.files import PAGE, RESULT, fold_of, read_json, sessions, short_path, write_bytes
+from neuro_noodle.runs.files import PAGE, RESULT, fold_of, read_json, short_path, write_bytes
 from neuro_noodle.runs.pooled import PooledFolds
-from neuro_noodle.runs.result import read_result
 from neuro_noodle.runs.run import Run
 from neuro_noodle.runs.undefined import format_score
 from neuro_noodle.views import markup
@@ -18,6 +17,7 @@ from neuro_noodle.views.facts import (
     METRICS,
     Facts,
     amount,
+    facts_of,
     format_baseline,
     format_ends,
     format_groups,
@@ -65,7 +65,7 @@ def write_page(folder: Path, run: Run | PooledFolds, drawn: Sequence[Path], *, w
         first = run.runs[0]
         facts = Facts.of(first, read_json(folder / RESULT), n_trained=0)
     else:
-        first, facts = run, Facts.of(run, read_result(folder), int(sessions(folder)[-1].name) + 1)
+        first, facts = run, facts_of(run)
     hidden = [] if with_images else [name for name in first.dataset.ids if not name.isdecimal()]
     content = [
         _top(facts, folder, with_images),

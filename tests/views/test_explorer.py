@@ -2,12 +2,12 @@
 
 import base64
 import gzip
-import json
 import re
 
 import numpy as np
 import pytest
 from helpers import raises_user_error
+from page_files import PageFile
 
 from neuro_noodle.runs.latents import read_latents
 from neuro_noodle.runs.run import open_run
@@ -15,26 +15,6 @@ from neuro_noodle.views.explorer import decoder, explorer
 from neuro_noodle.views.explorer.arrays import Arrays
 from neuro_noodle.views.explorer.coordinates import place
 from Plotting import explore as command
-
-
-class Page:
-    """The content of a page file, read back."""
-
-    def __init__(self, path) -> None:
-        self.text = path.read_text(encoding="utf-8")
-        self.manifest = json.loads(self._unpack("manifest"))
-        self.bytes = self._unpack("arrays")
-        self.n_sheets = self.text.count('id="sheet-')
-
-    def _unpack(self, name: str) -> bytes:
-        found = re.search(rf'id="{name}">([^<]*)<', self.text)
-        return gzip.decompress(base64.b64decode(found[1]))
-
-    def array(self, at: dict) -> np.ndarray:
-        return np.frombuffer(self.bytes, f"<{at['dtype']}", int(np.prod(at["shape"])), at["start"]).reshape(at["shape"])
-
-    def column(self, name: str) -> dict:
-        return next(column for column in self.manifest["columns"] if column["name"] == name)
 
 
 def test_the_page_is_one_file_with_licences(flat_page):
@@ -46,7 +26,7 @@ def test_the_page_is_one_file_with_licences(flat_page):
 
 
 def test_the_page_holds_every_image_with_its_row(flat_page, flat_run):
-    page, run = Page(flat_page), open_run(flat_run)
+    page, run = PageFile(flat_page), open_run(flat_run)
     assert page.manifest["ids"] == run.dataset.ids
     emotion = page.column("emotion")
     codes = page.array(emotion["values"])
@@ -57,7 +37,7 @@ def test_the_page_holds_every_image_with_its_row(flat_page, flat_run):
 
 
 def test_two_latents_are_their_own_map(flat_page, flat_run):
-    page, run = Page(flat_page), open_run(flat_run)
+    page, run = PageFile(flat_page), open_run(flat_run)
     shown = page.manifest["runs"][0]
     at = shown["times"][-1]
     points = np.stack([page.array(at["x"]), page.array(at["y"])], 1)
@@ -67,7 +47,7 @@ def test_two_latents_are_their_own_map(flat_page, flat_run):
 
 
 def test_earlier_times_have_the_spread_of_the_last(flat_page, flat_run):
-    page, run = Page(flat_page), open_run(flat_run)
+    page, run = PageFile(flat_page), open_run(flat_run)
     times = page.manifest["runs"][0]["times"]
     assert [time["label"] for time in times] == ["before training", "1 epoch", "2 epochs", "3 epochs", "best weights"]
     training = run.part == "training"
@@ -94,7 +74,7 @@ def test_private_stimuli_stay_private(flat_run, tmp_path, capsys):
     out = tmp_path / "private.html"
     assert command.main([str(flat_run), "--no_images", "--out", str(out)]) == 0
     assert capsys.readouterr().out.strip() == str(out)
-    page = Page(out)
+    page = PageFile(out)
     (run,) = page.manifest["runs"]
     assert "data:image" not in page.text and page.manifest["tiles"] is None
     assert run["decoder"] is run["grid"] is run["latents"] is None and run["directions"] == []
@@ -105,7 +85,7 @@ def test_some_images_of_many_are_shown_and_counted(flat_run, tmp_path, capsys):
     out = tmp_path / "few.html"
     assert command.main([str(flat_run), "--n_mapped", "10", "--out", str(out)]) == 0
     assert "note: the page shows 10 of 24 images" in capsys.readouterr().err
-    page = Page(out)
+    page = PageFile(out)
     assert len(page.manifest["ids"]) == 10 and page.manifest["notes"][0].startswith("10 images of 24")
 
 
@@ -129,7 +109,7 @@ def test_more_runs_than_fit_are_refused(flat_run):
 
 
 def test_a_run_without_decoder_says_what_it_predicts(face_runs):
-    page = Page(explorer.write_explorer([face_runs / "emotion"], how="pca"))
+    page = PageFile(explorer.write_explorer([face_runs / "emotion"], how="pca"))
     (run,) = page.manifest["runs"]
     assert run["no_decoder"] == "emotion predicts probabilities of classes, so it decodes no images"
     assert {"label", "predicted", "probability"} <= {column["name"] for column in page.manifest["columns"]}
@@ -137,12 +117,12 @@ def test_a_run_without_decoder_says_what_it_predicts(face_runs):
 
 def test_a_decoder_too_large_for_a_page_is_replaced(flat_run, film_runs, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(decoder, "MAX_BYTES", 0)
-    page = Page(explorer.write_explorer([flat_run], out=tmp_path / "grid.html"))
+    page = PageFile(explorer.write_explorer([flat_run], out=tmp_path / "grid.html"))
     grid, run = page.manifest["runs"][0]["grid"], open_run(flat_run)
     corner = run.decode(np.array([grid["low"]], np.float32)).clip(0, 1)[0]
     assert np.abs(page.array(grid["images"])[0, 0] / 255 - corner).max() <= 0.51 / 255
     assert "of weights, too many for a page, so the page has a grid" in capsys.readouterr().err
-    page = Page(explorer.write_explorer([film_runs / "one"], out=tmp_path / "none.html", how="pca"))
+    page = PageFile(explorer.write_explorer([film_runs / "one"], out=tmp_path / "none.html", how="pca"))
     assert page.manifest["runs"][0]["no_decoder"].endswith("of weights, too many for a page")
 
 

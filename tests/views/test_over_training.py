@@ -80,7 +80,7 @@ def test_a_picture_and_a_film_are_written(run, capsys):
 
 def test_snapshots_are_in_order_and_other_files_are_ignored(run):
     plotted = over_training.plot_over_training(run)
-    figure, frames = plotted.picture, plotted.frames
+    figure, frames = plotted.picture, plotted.frames()
     shown = panels(figure)
     titles = [axis.get_title() for axis in shown]
     assert titles[:4] == ["after 0 epochs", "after 0.5 epochs", "after 2 epochs", "after 10 epochs"]
@@ -95,7 +95,7 @@ def test_snapshots_are_in_order_and_other_files_are_ignored(run):
 def test_the_picture_shows_some_snapshots_and_the_film_all(n_snapshots, n, run):
     plotted = over_training.plot_over_training(run, n_snapshots=n_snapshots, columns=["distance"])
     titles = [axis.get_title() for axis in panels(plotted.picture)]
-    assert len(titles) == n and len(plotted.frames) == 4
+    assert len(titles) == n and len(plotted.frames()) == 4
     if n == 2:
         assert titles == ["after 0 epochs", "after 10 epochs"]
 

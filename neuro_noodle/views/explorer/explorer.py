@@ -69,6 +69,34 @@ def write_explorer(
     return path
 
 
+class Inline:
+    """A page shown inside a notebook.
+
+    Attributes:
+        text: of the page, HTML.
+        height_px: of the frame.
+    """
+
+    def __init__(self, text: str, height_px: int) -> None:
+        self.text, self.height_px = text, height_px
+
+    def _repr_html_(self) -> str:
+        style = f"width: 100%; height: {self.height_px}px; border: 0"
+        return f'<iframe srcdoc="{html.escape(self.text)}" style="{style}"></iframe>'
+
+
+def show_explorer(
+    runs: Sequence[Run],
+    *,
+    columns: Sequence[str] = (),
+    how: str = "umap",
+    n_mapped: int | None = 2000,
+    height_px: int = 700,
+) -> Inline:
+    """Return the page of opened runs of the same images for a notebook, which shows it; see `write_explorer`."""
+    return Inline(draw_page(runs, columns=columns, how=how, n_mapped=n_mapped), height_px)
+
+
 def draw_page(
     runs: Sequence[Run],
     *,

@@ -11,13 +11,13 @@ from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.objectives.base import IMAGES
 from neuro_noodle.progress import Stage
 from neuro_noodle.runs.latents import read_latents, snapshots
-from neuro_noodle.runs.result_text import format_part
 from neuro_noodle.runs.run import Run
 from neuro_noodle.views.embeddings import axis_name
 from neuro_noodle.views.explorer.arrays import Arrays
 from neuro_noodle.views.explorer.coordinates import place
 from neuro_noodle.views.explorer.decoder import TOLERANCE, Decode, Graph, decode_grid, export_graph, rounding_error
 from neuro_noodle.views.explorer.directions import ends_of, find_directions
+from neuro_noodle.views.facts import facts_of, headline
 from neuro_noodle.views.walk import Walk
 
 MARGIN = 0.92  # of the map that the points fill
@@ -91,12 +91,8 @@ def describe_axes(latents: np.ndarray, how: str) -> str:
 
 
 def describe_result(run: Run) -> str:
-    """Return the result of a run in a line."""
-    if (result := run.result) is None:
-        return "training has not finished"
-    part = "test" if result["test"] else "validation"
-    record = result["test"] or result["validation"] | {"baselines": result["baselines"]}
-    return format_part(part, result["metric"], record).splitlines()[0]
+    """Return the result of a run in a sentence."""
+    return headline(facts_of(run)) if run.result else "The training of this run has not finished."
 
 
 def no_decoder(reason: str) -> dict[str, Any]:
