@@ -128,6 +128,28 @@ def ridge(x: np.ndarray, y: np.ndarray, strengths: np.ndarray) -> tuple[np.ndarr
     return weights, y.mean(0) - x.mean(0) @ weights
 
 
+def ridge_of_known(x: np.ndarray, y: np.ndarray, variance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a ridge regression to targets of which some are missing, with a strength chosen for each column of y.
+
+    Args:
+        x: (N, P) predictors.
+        y: (N, K) targets; rows where a column is NaN are left out for that column.
+        variance: of x along its first component, to which the strengths are relative.
+
+    Returns:
+        (P, K) weights and (K,) bias; weights of 0 for a column that fewer than five rows have.
+    """
+    weights, bias = np.zeros((x.shape[1], y.shape[1])), np.zeros(y.shape[1])
+    masks, mask_index = np.unique(np.isfinite(y), axis=1, return_inverse=True)  # columns with the same rows
+    for i, is_known in enumerate(masks.T):
+        columns = mask_index.ravel() == i
+        bias[columns] = y[is_known][:, columns].mean(0) if is_known.any() else np.nan
+        if is_known.sum() >= N_FOLDS and x.shape[1]:
+            strengths = STRENGTHS * is_known.sum() * variance
+            weights[:, columns], bias[columns] = ridge(x[is_known], y[is_known][:, columns], strengths)
+    return weights, bias
+
+
 def grouped_ridge(x: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> Callable[[np.ndarray], np.ndarray]:
     """Fit a ridge regression, with one strength for all columns of y and no group in two cross-validation folds.
 

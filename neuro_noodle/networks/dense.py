@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.learning.ranks import randn_like
-from neuro_noodle.measures.linear import principal_components
+from neuro_noodle.measures.linear import principal_components, ridge_of_known
 from neuro_noodle.networks.activations import ACTIVATIONS, Activation
 from neuro_noodle.networks.base import (
     ENCODERS,
@@ -159,6 +159,8 @@ class Linear(Head):
         l2: weight of the sum of squared weights, likewise.
         smooth: weight of the roughness (Laplacian) of each output's weights, likewise; needs a latent that is an
             image or feature maps.
+        start: ridge initialises the layer as a ridge regression from latent to prediction, with a strength for each
+            output that is chosen by cross-validation over training images; random is the usual random initialisation.
     """
 
     def __init__(
@@ -169,8 +171,10 @@ class Linear(Head):
         l1: float = 0.0,
         l2: float = 0.0,
         smooth: float = 0.0,
+        start: Literal["random", "ridge"] = "random",
     ) -> None:
         super().__init__()
+        self.needs_fit = start == "ridge"
         require_penalties("head 'linear'", {"l1": l1, "l2": l2, "smooth": smooth})
         require(
             not smooth or len(encoder.latent_shape) == 3,
@@ -188,6 +192,13 @@ class Linear(Head):
         weights = self.layer.weight  # (outputs, D)
         roughness = self.smooth * laplacian(weights.unflatten(1, self.latent_shape)) if self.smooth else 0.0
         return shrinkage(weights, self.l1, self.l2) + roughness
+
+    def fit(self, latent: Tensor, prediction: Tensor) -> None:
+        """Initialise as the ridge regression from latents (N, D) to predictions (N, ...), of which some may be NaN."""
+        x, y = (values.flatten(1).double().cpu().numpy() for values in (latent, prediction))
+        weights, bias = ridge_of_known(x, y, float(x.var(0).sum()))
+        self.layer.weight.copy_(torch.from_numpy(weights.T))
+        self.layer.bias.copy_(torch.from_numpy(bias).nan_to_num(0))
 
 
 def dense_layers(widths: Sequence[int], activation: Activation) -> list[nn.Module]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuro_noodle.measures.linear import MAX_COMPONENTS, N_FOLDS, STRENGTHS, logistic, principal_components, ridge
+from neuro_noodle.measures.linear import MAX_COMPONENTS, logistic, principal_components, ridge_of_known
 from neuro_noodle.objectives.base import Predictor
 
 MAX_CLASSIFIED = 10_000  # images that a logistic regression is fitted to
@@ -64,14 +64,7 @@ def fit_pixel_ridge(images: Tensor, target: Tensor) -> Predictor:
         five images have, and for every column if all images are identical.
     """
     fitted = PixelScores.fit(images)
-    weights, bias = np.zeros((fitted.scores.shape[1], target.shape[1])), target.nanmean(0).double().cpu().numpy()
-    values = target.double().cpu().numpy()
-    masks, mask_index = np.unique(np.isfinite(values), axis=1, return_inverse=True)  # columns with the same images
-    for i, is_known in enumerate(masks.T):
-        if is_known.sum() >= N_FOLDS and len(fitted.directions):
-            columns = mask_index.ravel() == i
-            strengths = STRENGTHS * is_known.sum() * fitted.variance
-            weights[:, columns], bias[columns] = ridge(fitted.scores[is_known], values[is_known][:, columns], strengths)
+    weights, bias = ridge_of_known(fitted.scores, target.double().cpu().numpy(), fitted.variance)
     return fitted.affine(weights, bias)
 
 

@@ -11,7 +11,7 @@ from neuro_noodle.networks.activations import ACTIVATIONS
 from neuro_noodle.networks.base import ENCODERS, HEADS, build_model, choose_precision
 
 FROM_SCRATCH = {"resnet18": "resnet18 weights=none"}
-LATENT_FOLLOWS_IMAGE = ("conv_dog", "identity")  # encoders without --latent_dim
+LATENT_FOLLOWS_IMAGE = ("conv_dog", "energy", "identity")  # encoders without --latent_dim
 WITH_MAPS = ("conv_dog", "identity")  # encoders that work with head what_where
 PAIRS = [(e, h) for e in ENCODERS for h in HEADS if h != "what_where" or e in WITH_MAPS]
 

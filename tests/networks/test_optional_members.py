@@ -10,7 +10,7 @@ from neuro_noodle.networks.repetitions import Repetitions
 
 SHAPE = (1, 16, 12)
 FROM_SCRATCH = {"resnet18": "resnet18 weights=none"}
-LATENT_FOLLOWS_IMAGE = ("conv_dog", "identity")  # encoders without --latent_dim
+LATENT_FOLLOWS_IMAGE = ("conv_dog", "energy", "identity")  # encoders without --latent_dim
 
 every_encoder = pytest.mark.parametrize("name", list(ENCODERS))
 every_head = pytest.mark.parametrize("name", list(HEADS))
