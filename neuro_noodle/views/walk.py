@@ -75,6 +75,38 @@ class Walk:
     text: str
 
 
+@dataclass(frozen=True)
+class Order:
+    """How well places along a direction follow a column.
+
+    Attributes:
+        score: AUC for classes, r for numbers; None if places or values do not differ.
+        chance: the score of a direction that has nothing to do with the column.
+    """
+
+    score: float | None
+    chance: float
+
+    @classmethod
+    def of(cls, places: np.ndarray, shares: np.ndarray, is_class: bool) -> "Order":
+        """Return the order of places (n,) along a direction, for images with shares (n,) of the way."""
+        chance = 0.5 if is_class else 0.0
+        if len(np.unique(shares)) < 2 or np.ptp(places) == 0:
+            return cls(None, chance)
+        return cls(auc(places, shares == 1) if is_class else float(np.corrcoef(places, shares)[0, 1]), chance)
+
+    def is_better_than(self, control: "Order") -> bool:
+        """Return whether the score is further above chance than that of a control is from it; true if unknown."""
+        if self.score is None or control.score is None:
+            return True
+        return self.score - self.chance > abs(control.score - control.chance)
+
+    def __str__(self) -> str:
+        if self.score is None:
+            return "no score, because they do not differ"
+        return f"AUC {self.score:.3f} (chance 0.5)" if self.chance else f"r {self.score:.3f}"
+
+
 def write_walk(
     load_dir: Path,
     *,
@@ -127,11 +159,12 @@ def find_walk(
     step = slope(fitted, shares)
     control = find_control(step, slope(fitted, np.random.default_rng(0).permutation(shares)))
     held_out = run.held_out[is_known[run.held_out]]
-    scores = [describe_order(latents[held_out] @ one, way.share[held_out], way.is_class) for one in (step, control)]
+    orders = [Order.of(latents[held_out] @ one, way.share[held_out], way.is_class) for one in (step, control)]
     text = (
-        f"{way}: direction of {len(fitted)} training images; it orders {len(held_out)} held-out ones with {scores[0]}"
+        f"{way}: direction of {len(fitted)} training images; it orders {len(held_out)} held-out ones with {orders[0]}"
     )
-    return Walk(way, step, control, f"{text}, the control with {scores[1]}")
+    verdict = "" if orders[0].is_better_than(orders[1]) else "; so the direction is no better than its control"
+    return Walk(way, step, control, f"{text}, the control with {orders[1]}{verdict}")
 
 
 def slope(latents: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -149,15 +182,6 @@ def find_control(step: np.ndarray, shuffled: np.ndarray) -> np.ndarray:
     across = shuffled - unit * (shuffled @ unit)
     length = np.linalg.norm(across)
     return across * (np.linalg.norm(step) / length if length > TINY * np.linalg.norm(shuffled) else 0)
-
-
-def describe_order(places: np.ndarray, shares: np.ndarray, is_class: bool) -> str:
-    """Return how well places (n,) along a direction follow shares (n,) as text: AUC for classes, r for numbers."""
-    if len(np.unique(shares)) < 2 or np.ptp(places) == 0:
-        return "no score, because they do not differ"
-    return (
-        f"AUC {auc(places, shares == 1):.3f} (chance 0.5)" if is_class else f"r {np.corrcoef(places, shares)[0, 1]:.3f}"
-    )
 
 
 def plot_walk(run: Run, latents: np.ndarray, walk: Walk, names: Sequence[str] = ()) -> Figure:

@@ -11,7 +11,7 @@ from page_files import PageFile
 
 from neuro_noodle.runs.latents import read_latents
 from neuro_noodle.runs.run import open_run
-from neuro_noodle.views.explorer import decoder, explorer
+from neuro_noodle.views.explorer import decoder, explorer, run_maps
 from neuro_noodle.views.explorer.arrays import Arrays
 from neuro_noodle.views.explorer.coordinates import place
 from Plotting import explore as command
@@ -101,6 +101,21 @@ def test_runs_of_other_images_are_refused(flat_run, film_runs, capsys):
     assert command.main([str(flat_run), str(film_runs / "one")]) == 2
     assert "the images of one differ from those of flat" in capsys.readouterr().err
     assert not list(flat_run.glob("explorer.html.*"))
+
+
+def test_a_wrong_file_or_column_is_refused_before_drawing(flat_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(explorer, "draw_page", None)
+    for out in (tmp_path, tmp_path / "none" / "page.html"):
+        with raises_user_error("name a file in a folder that exists"):
+            explorer.write_explorer([flat_run], out=out)
+    with raises_user_error("hair"):
+        explorer.write_explorer([flat_run], columns=["hair"])
+
+
+def test_a_umap_of_earlier_times_comes_with_a_warning(flat_page, film_runs):
+    assert run_maps.describe_times(open_run(film_runs / "two"), 4, "umap").count("whether they had it or not") == 1
+    assert "whether" not in run_maps.describe_times(open_run(film_runs / "two"), 4, "pca")
+    assert "whether" not in PageFile(flat_page).manifest["runs"][0]["time_note"]
 
 
 def test_more_runs_than_fit_are_refused(flat_run):

@@ -1,6 +1,7 @@
 """The explorer's page in a browser: pointing, clicking, lassoing, colours, sliders and keys."""
 
 import csv
+import re
 import shutil
 from itertools import pairwise
 
@@ -65,7 +66,7 @@ def test_a_click_decodes_the_place(flat_page, flat_run, visit):
     latent = page.evaluate("Array.from(explorer.latents.get(explorer.maps[0]))")
     expected = 255 * run.decode(np.array([latent], np.float32)).clip(0, 1).flatten()
     assert np.abs(decoded(page) - expected).max() <= 1
-    assert page.locator("#subject h2").inner_text() == "A place between images"
+    assert page.locator("#subject h2").inner_text() == "A place on the map"
     place_ = page.evaluate(
         "explorer.maps[0].toScreen(...explorer.maps[0].placeOf(Float32Array.from(explorer.latents.get(explorer.maps[0]))))"
     )
@@ -144,7 +145,7 @@ def test_a_line_shows_the_images_between_two(flat_page, flat_run, visit):
     page.mouse.up()
     page.wait_for_selector("#line:not([hidden])")
     ends = page.evaluate("explorer.line.ends")
-    assert page.locator("#line canvas").count() == 11
+    assert page.locator("#line .strip canvas").count() == 11
     script = "Array.from(document.querySelectorAll('#line canvas')[5].getContext('2d').getImageData(0, 0, 20, 26).data)"
     middle = np.array(page.evaluate(script)).reshape(-1, 4)[:, 0]
     expected = run.decode(run.latents()[ends].mean(0, keepdims=True)).clip(0, 1).flatten()
@@ -196,6 +197,29 @@ def test_the_slider_moves_the_points_through_training(flat_page, visit):
         page.evaluate("Array.from(explorer.maps[0].x)")
     )
     assert page.evaluate("Array.from(explorer.maps[0].x)") != last
+    assert "decoded by the best weights at all times" in page.locator(".times small").inner_text()
+
+
+def test_keys_faster_than_drawing_end_at_the_last_time(flat_page, visit):
+    page = visit(flat_page)
+    for key in "[[[[[[]]":
+        page.keyboard.press(key)
+    page.wait_for_function("!explorer.maps[0].drawing")
+    assert page.evaluate("explorer.maps[0].time") == 2
+    assert page.evaluate("Array.from(explorer.maps[0].plot.get('points'), (p) => p[1])") == pytest.approx(
+        page.evaluate("Array.from(explorer.maps[0].y)")
+    )
+
+
+def test_a_double_click_shows_one_class_and_then_all(flat_page, visit):
+    page = visit(flat_page)
+    page.select_option("#colour", "emotion")
+    page.locator("#legend .entries button", has_text="Ha").dblclick()
+    settle(page)
+    assert page.locator(".hidden-count").inner_text().startswith("12 of 24")
+    page.locator("#legend .entries button", has_text="Ha").dblclick()
+    settle(page)
+    assert page.evaluate("explorer.visible") is None
 
 
 def test_two_runs_select_hover_and_decode_together(pair_page, film_runs, visit):
@@ -234,6 +258,14 @@ def test_an_image_is_found_by_part_of_its_id(flat_page, flat_run, visit):
     page.keyboard.press("Enter")
     settle(page)
     assert page.locator("#subject h2").inner_text().endswith(name[-12:])
+    page.locator("#search").fill("_to_Ha_")
+    found = []
+    for _ in range(13):
+        page.keyboard.press("Enter")
+        found.append(page.evaluate("explorer.subject.index"))
+    assert len(set(found)) == 12 and found[0] == found[12]
+    settle(page)
+    assert re.match(r"\d+ of 12 ids that contain _to_Ha_", page.locator("#subject .note").inner_text())
     page.locator("#search").fill("nothing like it")
     page.keyboard.press("Enter")
     assert page.locator("#subject .note").inner_text() == "no image has nothing like it in its id"

@@ -69,8 +69,19 @@ def test_images_without_the_number_are_not_used(film_run):
 
 
 def test_a_column_without_held_out_differences_has_no_score():
-    assert walk.describe_order(RNG.normal(size=3), np.zeros(3), True).startswith("no score")
-    assert walk.describe_order(np.zeros(2), np.array([0.0, 1.0]), False).startswith("no score")
+    for order in (
+        walk.Order.of(RNG.normal(size=3), np.zeros(3), True),
+        walk.Order.of(np.zeros(2), np.array([0.0, 1.0]), False),
+    ):
+        assert str(order) == "no score, because they do not differ" and order.is_better_than(order)
+
+
+def test_a_direction_no_better_than_its_control_is_named():
+    shares = np.array([0.0, 0.0, 1.0, 1.0])
+    good, reversed_, chance = (walk.Order.of(np.array(places), shares, True) for places in
+                              ([1.0, 2, 3, 4], [4.0, 3, 2, 1], [1.0, 4, 2, 3]))  # fmt: skip
+    assert good.is_better_than(chance) and not chance.is_better_than(reversed_)
+    assert not good.is_better_than(reversed_) and not reversed_.is_better_than(chance)
 
 
 # --------------------------------------------------------------------------------------------------------- pictures

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from neuro_noodle.choices import require
+from neuro_noodle.data.columns import require_columns
 from neuro_noodle.measures.sampling import evenly_spaced
+from neuro_noodle.objectives.base import IMAGES
 from neuro_noodle.progress import Stage
 from neuro_noodle.runs.files import atomic
 from neuro_noodle.runs.latents import snapshots
@@ -23,6 +25,7 @@ from neuro_noodle.views.explorer.coordinates import MAX_FITTED
 from neuro_noodle.views.explorer.run_maps import PLACE, describe_map
 from neuro_noodle.views.explorer.sheets import Sheets, draw_sheets
 from neuro_noodle.views.latent_map import choose_map_columns
+from neuro_noodle.views.map_columns import informative_columns
 from neuro_noodle.views.maps import palettes
 
 MAX_RUNS = 4
@@ -59,9 +62,12 @@ def write_explorer(
         UserError: if a run cannot be opened, or two have other images.
     """
     require(len(load_dirs) <= MAX_RUNS, f"{len(load_dirs)} runs do not fit next to each other; at most {MAX_RUNS} do")
+    if out is not None:
+        require(not out.is_dir() and out.parent.is_dir(), f"--out {out}: name a file in a folder that exists")
     runs = [open_run(folder, data_dir, trust_pickle=trust_pickle) for folder in load_dirs]
     for other in runs[1:]:
         require_same_images(runs[0], other)
+    require_columns(runs[0].dataset.columns, columns)
     path = out or runs[0].folder / "explorer.html"
     text = draw_page(runs, columns=columns, how=how, n_mapped=n_mapped, with_images=with_images)
     with Stage("writing the page"), atomic(path) as scratch:
@@ -111,9 +117,10 @@ def draw_page(
     indices = choose_images(runs, latents, how, n_mapped)
     shown = describe_columns(runs, indices, columns)
     last = first.dataset.group, "folder"
-    ways = sorted((name for name in shown if name in first.dataset.columns), key=lambda name: name in last)
+    own = sorted((name for name in shown if name in first.dataset.columns), key=lambda name: name in last)
+    ways = informative_columns({name: first.dataset.columns[name] for name in own}, first.dataset.class_columns)
     maps = [
-        describe_map(run, values, indices, arrays, how, columns=ways, decodes=with_images)
+        describe_map(run, values, indices, arrays, how, columns=list(ways), decodes=with_images)
         for run, values in zip(runs, latents, strict=True)
     ]
     sheets = draw_sheets(first.images, indices, first.dataset.image_shape) if with_images else None
@@ -187,31 +194,31 @@ def notes(
     """Return what a reader of the page should know."""
     n_images = len(runs[0].dataset)
     some = "" if n_shown == n_images else f" of {n_images:,}, evenly spaced in the order of their ids"
-    each = [note for run, values in zip(runs, latents, strict=True) for note in notes_on_map(run, values, how)]
-    decoding = (
-        "Weights are rounded so little that no decoded pixel changes by more than half of one of 255 grey values."
-    )
-    private = "The page has no images and no decoder, because a decoder shows what the stimuli look like."
-    return [f"{n_shown:,} images{some}.", *each, decoding if with_images else private]
+    found = [f"{n_shown:,} images{some}."]
+    found += [note for run, values in zip(runs, latents, strict=True) for note in notes_on_map(run, values, how)]
+    if not with_images:
+        return [*found, "The page has no images and no decoder, because a decoder shows what the stimuli look like."]
+    if any(run.objective.predicts == IMAGES for run in runs):
+        found.append(
+            "A click on an image decodes its own latent. Weights are rounded so little that no decoded pixel changes "
+            "by more than half of one of 255 grey values."
+        )
+    return found
 
 
 def notes_on_map(run: Run, latents: np.ndarray, how: str) -> list[str]:
     """Return how the map of latents (N, D) was made."""
     width = latents.shape[1]
+    decodes = run.objective.predicts == IMAGES
     if width == 2:
-        found = [f"{run.name}: the map shows the two latents themselves, so a click decodes exactly the place clicked."]
-    else:
-        found = [
-            f"{run.name}: the map ({how}) of {width} latents was fitted to at most {MAX_FITTED:,} training images, and "
-            "the others were placed on it; UMAP tends to place images that it was not fitted to between those that it "
-            f"was. A click on an image decodes its own latent; other places are {PLACE}."
-        ]
-    if snapshots(run.folder):
-        found.append(
-            f"{run.name}: latents of earlier times are shifted and scaled to the spread of the last ones; images are "
-            "decoded by the best weights at all times."
-        )
-    return found
+        exact = ", so a click decodes exactly the place clicked" if decodes else ""
+        return [f"{run.name}: the map shows the two latents themselves{exact}."]
+    umap = " UMAP tends to place them between those that it was fitted to." if how.startswith("umap") else ""
+    between = f" A click between images is {PLACE}." if decodes else ""
+    return [
+        f"{run.name}: the map ({how}) of {width} latents was fitted to at most {MAX_FITTED:,} training images, and the "
+        f"others were placed on it.{umap}{between}"
+    ]
 
 
 def fill(title: str, manifest: Mapping[str, Any], arrays: Arrays, sheets: Sheets | None) -> str:

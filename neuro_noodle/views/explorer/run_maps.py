@@ -55,6 +55,7 @@ def describe_map(
         "axes": describe_axes(latents, how),
         "is_latent": latents.shape[1] == 2,
         "place_text": PLACE,
+        "time_note": describe_times(run, latents.shape[1], how),
         **describe_points(run, shown, indices, arrays, how),
         **(describe_decoder(run, latents, shown, arrays, columns) if decodes else hidden),
     }
@@ -87,7 +88,23 @@ def read_snapshots(run: Run, indices: np.ndarray) -> dict[str, np.ndarray]:
 def describe_axes(latents: np.ndarray, how: str) -> str:
     """Return what the axes of a map of latents (N, D) are."""
     width = latents.shape[1]
-    return "axes: " + ("latent 1 and 2" if width == 2 else f"{axis_name(latents, how)} of {width} latents")
+    if width == 2:
+        return "axes: latents 1 and 2"
+    name = axis_name(latents, how)
+    return f"axes: {'principal components' if name == 'component' else name} of {width} latents"
+
+
+def describe_times(run: Run, width: int, how: str) -> str:
+    """Return what to know of a map of latents of some width at earlier times."""
+    texts = ["Earlier latents are scaled to the spread of the last ones."]
+    if width > 2 and how != "pca":
+        texts.append(
+            f"The map ({how}) was fitted to the last ones and places earlier ones on their structure, whether they had "
+            "it or not; --map pca does not."
+        )
+    if run.objective.predicts == IMAGES:
+        texts.append("Images are decoded by the best weights at all times.")
+    return " ".join(texts)
 
 
 def describe_result(run: Run) -> str:

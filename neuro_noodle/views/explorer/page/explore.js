@@ -55,10 +55,11 @@ class Explorer {
     const input = make("input", { type: "range", min: 0, max: last, step: 1, value: last });
     input.setAttribute("aria-label", `time in the training of ${map.run.name}`);
     const output = make("output", { textContent: map.run.times[last].label });
+    const note = make("small", { textContent: map.run.time_note, hidden: true });
     map.setTime = async (time) => {
       if (time < 0 || time > last || time === map.time) return;
       map.time = time;
-      [input.value, output.textContent] = [time, map.run.times[time].label];
+      [input.value, output.textContent, note.hidden] = [time, map.run.times[time].label, time === last];
       await map.draw(this.column, true);
       this.markMaps();
     };
@@ -71,7 +72,7 @@ class Explorer {
         await new Promise((resolve) => setTimeout(resolve, 250));
       }
     });
-    return make("div", { className: "times" }, play, input, output);
+    return make("div", { className: "times" }, play, input, output, note);
   }
 
   /** The map whose decoder sliders and directions use. */
@@ -162,14 +163,15 @@ class Explorer {
     this.markMaps();
   }
 
-  /** Mark the current image, place and line on every map. */
-  markMaps() {
+  /** Mark the current image, place and line on every map, and a place on the line of one of them. */
+  markMaps(lined = null, onLine = null) {
     for (const map of this.maps) {
       const marks = [];
       if (this.line) {
         const [a, b] = this.line.ends;
         marks.push({ x: map.x[a], y: map.y[a], toX: map.x[b], toY: map.y[b] });
       }
+      if (map === lined && onLine) marks.push({ x: onLine[0], y: onLine[1] });
       const { index, map: own, place } = this.subject || {};
       const changedPlace = this.hasChanged && own === map ? map.placeOf(this.latents.get(map) || []) : null;
       if (index !== null && index !== undefined) marks.push({ x: map.x[index], y: map.y[index] });
@@ -183,7 +185,12 @@ class Explorer {
 
   drawLine(map, a, b) {
     const decoding = map.decoder ? map : this.decoding[0];
-    if (!decoding || a === b) return;
+    byId("hover").hidden = true;
+    if (!decoding || a === null || a === b) {
+      document.querySelector("#subject .note").textContent = "Drag a line from one image to another.";
+      this.markMaps();
+      return;
+    }
     this.line = { map: decoding, ends: [a, b] };
     showLine(this);
     this.markMaps();
@@ -221,7 +228,9 @@ class Explorer {
   showOnlyClass(column, code) {
     const hidden = new Set(column.palette.keys());
     hidden.delete(code);
-    this.setFilter(column, { column, hidden }, true);
+    const before = this.filters.get(column.name)?.hidden;
+    const isOnly = before?.size === hidden.size && !before.has(code);
+    this.setFilter(column, { column, hidden }, !isOnly);
   }
 
   setRange(column, end, value) {
@@ -264,11 +273,16 @@ class Explorer {
 
   search(text) {
     const wanted = text.trim();
-    const index = this.ids.indexOf(wanted);
-    const found = index >= 0 ? index : this.ids.findIndex((id) => wanted && id.includes(wanted));
-    const note = document.querySelector("#subject .note");
-    if (found >= 0) this.showImage(found);
-    else note.textContent = `no image has ${wanted} in its id`;
+    const exact = this.ids.indexOf(wanted);
+    const found = exact >= 0 ? [exact] : this.everyIndex.filter((index) => this.ids[index].includes(wanted));
+    if (!found.length) {
+      document.querySelector("#subject .note").textContent = `no image has ${wanted} in its id`;
+      return;
+    }
+    const at = (found.indexOf(this.subject?.index ?? -1) + 1) % found.length; // the one after the current image
+    const note =
+      found.length > 1 ? `${at + 1} of ${found.length} ids that contain ${wanted}; Enter shows the next` : "";
+    this.showImage(found[at], undefined, note);
   }
 
   /** Show the image that is so many after the current one, of the lassoed or visible ones. */
@@ -311,7 +325,10 @@ function listenToTools(explorer) {
   select.append(...explorer.columns.map((column) => make("option", { value: column.name, textContent: column.name })));
   select.addEventListener("change", () => explorer.setColour(select.value));
   byId("ids").append(...explorer.ids.slice(0, 1000).map((id) => make("option", { value: id })));
-  byId("search").addEventListener("change", (event) => event.target.value && explorer.search(event.target.value));
+  byId("search").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.value.trim()) explorer.search(event.target.value);
+    if (event.key === "Escape") event.target.blur();
+  });
   for (const input of document.querySelectorAll("#modes input"))
     input.addEventListener("change", () => explorer.setMode(input.value));
   byId("reset").addEventListener("click", () => explorer.maps.forEach((map) => map.reset()));
@@ -319,6 +336,7 @@ function listenToTools(explorer) {
   byId("help").addEventListener("click", () => byId("about").showModal());
   byId("notes").append(...explorer.page.notes.map((note) => make("li", { textContent: note })));
   window.addEventListener("pointermove", (event) => (explorer.pointer = event), { capture: true });
+  window.addEventListener("scroll", () => (byId("hover").hidden = true), { capture: true });
   for (const element of document.querySelectorAll("#direction select, #direction input")) {
     element.addEventListener("input", () => explorer.draw());
   }
@@ -360,6 +378,7 @@ function listenToKeys(explorer) {
   document.addEventListener("keydown", (event) => {
     const isTyping = event.target.matches("input[type=search], input[type=range], select, dialog *");
     if (isTyping && event.key !== "Escape") return;
+    byId("hover").hidden = true;
     if (event.ctrlKey || event.metaKey || event.altKey || byId("about").open || !(event.key in keys)) return;
     event.preventDefault();
     keys[event.key]();

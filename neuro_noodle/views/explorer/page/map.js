@@ -55,7 +55,23 @@ class RunMap {
   }
 
   /** Draw the points in the colours of a column; with `moving`, they move there from where they are. */
-  async draw(column, moving = false) {
+  draw(column, moving = false) {
+    this.wanted = { column, moving };
+    this.drawing ||= this.drawWanted();
+    return this.drawing;
+  }
+
+  /** Draw what was asked for last, one drawing after another. */
+  async drawWanted() {
+    while (this.wanted) {
+      const { column, moving } = this.wanted;
+      this.wanted = null;
+      await this.drawPoints(column, moving);
+    }
+    this.drawing = null;
+  }
+
+  async drawPoints(column, moving) {
     const n = this.x.length;
     this.plot.set({ pointColor: column.palette, pointSize: pointSize(n), opacity: n > 5000 ? 0.7 : 0.9 });
     const points = { x: this.x, y: this.y, valueA: column.codes };
@@ -198,7 +214,7 @@ class RunMap {
       start = null;
       if (!hasMoved) this.on.click(this.mode === "decode" ? null : image, this.toMap(...at));
       else if (this.mode !== "line") this.isWhole = false;
-      else if (image !== null) this.on.line(image, this.nearest(...this.toMap(...place(event)))[0].index);
+      else this.on.line(image, this.nearest(...this.toMap(...place(event)))[0].index);
     });
   }
 

@@ -102,7 +102,7 @@ function showHidden(explorer) {
 /** Show the card next to the pointer. */
 function showHover(explorer, index, event) {
   const card = byId("hover");
-  card.hidden = index === null;
+  card.hidden = index === null || event.pointerType === "touch";
   if (card.hidden) return;
   const [canvas, text] = card.children;
   canvas.hidden = !explorer.sheets;
@@ -121,7 +121,7 @@ function showHover(explorer, index, event) {
 function showSubject(explorer) {
   const { map, index, note } = explorer.subject;
   const section = byId("subject");
-  section.querySelector("h2").textContent = index === null ? "A place between images" : explorer.ids[index];
+  section.querySelector("h2").textContent = index === null ? "A place on the map" : explorer.ids[index];
   const pictures = [];
   if (index !== null && explorer.sheets)
     pictures.push(makePicture("image", (canvas) => explorer.sheets.draw(canvas, index)));
@@ -131,7 +131,9 @@ function showSubject(explorer) {
     pictures.push(makePicture(caption, (canvas) => drawTensor(canvas, at.decoder.decode(latent))));
   }
   section.querySelector(".pictures").replaceChildren(...pictures);
-  section.querySelector(".note").textContent = [note, map.decoder ? "" : map.run.no_decoder].filter(Boolean).join(". ");
+  const hidden =
+    index !== null && explorer.visible && !explorer.visible[index] ? "hidden on the map by the legend" : "";
+  section.querySelector(".note").textContent = [note, hidden, map.run.no_decoder].filter(Boolean).join(". ");
   listRow(section.querySelector("dl"), explorer, index);
   const buttons = [];
   if (index !== null && explorer.decoding.length) {
@@ -187,12 +189,12 @@ function showDirection(explorer) {
   const direction = map.run.directions[Number(select.value)] || map.run.directions[0];
   const share = Number(input.value);
   const [start, end] = section.querySelectorAll(".slider span");
-  [start.textContent, end.textContent] = [direction.from, direction.to];
+  [start.textContent, end.textContent] = [`← ${direction.from}`, `${direction.to} →`];
   const latent = explorer.latents.get(map);
   const moved = (step) => latent.map((value, d) => value + share * step.data[d]);
   section.querySelector(".pictures").replaceChildren(
     ...[
-      [`${Math.round(100 * share)} % of the way`, direction.step],
+      [`moved by ${Math.round(100 * share)} %`, direction.step],
       ["control", direction.control],
     ].map(([caption, step]) => makePicture(caption, (canvas) => drawTensor(canvas, map.decoder.decode(moved(step))))),
   );
@@ -203,9 +205,12 @@ function showDirection(explorer) {
 function listDirections(explorer) {
   const select = document.querySelector("#direction select");
   const directions = explorer.active?.run.directions || [];
-  select.replaceChildren(
-    ...directions.map((one, i) => make("option", { value: i, textContent: `${one.column}: ${one.from} → ${one.to}` })),
-  );
+  const groups = new Map();
+  directions.forEach((one, i) => {
+    if (!groups.has(one.column)) groups.set(one.column, make("optgroup", { label: one.column }));
+    groups.get(one.column).append(make("option", { value: i, textContent: `${one.column}: ${one.from} → ${one.to}` }));
+  });
+  select.replaceChildren(...groups.values());
 }
 
 /** Show the images on the straight line between the latents of two images. */
@@ -225,17 +230,17 @@ function showLine(explorer) {
     : [[], []];
   const steps = shares.map((share) => makePicture(formatNumber(Math.round(share * 100)) + " %", draw(share)));
   section.querySelector(".strip").replaceChildren(...[first, steps, last].flat());
+  const bent = map.run.is_latent ? "" : ", which is not straight on this map";
   section.querySelector(".note").textContent =
-    `${explorer.ids[ends[0]]} to ${explorer.ids[ends[1]]}, decoded by ${map.run.name} from the straight line between their latents`;
-  const input = section.querySelector("input");
+    `${explorer.ids[ends[0]]} to ${explorer.ids[ends[1]]}, decoded by ${map.run.name} from the straight line between their latents${bent}`;
+  const [input, output] = section.querySelectorAll("input, output");
   input.oninput = () => {
-    section.querySelector("output").textContent = `${Math.round(input.value * 100)} %`;
-    explorer.showPlace(
-      map,
-      between(Number(input.value)),
-      `on the line from ${explorer.ids[ends[0]]} to ${explorer.ids[ends[1]]}`,
-    );
+    const share = Number(input.value);
+    output.textContent = `${Math.round(100 * share)} %`;
+    section.querySelector(".pictures").replaceChildren(makePicture("this place of the line", draw(share)));
+    explorer.markMaps(map, map.placeOf(between(share)));
   };
+  input.oninput();
 }
 
 /** List the lassoed images. */
@@ -287,7 +292,7 @@ function saveTable(explorer) {
   );
   const link = make("a", {
     href: URL.createObjectURL(new Blob([lines.join("\r\n") + "\r\n"], { type: "text/csv" })),
-    download: "images.csv",
+    download: `${document.title.replaceAll(" ", "_")}_lasso.csv`,
   });
   link.click();
   URL.revokeObjectURL(link.href);
