@@ -55,6 +55,9 @@ def export_run(run: Run, folder: Path | str | None = None, parts: Sequence[str] 
     contents[WEIGHTS] = safetensors_bytes(run.model.state_dict())
     about = describe(run, described, contents)
     print(format_agreement(about["verification"]), file=sys.stderr)
+    if run.model.precision != "fp32":
+        print(f"note: the files compute in float32, the run in {run.model.precision}; export.json has the difference",
+              file=sys.stderr)  # fmt: skip
     folder.parent.mkdir(parents=True, exist_ok=True)
     write_folder(folder.resolve(), contents | {ABOUT: json_bytes(about)})
     return [folder / name for name in (*contents, ABOUT)]

@@ -62,8 +62,26 @@ def find_extremes(run: Run | PooledFolds, n_shown: int = N_SHOWN) -> dict[str, l
     errors: Errors = find(run, indices, outputs)
     order = np.argsort(errors.sizes)[: int(np.isfinite(errors.sizes).sum())]  # NaN is last
     n = min(n_shown, len(order) // 2)
-    shown = {"worst": order[::-1][:n], "best": order[:n]}
+    groups = np.asarray(run.dataset.units())[indices]
+    shown = {"worst": spread_over(groups, order[::-1], n), "best": spread_over(groups, order, n)}
     return {name: [_describe(run, indices, outputs, errors, i) for i in chosen] for name, chosen in shown.items() if n}
+
+
+def spread_over(groups: np.ndarray, order: np.ndarray, n: int) -> np.ndarray:
+    """Return the first n of an order, from as many groups as possible: neighbouring frames of a film look alike.
+
+    Args:
+        groups: (N,) group of each image.
+        order: (M,) indices of images, the most wanted first.
+        n: how many.
+    """
+    rank: dict = {}  # images of the same group that come before, by group
+    turns = []
+    for group in groups[order].tolist():
+        turns.append(rank.get(group, 0))
+        rank[group] = turns[-1] + 1
+    chosen = np.sort(np.argsort(turns, kind="stable")[:n])
+    return order[chosen]
 
 
 def _describe(run: Run | PooledFolds, indices: np.ndarray, outputs: torch.Tensor, errors: Errors, i: int) -> Extreme:

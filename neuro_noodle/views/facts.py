@@ -152,7 +152,8 @@ def _leaks_of(leaked: Mapping[str, Any]) -> list[str]:
         )
     for part, found in leaked.get("near_duplicates", {}).items():
         if found["n"]:
-            texts.append(f"At least {found['n']} of {found['checked']} {part} images had a near-duplicate in training.")
+            checked = f"{found['n']} of {found['checked']} {part} images that were checked"
+            texts.append(f"At least {checked} had a near-duplicate in training.")
     for part, n in leaked.get("encoder", {}).items():
         if n:
             texts.append(f"The loaded encoder had been trained on {counted(n, f'{part} image')}.")

@@ -40,14 +40,18 @@ def methods(facts: Facts) -> str:
 def _images(facts: Facts) -> str:
     channels, height, width = facts.result["data"]["shape"]
     kind = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")
-    text = f"We used {facts.result['data']['n_images']:,} {kind} images of {height} x {width} pixels (height x width)"
+    size = f"{height} x {width} pixels (height x width), with values from 0 (black) to 1 (white)"
+    text = f"We used {facts.result['data']['n_images']:,} {kind} images of {size}"
     classes, neurons = facts.config["classes"], facts.config["neurons"]
+    changed = facts.result["data"]["reading"]["changed"]
+    listed = [f"{n:,} {readable(what)}" for what, n in changed.items()]
+    changes = f" Among them were {wording.join(listed)}." if listed else ""
     if facts.objective.name == "classify":
         named = f" ({', '.join(map(readable, classes))})" if len(classes) <= MAX_CLASSES else ""
-        return f"{text} in {amount(len(classes), 'class')}{named}."
+        return f"{text}, in {amount(len(classes), 'class')}{named}.{changes}"
     if facts.objective.name == "response":
-        return f"{text} with the responses of {amount(len(neurons), 'neuron')}."
-    return f"{text}."
+        return f"{text}, and the responses of {amount(len(neurons), 'neuron')} to them.{changes}"
+    return f"{text}.{changes}"
 
 
 def _split(facts: Facts) -> str:
@@ -181,7 +185,8 @@ def _training(facts: Facts) -> str:
         else f"a learning rate of {flags['lr']:g}, {rate}"
     )
     n, patience = facts.n_trained, facts.flags["patience"]
-    epochs = f"for {amount(n, 'epoch')}" if n else f"for at most {amount(flags['n_epochs'], 'epoch')}"
+    at_most = "at most " if patience and not n else ""
+    epochs = f"for {at_most}{amount(n or flags['n_epochs'], 'epoch')}"
     if patience and n != flags["n_epochs"]:
         epochs += f"; it stopped when the validation metric had not improved for {amount(patience, 'epoch')}"
     changes = [*map(wording.augmentation, flags["augment"])]

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from neuro_noodle.plain import command_line, counted, readable
-from neuro_noodle.recipes import RECIPES
 from neuro_noodle.runs.files import PAGE, RESULT, fold_of, read_json, short_path, write_bytes
 from neuro_noodle.runs.pooled import PooledFolds
 from neuro_noodle.runs.run import Run
@@ -92,8 +91,7 @@ def write_page(folder: Path, run: Run | PooledFolds, drawn: Sequence[Path], *, w
 
 
 def _top(facts: Facts, folder: Path, with_images: bool) -> str:
-    recipe = RECIPES.get(facts.flags["recipe"])
-    summary = f"Recipe {facts.flags['recipe']}" + (f": {recipe.summary}." if recipe else ".")
+    summary = f"Recipe: {facts.flags['recipe']}."
     return "\n".join(
         [
             f"<h1>{markup.text(folder.resolve().name)}</h1>",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neuro_noodle.data.columns import require_columns
 from neuro_noodle.learning.devices import choose_device
 from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.progress import Stage
@@ -77,6 +78,7 @@ def write_report_of_run(
     """Write every picture of a run, then report.html if it has a result, and yield their paths; see `write_report`."""
     if PICTURES.find(run.objective) is None:
         print(f"note: the objective {type(run.objective).__name__} has no pictures of its own", file=sys.stderr)
+    require_columns(run.dataset.columns, columns)
     each = drawings(run, columns, how, n_mapped, with_images)
     drawn = []
     for path in write_drawings(run.folder / "figures", each, form, with_images):
@@ -84,6 +86,8 @@ def write_report_of_run(
         yield path
     if run.session == "best" and run.result:
         yield write_page(run.folder, run, drawn, with_images=with_images)
+    else:
+        print("note: no report.html, which needs the best weights of a run that has finished", file=sys.stderr)
 
 
 def write_report_of_folds(

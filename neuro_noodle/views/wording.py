@@ -27,6 +27,7 @@ OF_OPTIMIZERS = {
     "radam": "RAdam",
     "adafactor": "Adafactor",
 }
+DECOUPLED = ("adam", "adamw", "adafactor")  # their weight decay does not pass through the gradient
 BASELINES = {
     "mean_image": "the mean image",
     "majority_class": "the most frequent class",
@@ -53,6 +54,10 @@ class Options:
     def __getitem__(self, key: str) -> Any:
         self.rest.pop(key, None)
         return self._all[key]
+
+    def find(self, key: str) -> Any:
+        """Return the value of an option, as `[]`; None if there is no such option."""
+        return self[key] if key in self._all else None
 
     def more(self, parts: Sequence[str] = ()) -> str:
         """Return parts of a description and the options that are left, in parentheses; empty without any."""
@@ -92,11 +97,24 @@ def _activation(options: Options) -> str:
 # -------------------------------------------------------------------------------------------------------- encoders
 
 
+def _common(options: Options) -> list[str]:
+    """Return what several encoders can do, in words."""
+    scale = options.find("scale")
+    beta, noise = options.find("beta"), options.find("noise")
+    return [
+        {"zscore": "pixels z-scored together", "pixelwise": "each pixel z-scored"}.get(str(scale), ""),
+        f"variational, with a weight of {beta:g} for the divergence" if beta else "",
+        f"Gaussian noise with a standard deviation of {noise:g} added to its input in training" if noise else "",
+    ]
+
+
 def _dense(options: Options) -> str:
     hidden = options["hidden"]
     layers = f"{'a hidden layer' if len(hidden) == 1 else 'hidden layers'} of {_numbers(hidden, 'units')}"
     start = "initialised with the principal components of the training images" if options["start"] == "pca" else ""
-    return "a fully connected encoder" + options.more([layers if hidden else "", _activation(options), start])
+    return "a fully connected encoder" + options.more(
+        [layers if hidden else "", _activation(options), start, *_common(options)]
+    )
 
 
 def _conv(options: Options) -> str:
@@ -105,7 +123,9 @@ def _conv(options: Options) -> str:
     sizes = f"kernels of {join([f'{size} x {size}' for size in kernels])} px"
     latent = "the latent is the feature maps" if options["latent"] == "maps" else ""
     pooling = "pooling" if options["pool"] else "no pooling"
-    return "a convolutional encoder" + options.more([layers, sizes, _activation(options), pooling, latent])
+    return "a convolutional encoder" + options.more(
+        [layers, sizes, _activation(options), pooling, latent, *_common(options)]
+    )
 
 
 def _resnet(options: Options) -> str:
@@ -119,9 +139,10 @@ ENCODER_WORDS: Words = {
     "resnet18": _resnet,
     "pca": lambda options: f"the principal components of the training images{options.more()}",
     "umap": lambda options: f"a UMAP of the training images{options.more()}",
-    "identity": lambda options: f"the pixels themselves{options.more()}",
-    "dog": lambda options: f"differences of Gaussians, each at its own position{options.more()}",
-    "conv_dog": lambda options: f"differences of Gaussians, applied at every position{options.more()}",
+    "identity": lambda options: f"the pixels themselves{options.more(_common(options))}",
+    "dog": lambda options: f"differences of Gaussians, each at its own position{options.more(_common(options))}",
+    "conv_dog": lambda options: f"differences of Gaussians, applied at every position{options.more(_common(options))}",
+    "energy": lambda options: f"the energies of Gabor filters, of two orders, and coarse pixels{options.more()}",
 }
 
 
@@ -145,10 +166,14 @@ def _conv_head(options: Options) -> str:
     return "transposed convolutions" + options.more([layers, kernel, start])
 
 
+def _linear_head(options: Options) -> str:
+    return "a linear layer" + options.more(["initialised as a ridge regression" if options["start"] == "ridge" else ""])
+
+
 HEAD_WORDS: Words = {
     "fc": _dense_head,
     "conv": _conv_head,
-    "linear": lambda options: f"a linear layer{options.more()}",
+    "linear": _linear_head,
     "mlp": lambda options: f"a hidden layer and a linear output for each neuron{options.more([_activation(options)])}",
     "what_where": lambda options: f"a spatial mask and feature weights for each neuron{options.more()}",
 }
@@ -165,8 +190,9 @@ def head(text: str) -> str:
 def optimizer(text: str) -> str:
     """Return what an optimizer is: a choice from OPTIMIZERS."""
     options = Options(OPTIMIZERS, text)
-    parts = [f"{key.replace('_', ' ')} {options.rest.pop(key):g}" for key in ("momentum", "weight_decay")
-             if key in options.rest]  # fmt: skip
+    momentum, decay = options.find("momentum"), options.find("weight_decay")
+    how = "decoupled weight decay" if options.name in DECOUPLED else "weight decay"
+    parts = [f"momentum {momentum:g}" if momentum else "", f"{how} of {decay:g}, not of biases" if decay else ""]
     return OF_OPTIMIZERS.get(options.name, options.name) + options.more(parts)
 
 

@@ -10,7 +10,8 @@ import pytest
 from helpers import result_of, train_silently
 
 from neuro_noodle.runs.run import open_run
-from neuro_noodle.views import extremes, markup
+from neuro_noodle.views import extremes, markup, wording
+from neuro_noodle.views.extremes import spread_over
 from neuro_noodle.views.facts import Facts, headline, leaks
 from neuro_noodle.views.methods import methods
 from Plotting import report as command
@@ -62,7 +63,8 @@ def test_an_autoencoder_in_whole_sentences(face_runs):
     facts = facts_of(face_runs / "ae")
     text, result = methods(facts), facts.result
     for sentence in (
-        "We used 24 grey images of 26 x 20 pixels (height x width).",
+        "We used 24 grey images of 26 x 20 pixels (height x width), with values from 0 (black) to 1 (white). Among "
+        "them were 24 images resized to 26x20 from 65x51",
         "They were split at random into 18 training images of 4 people and 6 validation images of 4 people (seed 42).",
         "We trained a network to reproduce the images (an autoencoder). It consisted of a fully connected encoder (a "
         "hidden layer of 32 units, ReLU), a latent of 4 numbers, and fully connected layers (the encoder's layers in "
@@ -86,10 +88,10 @@ def test_an_autoencoder_in_whole_sentences(face_runs):
 def test_a_classifier_with_a_test_part_in_whole_sentences(small_runs):
     facts = facts_of(small_runs / "faces_emotion_scratch")
     text, test = methods(facts), facts.result["test"]
-    assert "We used 24 colour images of 32 x 32 pixels (height x width) in 2 classes (Ha, Sa)." in text
+    assert "with values from 0 (black) to 1 (white), in 2 classes (Ha, Sa). Among them were 24 images" in text
     assert "We trained a network to predict the class of each image. It consisted of a ResNet18 that started" in text
     assert "from random weights, a latent of 512 numbers, and a linear layer. The loss was the cross-entropy." in text
-    assert "Training used Adam (weight decay 0.01) with" in text
+    assert "Training used Adam (decoupled weight decay of 0.01, not of biases) with" in text
     assert f"On {test['n']} test images of {test['n_groups']} people" in text
     assert f"the accuracy was {test['value']:.4g} (no interval: {test['undefined']['interval']}; " in text
     assert f"the most frequent class: {test['baselines']['majority_class']:.4g}" in text
@@ -110,7 +112,9 @@ def test_a_direction_has_degrees(small_runs):
 def test_repetitions_have_a_spread_and_neurons_a_ceiling(small_runs):
     facts = facts_of(small_runs / "v1_hsm")
     text, each = methods(facts), facts.result["repetitions"]["test_spread"]["r"]
-    assert "with the responses of 4 neurons." in text and "They were split as in the data set itself into" in text
+    assert (
+        "and the responses of 4 neurons to them." in text and "They were split as in the data set itself into" in text
+    )
     assert "; validation images were drawn from its training images (seed 42)." in text
     assert "We trained 2 networks with different seeds to predict the responses of all neurons to each image." in text
     assert "Each consisted of differences of Gaussians, each at its own position (" in text
@@ -144,7 +148,7 @@ def test_leaks_are_sentences(face_runs):
     facts = facts_of(face_runs / "ae")
     found = {"near_duplicates": {"test": {"n": 2, "checked": 9}}, "encoder": {"test": 1, "validation": 0}}
     texts = leaks(replace(facts, result=facts.result | {"leaks": found}))
-    assert texts[0] == "At least 2 of 9 test images had a near-duplicate in training."
+    assert texts[0] == "At least 2 of 9 test images that were checked had a near-duplicate in training."
     assert texts[1:] == ["The loaded encoder had been trained on 1 test image."]
     folds = {"values": [1, 2, 3], "leaks": [found, {}, found]}
     assert leaks(replace(facts, result=facts.result | {"folds": folds}))[0].startswith("Fold 1, 3: at least 2 of 9")
@@ -238,3 +242,34 @@ def test_a_session_that_is_not_the_best_has_no_page(face_runs, tmp_path):
     (folder / "report.html").unlink(missing_ok=True)
     assert command.main([str(folder / "2"), "--map", "pca"]) == 0
     assert not (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ("adamw", "AdamW (decoupled weight decay of 0.01, not of biases)"),
+        ("adam weight_decay=0.1", "Adam (decoupled weight decay of 0.1, not of biases)"),
+        ("sgd momentum=0.9 weight_decay=0.1", "gradient descent (momentum 0.9, weight decay of 0.1, not of biases)"),
+        ("adam", "Adam"),
+    ],
+)
+def test_weight_decay_is_described_as_it_is_applied(choice, words):
+    assert wording.optimizer(choice).endswith(words)
+
+
+def test_options_of_encoders_are_in_words():
+    text = wording.encoder("fc beta=0.03 scale=zscore noise=0.2")
+    for part in (
+        "pixels z-scored together",
+        "a weight of 0.03 for the divergence",
+        "deviation of 0.2 added to its input",
+    ):
+        assert part in text
+    assert "=" not in text
+
+
+def test_extremes_come_from_as_many_groups_as_possible():
+    groups = np.array(["a", "a", "a", "b", "b", "c"])
+    assert spread_over(groups, np.array([0, 1, 2, 3, 4, 5]), 4).tolist() == [0, 1, 3, 5]
+    assert spread_over(groups, np.array([2, 1, 0]), 2).tolist() == [2, 1]
+    assert spread_over(np.arange(6), np.array([5, 4, 3]), 2).tolist() == [5, 4]
