@@ -96,7 +96,9 @@ def test_an_idx_file_that_is_damaged_is_named_with_the_reason(tmp_path, content,
         read_idx(path)
 
 
-@pytest.mark.parametrize("content", [b"words", gzip.compress(idx(GREY))[:-20], gzip.compress(idx(GREY))[:5]])
+@pytest.mark.parametrize(
+    "content", [b"words", gzip.compress(idx(GREY))[:-20], gzip.compress(idx(GREY))[:5]], ids=range(3)
+)
 def test_a_compressed_file_that_is_damaged_is_named(tmp_path, content):
     (tmp_path / "a.gz").write_bytes(content)
     with raises_user_error(f"{tmp_path / 'a.gz'} cannot be read: "):

@@ -69,7 +69,7 @@ def test_a_running_owner_is_refused_if_its_lock_was_removed(tmp_path):
     assert (tmp_path / OWNER).is_file()
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), os.getppid(), 2**22 + 1, 2**70, -1, "none", None])
+@pytest.mark.parametrize("pid", [os.getpid(), os.getppid(), 2**22 + 1, 2**70, -1, "none", None], ids=range(7))
 def test_a_later_process_with_the_same_number_is_no_owner(tmp_path, capsys, pid):
     leave_owner(tmp_path, pid=pid)
     with locked(tmp_path):
