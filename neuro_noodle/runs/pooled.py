@@ -57,12 +57,11 @@ class PooledFolds:
         """Return (n, C, H, W) images in [0, 1]."""
         return self.runs[0].images(indices)
 
-    def outputs(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return the inputs and outputs of some test images, see `Run.outputs`, each by the network that tests it."""
-        found: dict[int, tuple[Tensor, Tensor]] = {}
+    def outputs_of(self, indices: np.ndarray) -> Tensor:
+        """Return the outputs for some test images, see `Run.outputs_of`, each by the network that tests it."""
+        found: dict[int, Tensor] = {}
         for run in self.runs:
             own = indices[np.isin(indices, run.held_out)]
             if len(own):
-                found |= dict(zip(own.tolist(), zip(*run.outputs(own), strict=True), strict=True))
-        inputs, outputs = zip(*(found[index] for index in indices.tolist()), strict=True)
-        return torch.stack(inputs), torch.stack(outputs)
+                found |= dict(zip(own.tolist(), run.outputs_of(own), strict=True))
+        return torch.stack([found[index] for index in indices.tolist()])

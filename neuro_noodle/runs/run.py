@@ -1,6 +1,7 @@
 """A trained run, opened with its model, its images and its split."""
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class Run:
         parts: the indices of the images in each part; `left_out` for images in none.
         precomputed: (N, D) latents of an encoder that encodes each image only once; else None.
         notes: what the user should know.
+        device: where all images are encoded, such as the GPU of the training; the device of the model if None.
     """
 
     folder: Path
@@ -54,6 +56,7 @@ class Run:
     parts: Parts
     precomputed: Tensor | None = None
     notes: tuple[str, ...] = ()
+    device: torch.device | None = None
 
     @property
     def name(self) -> str:
@@ -91,7 +94,13 @@ class Run:
 
     def latents(self) -> np.ndarray:
         """Return the latent of every image of the run, (N, D) float32, in the order of `dataset.ids`."""
-        return (encode(self.model, self.dataset) if self.precomputed is None else self.precomputed).cpu().numpy()
+        if self.precomputed is not None:
+            return self.precomputed.cpu().numpy()
+        own = next(self.model.parameters()).device
+        try:
+            return encode(self.model.to(self.device or own), self.dataset).cpu().numpy()
+        finally:
+            self.model.to(own)
 
     def described_latents(self, images: Images | None = None, *, max_value: float | None = None) -> Latents:
         """Return latents with the id, the part and the metadata of each image.
@@ -198,9 +207,18 @@ class Run:
             (n, ...) images, with noise if the objective adds some, or precomputed latents; and (n, ...)
             reconstructions, probabilities, vectors or numbers.
         """
+        return torch.cat([*self._inputs(indices)]), self.outputs_of(indices)
+
+    @torch.no_grad()
+    def outputs_of(self, indices: np.ndarray) -> Tensor:
+        """Return the outputs of the model for some images, as `outputs` does, with one batch of images in memory."""
+        return torch.cat([self.objective.output(self.model(x)) for x in self._inputs(indices)])
+
+    def _inputs(self, indices: np.ndarray) -> Iterator[Tensor]:
+        """Yield the inputs of the model for some images, in batches."""
         batches = Batches(self.task(), indices.tolist(), latents=self.precomputed)
-        inputs = [batches.__getitems__(positions)[0] for positions in torch.arange(len(batches)).split(BATCH)]
-        return torch.cat(inputs), self.objective.output(torch.cat([self.model(x) for x in inputs]))
+        for positions in torch.arange(len(batches)).split(BATCH):
+            yield batches.__getitems__(positions)[0]
 
     def evidence(self, indices: np.ndarray) -> Evidence:
         """Return what the objective needs to judge the outputs for some images, (n, ...) each."""
@@ -265,11 +283,13 @@ def run_of(folder: Path, task: Task) -> Run:
     """Return a run that has just been trained, with its best weights and the images that are open already."""
     session = best_session(folder)
     model, config = load_model(session)
-    if task.device.type != "cpu":
+    if task.dataset.images.device.type != "cpu":
         task.dataset.keep_on(torch.device("cpu"))
     latents = _fixed_latents(model, folder, task.dataset)
     notes = tuple(task.dataset.notes)
-    return Run(folder, session.name, config, model, task.dataset, task.objective, task.parts, latents, notes)
+    return Run(
+        folder, session.name, config, model, task.dataset, task.objective, task.parts, latents, notes, task.device
+    )
 
 
 def _fixed_latents(model: Model, run: Path, dataset: StimulusSet) -> Tensor | None:

@@ -58,7 +58,7 @@ def find_extremes(run: Run | PooledFolds, n_shown: int = N_SHOWN) -> dict[str, l
     if find is None or not len(run.held_out):
         return {}
     indices = evenly_spaced(run.held_out, max(1, MAX_VALUES // math.prod(run.dataset.image_shape)))
-    outputs = run.outputs(indices)[1]
+    outputs = run.outputs_of(indices)
     errors: Errors = find(run, indices, outputs)
     order = np.argsort(errors.sizes)[: int(np.isfinite(errors.sizes).sum())]  # NaN is last
     n = min(n_shown, len(order) // 2)

@@ -32,7 +32,7 @@ NOUNS = ("animal", "subject", "participant", "individual", "session", "recording
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a run, or of all folds.
+    """The facts of a run, or of all folds.
 
     Attributes:
         config: as config.json keeps it; that of the first fold.

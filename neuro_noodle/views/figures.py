@@ -332,9 +332,12 @@ def _format_mean(values: np.ndarray) -> str:
 
 
 def displayable(image: np.ndarray) -> np.ndarray:
-    """Return an image (C, H, W) clipped to [0, 1] in the shape that matplotlib expects."""
+    """Return an image (C, H, W) clipped to [0, 1] as grey (H, W) or colour (H, W, 3).
+
+    The channels of an image that has neither 1 nor 3 have no colours, so their mean is shown.
+    """
     image = np.clip(np.asarray(image), 0, 1)
-    return image[0] if len(image) == 1 else image.transpose(1, 2, 0)  # (H, W) or (H, W, 3)
+    return image.transpose(1, 2, 0) if len(image) == 3 else image.mean(0)
 
 
 def _panels(n: int, width: float, height: float) -> tuple[Figure, list[Axes]]:

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from neuro_noodle.plain import readable
 from neuro_noodle.runs.files import atomic
+from neuro_noodle.views.figures import displayable
 
 MIN_HEIGHT_PX = 200  # of an image in a film
 MARGIN_PX = 28  # above and below the images, for names and titles
@@ -42,7 +43,7 @@ def film_frames(rows: Mapping[str, np.ndarray], titles: Sequence[str]) -> list[n
     for i, images in enumerate(rows.values()):
         x = i * cell + (cell - width * factor) // 2
         for frame, image in zip(frames, images, strict=True):
-            shown = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8).transpose(1, 2, 0)  # (H, W, 1 or 3)
+            shown = np.atleast_3d(np.rint(255 * displayable(image)).astype(np.uint8))  # (H, W, 1 or 3)
             enlarged = shown.repeat(factor, 0).repeat(factor, 1)  # (factor * H, factor * W, 1 or 3)
             frame[MARGIN_PX:-MARGIN_PX, x : x + width * factor] = enlarged
     return frames

@@ -4,6 +4,7 @@ Nothing here reads a file. A number that is not in the facts is not in the text.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from neuro_noodle.plain import readable
@@ -25,7 +26,6 @@ from neuro_noodle.views.facts import (
 EITHER = "over groups, or over images without groups"
 MAX_CLASSES = 6  # that are named
 LOSSES = {"bce": "the binary cross-entropy", "mse": "the mean squared error", "l1": "the mean absolute error"}
-MAX_CLASSES = 6  # that are named
 
 
 def methods(facts: Facts) -> str:
@@ -161,7 +161,9 @@ def _loaded(facts: Facts) -> str:
         fresh = (
             "the last stage (the head)" if flags["fresh_stages"] == 1 else f"the last {flags['fresh_stages']} stages"
         )
-        name = "/".join(source.rstrip("/").split("/")[-1:])
+        path = Path(source)
+        is_session = path.name.isdecimal() or path.name == "best"
+        name = f"{path.parent.name} (session {path.name})" if is_session else path.name
         texts.append(f"The encoder started from that of the run {name}; {fresh} had new weights.")
     if n_trainable:
         which = (

@@ -25,7 +25,7 @@ BATCH = 50
 
 def plot_population(run: Run, indices: np.ndarray) -> dict[str, figures.Figure | Columns]:
     """Return the figures of a model of neurons on some images, and the table neurons.csv of its numbers."""
-    evidence = run.objective.evidence(run.outputs(indices)[1], run.dataset.responses[indices])  # (n, N) each
+    evidence = run.objective.evidence(run.outputs_of(indices), run.dataset.responses[indices])  # (n, N) each
     predicted, recorded = (values.numpy() for values in evidence.values())
     fields = receptive_fields(run)  # (N, 2, H, W)
     trials = run.dataset.trials_of(indices.tolist())

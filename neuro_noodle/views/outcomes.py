@@ -132,7 +132,7 @@ def film_reconstructions(run: Run, folder: Path) -> Path:
 def plot_classes(run: Run | PooledFolds) -> Pictures:
     """Plot the confusion matrix of the held-out images, and the misclassified images of highest probability."""
     indices = run.held_out
-    _, probabilities = run.outputs(indices)
+    probabilities = run.outputs_of(indices)
     labels = run.dataset.labels[indices]
     evidence = run.objective.evidence(probabilities, labels)
     title = f"{run.part[indices[0]]}: {run.objective.metrics(evidence)['accuracy']:.1%} of {len(indices)}"
@@ -173,7 +173,7 @@ def plot_directions(run: Run | PooledFolds) -> Pictures:
     """Plot held-out images with arrows for the true and the predicted direction."""
     objective: Any = run.objective
     indices = evenly_spaced(run.held_out, MAX_ARROWS)
-    _, vectors = run.outputs(indices)
+    vectors = run.outputs_of(indices)
     sample = run.dataset.sample(torch.as_tensor(indices))
     _, target = objective.pair(sample, torch.Generator())
     angles = objective.evidence(vectors, target)
@@ -194,7 +194,7 @@ def plot_numbers(run: Run | PooledFolds) -> Pictures:
     """Plot predicted against true numbers of the held-out images; of x and y also as paths in the plane."""
     objective: Any = run.objective
     indices, names = run.held_out, objective.axis_names
-    _, predicted = run.outputs(indices)
+    predicted = run.outputs_of(indices)
     true = run.dataset.targets[indices].numpy()
     by_column = (dict(zip(names, values.T, strict=True)) for values in (predicted.numpy(), true))
     pictures: Pictures = {"predictions": figures.plot_predictions(*by_column)}

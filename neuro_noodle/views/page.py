@@ -91,7 +91,7 @@ def write_page(folder: Path, run: Run | PooledFolds, drawn: Sequence[Path], *, w
 
 
 def _top(facts: Facts, folder: Path, with_images: bool) -> str:
-    summary = f"Recipe: {facts.flags['recipe']}."
+    summary = f"Based on the recipe {facts.flags['recipe']}; the settings of this run are at the end."
     return "\n".join(
         [
             f"<h1>{markup.text(folder.resolve().name)}</h1>",
@@ -161,7 +161,7 @@ def _details(facts: Facts) -> str:
 
 
 def _doubts(facts: Facts) -> list[str]:
-    """Return what is known that makes the result better than it would be on new images, or that nothing was found."""
+    """Return what makes the result better than it would be on new images, or that nothing was found."""
     test, found = facts.result.get("test"), leaks(facts)
     if not test:
         found.append("There are no test images. The validation images chose the epoch, so new images will do worse.")
@@ -200,7 +200,7 @@ def _data(facts: Facts, hidden: Sequence[str]) -> str:
         for key, what in copies.items()
         if pixels[key]
     ]
-    shown = [f"{note[:1].upper()}{note[1:]}." for note in data["notes"] if not any(name in note for name in hidden)]
+    shown = [_sentence(note) for note in data["notes"] if not any(name in note for name in hidden)]
     if n_hidden := len(data["notes"]) - len(shown):
         shown.append(f"{counted(n_hidden, 'note')} that name images, in result.json.")
     return markup.section(
@@ -218,6 +218,12 @@ def _data(facts: Facts, hidden: Sequence[str]) -> str:
         "<h3>Notes on the data</h3>" if notes + shown else "",
         markup.bullets(notes + shown),
     )
+
+
+def _sentence(note: str) -> str:
+    """Return a note with a full stop, and a capital unless it starts with the name of a file."""
+    is_word = note.split(maxsplit=1)[0].isalpha()
+    return f"{note[:1].upper() if is_word else note[:1]}{note[1:]}."
 
 
 # --------------------------------------------------------------------------------------------------------- figures

@@ -231,7 +231,7 @@ def test_pooled_folds_predict_as_the_table_says(trained):
     folds = PooledFolds.of_folder(trained)
     rows = {row["id"]: row for row in rows_of(trained / "test.csv")}
     indices = folds.held_out[::-1]
-    _, probabilities = folds.outputs(indices)
+    probabilities = folds.outputs_of(indices)
     predicted = [folds.dataset.classes[k] for k in probabilities.argmax(1)]
     assert predicted == [rows[folds.dataset.ids[i]]["predicted"] for i in indices]
     assert set(folds.part[indices]) == {"test"}

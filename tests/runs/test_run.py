@@ -23,7 +23,7 @@ def folder_of(run: Run) -> Path:
 
 def own_outputs(run: Run) -> np.ndarray:
     """Return the outputs of a run for all of its own images, directions in degrees."""
-    return run.objective.in_units(run.outputs(np.arange(len(run.dataset)))[1]).numpy()
+    return run.objective.in_units(run.outputs_of(np.arange(len(run.dataset)))).numpy()
 
 
 def forms(run: Run) -> dict:

@@ -71,6 +71,26 @@ def film_runs(film, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def odd_runs(tmp_path_factory):
+    """A folder of two runs of images with two channels, digits as classes, and large numbers: `ae` and `digits`."""
+    data, folder = tmp_path_factory.mktemp("odd_data"), tmp_path_factory.mktemp("odd_runs")
+    np.save(data / "images.npy", np.random.default_rng(0).integers(0, 256, (40, 2, 9, 7), np.uint8))
+    rows = [f"{i % 3},{1700000001 + i}.5" for i in range(40)]
+    (data / "table.csv").write_text("\n".join(["digit,stamp", *rows]))
+    base = f"--data_dir {data} --dataset arrays file=images.npy axes=NCHW metadata=table.csv label=digit --n_epochs 1"
+    base += f" --save_dir {folder} --augment none --latent_dim 70 --encoder fc hidden=8 start=random"
+    train_silently(f"{base} --head fc start=random --namestr ae --latents_every 1")
+    train_silently(f"{base} --objective classify --head linear --namestr digits")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def odd_page(odd_runs):
+    """The page of both."""
+    return write_explorer([odd_runs / "ae", odd_runs / "digits"], how="pca")
+
+
+@pytest.fixture(scope="session")
 def flat_run(stimuli, tmp_path_factory):
     """A run with 2-D latents and snapshots of three epochs."""
     folder = tmp_path_factory.mktemp("flat")

@@ -47,4 +47,4 @@ def random_images(n, channels):
     return np.random.default_rng(0).uniform(-0.1, 1.1, (n, channels, 9, 7))
 
 
-CHANNELS = pytest.mark.parametrize("channels", [1, 3], ids=["grey", "colour"])
+CHANNELS = pytest.mark.parametrize("channels", [1, 3, 2, 5], ids=["grey", "colour", "two", "five"])

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -93,8 +94,29 @@ def test_what_is_predicted_is_empty_for_unused_images(film_runs):
     run = open_run(film_runs / "two")
     kept = run.parts["training"][5:]
     run.parts = run.parts | {"training": kept, "left_out": run.parts["training"][:5]}
-    values = np.array(explorer.outputs(run, np.arange(len(run.dataset)))["mse"])
+    values = explorer.outputs(run, np.arange(len(run.dataset)))["mse"].values
     assert np.flatnonzero(np.isnan(values)).tolist() == run.parts["left_out"]
+
+
+def test_predicted_digits_are_classes(odd_page):
+    page = PageFile(odd_page)
+    for name in ("digit", "label (digits)", "predicted (digits)"):
+        assert page.column(name)["kind"] == "class" and set(page.column(name)["classes"]) <= {"0", "1", "2"}
+
+
+def test_numbers_keep_all_their_digits(odd_page):
+    page = PageFile(odd_page)
+    assert page.array(page.column("stamp")["values"]).tolist() == [1700000001.5 + i for i in range(40)]
+
+
+def test_runs_of_the_same_name_are_told_apart(odd_runs, tmp_path):
+    other = shutil.copytree(odd_runs / "digits", tmp_path / "digits")
+    page = PageFile(explorer.write_explorer([odd_runs / "digits", other], out=tmp_path / "page.html", how="pca"))
+    names = [str(odd_runs / "digits"), str(other)]
+    assert [run["name"] for run in page.manifest["runs"]] == names
+    assert {f"probability ({name})" for name in names} <= {column["name"] for column in page.manifest["columns"]}
+    with raises_user_error(f"{other} was named twice; name each run once"):
+        explorer.write_explorer([other, other])
 
 
 def test_runs_of_other_images_are_refused(flat_run, film_runs, capsys):
@@ -143,7 +165,11 @@ def test_a_decoder_too_large_for_a_page_is_replaced(flat_run, film_runs, tmp_pat
 
 def test_arrays_come_back_at_their_place():
     arrays = Arrays()
-    places = [arrays.add(np.arange(3), "u1"), arrays.add(np.array([[1.5, -2]]), "f2"), arrays.add(np.array([7.25]))]
+    places = [
+        arrays.add(np.arange(3), "u1"),
+        arrays.add(np.array([[1.5, -2]]), "f2"),
+        arrays.add(np.array([7.25]), "f8"),
+    ]
     content = gzip.decompress(base64.b64decode(arrays.text()))
     found = [np.frombuffer(content, f"<{one['dtype']}", np.prod(one["shape"]), one["start"]).tolist() for one in places]
     assert found == [[0, 1, 2], [1.5, -2.0], [7.25]]

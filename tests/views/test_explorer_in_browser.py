@@ -298,6 +298,63 @@ def test_a_grid_replaces_the_decoder_in_the_page(flat_run, tmp_path, monkeypatch
     assert np.abs(np.array(found) - expected).mean() < 0.02
 
 
+def test_channels_without_colours_are_grey(odd_page, odd_runs, visit):
+    page, run = visit(odd_page), open_run(odd_runs / "ae")
+    page.evaluate("explorer.showImage(4)")
+    settle(page)
+    image = run.images(np.array([4])).numpy()[0].mean(0).flatten()
+    assert np.abs(decoded(page, 0) - 255 * image).max() <= 1
+    expected = run.decode(run.latents()[[4]]).clip(0, 1)[0].mean(0).flatten()
+    assert np.abs(decoded(page, 1) - 255 * expected).max() <= 1.5
+
+
+def test_many_latents_have_some_sliders(odd_page, odd_runs, visit):
+    page, run = visit(odd_page), open_run(odd_runs / "ae")
+    page.keyboard.press("n")
+    page.wait_for_selector("#latents:not([hidden])")
+    names = page.locator("#latents .slider span").all_inner_texts()
+    order = np.argsort(-run.latents().std(0), kind="stable")
+    assert names == [f"latent {number + 1}" for number in order[:64]]
+    assert "(the 64 of 70 that vary most)" in page.locator("#latents h2").inner_text()
+
+
+def test_saved_numbers_have_all_digits(odd_page, visit):
+    page = visit(odd_page)
+    assert page.evaluate("explorer.columns.find((one) => one.name === 'stamp').exact(3)") == "1700000004.5"
+
+
+def test_keys_of_lines_need_a_decoder(odd_runs, tmp_path, visit):
+    page = visit(explorer.write_explorer([odd_runs / "digits"], out=tmp_path / "page.html", how="pca"))
+    for key in ("n", "a", "n", "b"):
+        page.keyboard.press(key)
+    settle(page)
+    assert page.evaluate("[explorer.lineStart, explorer.line]") == [None, None]
+
+
+def test_playing_stops_at_a_click_and_at_the_slider(odd_page, visit):
+    page = visit(odd_page)
+    assert page.evaluate("explorer.maps[0].run.times.length") == 3
+    play = page.locator(".times button").first
+    for stop in (play.click, lambda: page.evaluate("explorer.maps[0].setTime(0)")):
+        page.evaluate("explorer.maps[0].setTime(2)")
+        play.click()
+        page.wait_for_function("explorer.maps[0].time === 0")
+        stop()
+        page.wait_for_timeout(900)
+        assert page.evaluate("explorer.maps[0].time") == 0
+
+
+def test_a_changed_latent_has_no_ring_at_earlier_times(flat_page, visit):
+    page = visit(flat_page)
+    page.keyboard.press("n")
+    page.wait_for_selector("#latents:not([hidden])")
+    page.keyboard.press("[")
+    page.wait_for_timeout(500)
+    page.locator("#latents input").first.fill("0")
+    settle(page)
+    assert page.locator(".map svg circle").count() == 1
+
+
 def test_names_of_files_cannot_run_code(stimuli, tmp_path, visit):
     folder = tmp_path / "odd"
     folder.mkdir()

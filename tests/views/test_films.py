@@ -23,6 +23,12 @@ def test_film_images_are_enlarged_by_whole_factors(side, factor):
         assert np.array_equal(shown, np.kron(grey, np.ones((factor, factor), np.uint8))[..., None].repeat(3, 2))
 
 
+def test_a_film_shows_two_channels_as_their_mean():
+    images = np.stack([np.full((1, 200, 200), 0.2), np.full((1, 200, 200), 0.6)], 1)
+    (frame,) = films.film_frames({"image": images}, ["7"])
+    assert frame[120, frame.shape[1] // 2].tolist() == [102] * 3
+
+
 def test_series_of_a_film_are_side_by_side_and_clipped():
     red = np.zeros((2, 3, 200, 200))
     red[:, 0] = 1.7

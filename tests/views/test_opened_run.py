@@ -80,6 +80,7 @@ def test_outputs_are_images_or_probabilities(face_runs):
         images = opened.images(np.arange(5))
         inputs, outputs = opened.outputs(np.arange(5))
         assert torch.equal(inputs, images)
+        assert torch.equal(outputs, opened.outputs_of(np.arange(5)))
         assert not outputs.requires_grad and outputs.min() >= 0 and outputs.max() <= 1
         if name == "ae":
             assert outputs.shape == images.shape

@@ -105,6 +105,8 @@ def test_a_direction_has_degrees(small_runs):
     assert "The loss was the squared error of a vector of length 1 in that direction." in text
     assert "The encoder started from that of the run arena_ae; the last stage (the head) had new weights." in text
     assert "Only the last 2 stages, the head included, were trained." in text and "/somewhere" not in text
+    of_session = methods(facts_of(small_runs / "arena_angle", load_encoder="/somewhere/weights/arena_ae/39"))
+    assert "from that of the run arena_ae (session 39);" in of_session
     assert f"the mean angular error was {facts.result['test']['value']:.4g}° (" in text
     assert headline(facts).startswith(f"Mean angular error {facts.result['test']['value']:.4g}° on ")
 
@@ -181,13 +183,23 @@ def test_a_page_needs_no_other_file(page):
     n_figures = len([*(page / "figures").glob("*.png")])
     assert len(read.images) == n_figures + 2 * 2 * 3  # the 3 worst and best images and their reconstructions
     assert read.headings[:3] == ["ae", "Result", "What could make the result too good"]
+    assert "Based on the recipe faces_ae (autoencoder of face photographs with 40 latent values);" in " ".join(
+        read.texts
+    )
     assert (page / "report.html").stat().st_size < 5e6
+
+
+def test_a_note_that_starts_with_a_file_keeps_its_name(odd_runs, tmp_path):
+    folder = shutil.copytree(odd_runs / "digits", tmp_path / "digits")
+    assert command.main([str(folder), "--map", "pca"]) == 0
+    notes = [text for text in Read((folder / "report.html").read_text()).texts if "table.csv has 2 columns" in text]
+    assert notes and notes[0].split("/")[0].islower()
 
 
 def test_the_worst_images_are_those_of_the_largest_error(run):
     found = extremes.find_extremes(run, n_shown=2)
     indices = run.held_out
-    errors = (run.outputs(indices)[1] - run.images(indices)).square().mean((1, 2, 3)).numpy()
+    errors = (run.outputs_of(indices) - run.images(indices)).square().mean((1, 2, 3)).numpy()
     order = [run.dataset.ids[i] for i in indices[np.argsort(errors)]]
     assert [one.id for one in found["best"]] == order[:2] and [one.id for one in found["worst"]] == order[:-3:-1]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-ALIGNED = 4  # bytes
+ALIGNED = 8  # bytes, of the largest type
 
 
 class Arrays:
@@ -27,7 +27,7 @@ class Arrays:
 
         Args:
             values: of any shape.
-            dtype: its type on the page: f4, f2, u1, u2 or i4.
+            dtype: its type on the page: f8, f4, f2, u1 or i4.
         """
         content = np.ascontiguousarray(values, f"<{dtype}").tobytes()
         place = {"dtype": dtype, "start": self.n_bytes, "shape": list(values.shape)}

@@ -112,16 +112,16 @@ def draw_page(
     with_images: bool = True,
 ) -> str:
     """Return the page of runs of the same images as HTML; see `write_explorer` for the arguments."""
-    first, arrays = runs[0], Arrays()
+    first, arrays, names = runs[0], Arrays(), name_runs(runs)
     latents = [run.latents() for run in runs]
     indices = choose_images(runs, latents, how, n_mapped)
-    shown = describe_columns(runs, indices, columns)
+    shown = describe_columns(runs, names, indices, columns)
     last = first.dataset.group, "folder"
     own = sorted((name for name in shown if name in first.dataset.columns), key=lambda name: name in last)
     ways = informative_columns({name: first.dataset.columns[name] for name in own}, first.dataset.class_columns)
     maps = [
-        describe_map(run, values, indices, arrays, how, columns=list(ways), decodes=with_images)
-        for run, values in zip(runs, latents, strict=True)
+        {"name": name} | describe_map(run, values, indices, arrays, how, columns=list(ways), decodes=with_images)
+        for run, name, values in zip(runs, names, latents, strict=True)
     ]
     sheets = draw_sheets(first.images, indices, first.dataset.image_shape) if with_images else None
     manifest = {
@@ -131,9 +131,22 @@ def draw_page(
         "tiles": sheets and sheets.layout,
         "runs": maps,
         "hint": "Click an image, or any other place of the map." if with_images else "Click an image.",
-        "notes": notes(runs, latents, len(indices), how, with_images=with_images),
+        "notes": notes(runs, names, latents, len(indices), how, with_images=with_images),
     }
-    return fill(" and ".join(run.name for run in runs), manifest, arrays, sheets)
+    return fill(" and ".join(names), manifest, arrays, sheets)
+
+
+def name_runs(runs: Sequence[Run]) -> list[str]:
+    """Return the names of runs; the whole path of those whose folders have the same name.
+
+    Raises:
+        UserError: if a run is there twice.
+    """
+    short = [run.name for run in runs]
+    paths = [str(run.folder if run.session == "best" else run.folder / run.session) for run in runs]
+    twice = next((path for path in paths if paths.count(path) > 1), None)
+    require(twice is None, f"{twice} was named twice; name each run once")
+    return [path if short.count(name) > 1 else name for name, path in zip(short, paths, strict=True)]
 
 
 def choose_images(runs: Sequence[Run], latents: Sequence[np.ndarray], how: str, n_mapped: int | None) -> np.ndarray:
@@ -148,33 +161,35 @@ def choose_images(runs: Sequence[Run], latents: Sequence[np.ndarray], how: str, 
     return indices
 
 
-def describe_columns(runs: Sequence[Run], indices: np.ndarray, names: Sequence[str]) -> dict[str, Column]:
+def describe_columns(
+    runs: Sequence[Run], names: Sequence[str], indices: np.ndarray, first_columns: Sequence[str]
+) -> dict[str, Column]:
     """Return the columns by which images are coloured, (n,) each: those asked for or informative ones first."""
     first = runs[0]
     dataset = first.dataset
-    preferred = choose_map_columns(first, indices, {}, names)
+    preferred = choose_map_columns(first, indices, {}, first_columns)
     columns = {name: as_column(name, dataset.columns[name], dataset.class_columns) for name in dataset.columns}
     ordered = {name: columns[name] for name in [*preferred, *columns]}
     has_same_parts = all(run.part.tolist() == first.part.tolist() for run in runs)
-    for run in runs:
-        of = f" ({run.name})" if len(runs) > 1 else ""
+    for run, run_name in zip(runs, names, strict=True):
+        of = f" ({run_name})" if len(runs) > 1 else ""
         ordered["part" if has_same_parts else f"part{of}"] = as_column("part", run.part.tolist())
-        ordered |= {f"{name}{of}": as_column(name, values) for name, values in outputs(run, indices).items()}
+        ordered |= {f"{name}{of}": column for name, column in outputs(run, indices).items()}
     return {name: column.of(indices) for name, column in ordered.items()}
 
 
-def outputs(run: Run, indices: np.ndarray) -> dict[str, Sequence]:
-    """Return what a run predicts of images, and its errors, a value for each image of the run; empty elsewhere."""
+def outputs(run: Run, indices: np.ndarray) -> dict[str, Column]:
+    """Return what a run predicts of images, and its errors, (N,) for all images of the run; unknown elsewhere."""
     judged = indices[run.part[indices] != "left_out"]
-    rows = run.objective.rows(run.evidence(judged))
+    rows = run.objective.rows(run.evidence(judged)) if len(judged) else {}
     if len(rows) > MAX_OUTPUTS:
         return {}
-    found: dict[str, Sequence] = {}
+    found = {}
     for name, values in rows.items():
-        is_text = isinstance(values[0], str)
-        each: Any = np.full(len(run.dataset), "" if is_text else np.nan, object if is_text else float)
+        is_class = isinstance(values[0], str)  # also if its name is a number, such as a digit
+        each: Any = np.full(len(run.dataset), "" if is_class else np.nan, object if is_class else float)
         each[judged] = values
-        found[name] = each.tolist() if is_text else each
+        found[name] = as_column(name, each.tolist() if is_class else each, [name] if is_class else [])
     return found
 
 
@@ -182,22 +197,33 @@ def add_column(name: str, column: Column, arrays: Arrays) -> dict[str, Any]:
     """Return a column for the page: indices of classes, or numbers."""
     found = {"name": name, "kind": column.kind, "period": column.period}
     if not column.is_class:
-        return found | {"values": arrays.add(column.values)}
+        return found | {"values": arrays.add(column.values, "f8")}
     classes = sorted(set(column.values[column.is_known].tolist()))
     code = {value: i for i, value in enumerate(classes)}
     return found | {"classes": classes, "values": arrays.add(np.array([code.get(v, -1) for v in column.values]), "i4")}
 
 
 def notes(
-    runs: Sequence[Run], latents: Sequence[np.ndarray], n_shown: int, how: str, *, with_images: bool
+    runs: Sequence[Run],
+    names: Sequence[str],
+    latents: Sequence[np.ndarray],
+    n_shown: int,
+    how: str,
+    *,
+    with_images: bool,
 ) -> list[str]:
     """Return what a reader of the page should know."""
     n_images = len(runs[0].dataset)
     some = "" if n_shown == n_images else f" of {n_images:,}, evenly spaced in the order of their ids"
     found = [f"{n_shown:,} images{some}."]
-    found += [note for run, values in zip(runs, latents, strict=True) for note in notes_on_map(run, values, how)]
+    for run, name, values in zip(runs, names, latents, strict=True):
+        found.append(describe_placing(run, name, values, how))
     if not with_images:
-        return [*found, "The page has no images and no decoder, because a decoder shows what the stimuli look like."]
+        return [
+            *found,
+            "The page has no images and no decoder, because a decoder shows what the stimuli look like. It has the ids "
+            "of images and all their metadata.",
+        ]
     if any(run.objective.predicts == IMAGES for run in runs):
         found.append(
             "A click on an image decodes its own latent. Weights are rounded so little that no decoded pixel changes "
@@ -206,19 +232,19 @@ def notes(
     return found
 
 
-def notes_on_map(run: Run, latents: np.ndarray, how: str) -> list[str]:
+def describe_placing(run: Run, name: str, latents: np.ndarray, how: str) -> str:
     """Return how the map of latents (N, D) was made."""
     width = latents.shape[1]
     decodes = run.objective.predicts == IMAGES
     if width == 2:
         exact = ", so a click decodes exactly the place clicked" if decodes else ""
-        return [f"{run.name}: the map shows the two latents themselves{exact}."]
+        return f"{name}: the map shows the two latents themselves{exact}."
     umap = " UMAP tends to place them between those that it was fitted to." if how.startswith("umap") else ""
     between = f" A click between images is {PLACE}." if decodes else ""
-    return [
-        f"{run.name}: the map ({how}) of {width} latents was fitted to at most {MAX_FITTED:,} training images, and the "
+    return (
+        f"{name}: the map ({how}) of {width} latents was fitted to at most {MAX_FITTED:,} training images, and the "
         f"others were placed on it.{umap}{between}"
-    ]
+    )
 
 
 def fill(title: str, manifest: Mapping[str, Any], arrays: Arrays, sheets: Sheets | None) -> str:

@@ -50,7 +50,6 @@ def describe_map(
     shown = latents[indices]
     hidden = no_decoder("this page has no images")
     return {
-        "name": run.name,
         "text": describe_result(run),
         "axes": describe_axes(latents, how),
         "is_latent": latents.shape[1] == 2,

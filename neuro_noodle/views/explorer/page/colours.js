@@ -42,7 +42,7 @@ class ColouredColumn {
   /** Return the value of an image as text with all its digits. */
   exact(index) {
     const value = this.values.data[index];
-    return this.isClass || !Number.isFinite(value) ? this.text(index) : String(Number(value.toPrecision(8)));
+    return this.isClass || !Number.isFinite(value) ? this.text(index) : String(value);
   }
 
   /** Return how many of some images have each class (the last: unknown). */

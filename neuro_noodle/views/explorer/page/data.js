@@ -17,7 +17,7 @@ async function readPage() {
   return reviveArrays(manifest, buffer);
 }
 
-const ARRAY_TYPES = { f4: Float32Array, f2: Uint16Array, u1: Uint8Array, u2: Uint16Array, i4: Int32Array };
+const ARRAY_TYPES = { f8: Float64Array, f4: Float32Array, f2: Uint16Array, u1: Uint8Array, i4: Int32Array };
 
 function reviveArrays(value, buffer) {
   if (value === null || typeof value !== "object") return value;

@@ -22,6 +22,7 @@ class Explorer {
     this.maps = page.runs.map((run) => this.addMap(run));
     this.decoding = this.maps.filter((map) => map.decoder);
     this.draw = atNextFrame(() => this.render());
+    this.drawLatents = atNextFrame(() => showLatents(this));
   }
 
   addMap(run) {
@@ -56,21 +57,28 @@ class Explorer {
     input.setAttribute("aria-label", `time in the training of ${map.run.name}`);
     const output = make("output", { textContent: map.run.times[last].label });
     const note = make("small", { textContent: map.run.time_note, hidden: true });
-    map.setTime = async (time) => {
+    const show = async (time) => {
       if (time < 0 || time > last || time === map.time) return;
       map.time = time;
       [input.value, output.textContent, note.hidden] = [time, map.run.times[time].label, time === last];
       await map.draw(this.column, true);
       this.markMaps();
     };
+    let playing = null; // a new object each time that playing starts
+    map.setTime = (time) => {
+      playing = null;
+      return show(time);
+    };
     input.addEventListener("input", () => map.setTime(Number(input.value)));
-    const play = make("button", { textContent: "▶", title: "Play the training" });
-    play.setAttribute("aria-label", "play the training");
+    const play = make("button", { textContent: "▶", title: "Play the training, or stop" });
+    play.setAttribute("aria-label", "play the training, or stop");
     play.addEventListener("click", async () => {
-      for (let time = 0; time <= last; time++) {
-        await map.setTime(time);
+      const own = (playing = playing ? null : {});
+      for (let time = 0; own && own === playing && time <= last; time++) {
+        await show(time);
         await new Promise((resolve) => setTimeout(resolve, 250));
       }
+      if (own === playing) playing = null;
     });
     return make("div", { className: "times" }, play, input, output, note);
   }
@@ -126,7 +134,6 @@ class Explorer {
   changeLatent(map, number, value) {
     this.latents.get(map)[number] = value;
     this.hasChanged = true;
-    if (this.subject.index === null) this.subject.place = map.placeOf(this.latents.get(map));
     this.draw();
     this.markMaps();
   }
@@ -138,7 +145,7 @@ class Explorer {
       document.querySelector("#direction select").dataset.of = this.active?.run.name;
       listDirections(this);
     }
-    showLatents(this);
+    this.drawLatents();
     this.draw();
     this.markMaps();
   }
@@ -173,10 +180,10 @@ class Explorer {
       }
       if (map === lined && onLine) marks.push({ x: onLine[0], y: onLine[1] });
       const { index, map: own, place } = this.subject || {};
-      const changedPlace = this.hasChanged && own === map ? map.placeOf(this.latents.get(map) || []) : null;
+      const latent = this.hasChanged && this.latents.get(map);
+      const at = latent ? map.placeOf(latent) : own === map ? place : null;
       if (index !== null && index !== undefined) marks.push({ x: map.x[index], y: map.y[index] });
-      if (changedPlace) marks.push({ x: changedPlace[0], y: changedPlace[1] });
-      else if (place && own === map && map.isLast) marks.push({ x: place[0], y: place[1] });
+      if (at && map.isLast) marks.push({ x: at[0], y: at[1] });
       map.mark(marks);
     }
   }
@@ -364,7 +371,7 @@ function listenToKeys(explorer) {
     ArrowDown: everyMap((map) => map.pan(0, -0.1)),
     n: () => explorer.step(1),
     p: () => explorer.step(-1),
-    a: () => explorer.subject?.index != null && explorer.startLine(),
+    a: () => explorer.decoding.length && explorer.subject?.index != null && explorer.startLine(),
     b: () => explorer.lineStart !== null && explorer.subject?.index != null && explorer.endLine(),
     "[": step(-1),
     "]": step(1),

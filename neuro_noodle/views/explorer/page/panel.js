@@ -4,6 +4,7 @@
 const N_LISTED = 300; // lassoed images that are listed; the file has all
 const N_BETWEEN = 9; // images of a line
 const N_HOVERED = 8; // columns next to the pointer
+const N_SLIDERS = 64; // latents that can be changed
 
 const byId = (id) => document.getElementById(id);
 
@@ -158,7 +159,7 @@ function showLatents(explorer) {
   if (!map) return;
   const { order, low, high } = map.run.sliders;
   const latent = explorer.latents.get(map);
-  const sliders = order.map((number) => {
+  const sliders = order.slice(0, N_SLIDERS).map((number) => {
     const output = make("output", { textContent: formatNumber(latent[number]) });
     const span = high[number] - low[number] || 1;
     const input = make("input", {
@@ -174,8 +175,9 @@ function showLatents(explorer) {
     });
     return make("label", { className: "slider" }, make("span", { textContent: `latent ${number + 1}` }), input, output);
   });
-  const isMany = order.length > 1 ? " (those that vary most come first)" : "";
-  section.querySelector("h2").textContent = `Latents of ${map.run.name}${isMany}`;
+  const n = order.length;
+  const some = n > N_SLIDERS ? ` (the ${N_SLIDERS} of ${n} that vary most)` : " (those that vary most come first)";
+  section.querySelector("h2").textContent = `Latents of ${map.run.name}${n > 1 ? some : ""}`;
   section.querySelector(".sliders").replaceChildren(...sliders);
 }
 

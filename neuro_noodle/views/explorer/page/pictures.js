@@ -39,9 +39,12 @@ function drawTensor(canvas, image) {
   const [, nChannels, height, width] = image.shape;
   const n = height * width;
   const pixels = new ImageData(width, height);
+  const clipped = (channel, i) => Math.max(0, Math.min(1, image.data[channel * n + i]));
   for (let i = 0; i < n; i++) {
+    let mean = 0; // shown as grey, unless there are three channels
+    for (let channel = 0; channel < nChannels; channel++) mean += clipped(channel, i) / nChannels;
     for (let channel = 0; channel < 3; channel++) {
-      pixels.data[4 * i + channel] = 255 * image.data[nChannels < 3 ? i : channel * n + i]; // clamped and rounded
+      pixels.data[4 * i + channel] = 255 * (nChannels === 3 ? clipped(channel, i) : mean); // rounded
     }
     pixels.data[4 * i + 3] = 255;
   }
