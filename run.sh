@@ -105,7 +105,7 @@ test)
     ruff check .
     ruff format --check .
     mypy
-    python -m pytest "${@:2}"
+    OMP_NUM_THREADS=1 python -m pytest -n auto --maxprocesses 4 --dist loadfile "${@:2}"
     ;;
 *)
     set_up requirements.txt

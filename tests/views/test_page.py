@@ -183,17 +183,14 @@ def test_a_page_needs_no_other_file(page):
     n_figures = len([*(page / "figures").glob("*.png")])
     assert len(read.images) == n_figures + 2 * 2 * 3  # the 3 worst and best images and their reconstructions
     assert read.headings[:3] == ["ae", "Result", "What could make the result too good"]
-    assert "Based on the recipe faces_ae (autoencoder of face photographs with 40 latent values);" in " ".join(
-        read.texts
-    )
-    assert (page / "report.html").stat().st_size < 5e6
+    assert "Based on the recipe faces_ae; the settings of this run are at the end." in read.texts
 
 
 def test_a_note_that_starts_with_a_file_keeps_its_name(odd_runs, tmp_path):
     folder = shutil.copytree(odd_runs / "digits", tmp_path / "digits")
     assert command.main([str(folder), "--map", "pca"]) == 0
     notes = [text for text in Read((folder / "report.html").read_text()).texts if "table.csv has 2 columns" in text]
-    assert notes and notes[0].split("/")[0].islower()
+    assert notes and notes[0].startswith("/")
 
 
 def test_the_worst_images_are_those_of_the_largest_error(run):
