@@ -200,7 +200,7 @@ def _data(facts: Facts, hidden: Sequence[str]) -> str:
         for key, what in copies.items()
         if pixels[key]
     ]
-    shown = [_sentence(note) for note in data["notes"] if not any(name in note for name in hidden)]
+    shown = [format_note(note) for note in data["notes"] if not any(name in note for name in hidden)]
     if n_hidden := len(data["notes"]) - len(shown):
         shown.append(f"{counted(n_hidden, 'note')} that name images, in result.json.")
     return markup.section(
@@ -220,7 +220,7 @@ def _data(facts: Facts, hidden: Sequence[str]) -> str:
     )
 
 
-def _sentence(note: str) -> str:
+def format_note(note: str) -> str:
     """Return a note with a full stop, and a capital unless it starts with the name of a file."""
     is_word = note.split(maxsplit=1)[0].isalpha()
     return f"{note[:1].upper() if is_word else note[:1]}{note[1:]}."
