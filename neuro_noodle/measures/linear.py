@@ -134,7 +134,7 @@ def ridge_of_known(x: np.ndarray, y: np.ndarray, variance: float) -> tuple[np.nd
     Args:
         x: (N, P) predictors.
         y: (N, K) targets; rows where a column is NaN are left out for that column.
-        variance: of x along its first component, to which the strengths are relative.
+        variance: a scale of x to which the strengths are relative, such as its variance along the first component.
 
     Returns:
         (P, K) weights and (K,) bias; weights of 0 for a column that fewer than five rows have.

@@ -13,7 +13,7 @@ from neuro_noodle.networks.base import ENCODERS, Encoder, require_no_latent_dim
 BANDWIDTH = 0.5  # standard deviation of the envelope, in wavelengths
 REACH = 2.5  # radius of a filter, in standard deviations
 FIRST, SECOND, RATIO = 3.0, 6.0, 1.55  # shortest wavelengths, px, and the ratio of successive ones
-MIN_SD = 1e-6  # of a feature over training images; one that never varies is only shifted
+MIN_SD = 1e-6  # of a feature over training images; one that never varies becomes 0
 
 
 @ENCODERS.add("energy")

@@ -207,7 +207,8 @@ class Run:
             (n, ...) images, with noise if the objective adds some, or precomputed latents; and (n, ...)
             reconstructions, probabilities, vectors or numbers.
         """
-        return torch.cat([*self._inputs(indices)]), self.outputs_of(indices)
+        inputs = list(self._inputs(indices))
+        return torch.cat(inputs), torch.cat([self.objective.output(self.model(x)) for x in inputs])
 
     @torch.no_grad()
     def outputs_of(self, indices: np.ndarray) -> Tensor:

@@ -40,7 +40,7 @@ def preparation_of(folder, words) -> Preparation:
 
 
 def follow(files: dict, path) -> np.ndarray:
-    """Return the image (C, H, W) that Pillow makes of a file by this description."""
+    """Prepare an image file with Pillow as described; returns (C, H, W)."""
     image = Image.open(path)
     image.draft(image.mode, (files["jpeg_draft_px"],) * 2)
     image = ImageOps.exif_transpose(image)

@@ -7,6 +7,7 @@ from torch import nn
 
 from neuro_noodle.networks.activations import ACTIVATIONS
 from neuro_noodle.networks.base import build_model
+from neuro_noodle.runs.onnx_parts import Answer
 from neuro_noodle.views.explorer import decoder, explorer
 
 
@@ -43,11 +44,14 @@ class Image(nn.Module):
     def output(self, prediction):
         return prediction
 
+    def in_units(self, output):
+        return output
+
 
 def both(head: nn.Module, latent_dim: int, decode_in_page) -> tuple[np.ndarray, np.ndarray]:
     """Return what PyTorch and the page decode."""
     latents = torch.randn(3, latent_dim, generator=torch.Generator().manual_seed(1))
-    decode = decoder.Decode(head, Image()).eval()
+    decode = Answer(head, Image()).eval()
     with torch.no_grad():
         expected = decode(latents).flatten(1).numpy()
     return expected, decode_in_page(decoder.export_graph(decode, latent_dim), latents.numpy())
@@ -91,6 +95,6 @@ def test_operations_of_other_heads_are_those_of_pytorch(decode_in_page):
 def test_large_numbers_are_kept_with_32_bits(decode_in_page):
     head = nn.Linear(4, 6)
     nn.init.normal_(head.weight, std=500)
-    decode = decoder.Decode(head, Image())
+    decode = Answer(head, Image())
     assert decoder.rounding_error(decode, np.ones((2, 4), np.float32)) > decoder.TOLERANCE
-    assert decoder.rounding_error(decoder.Decode(nn.Linear(4, 6), Image()), np.ones((2, 4), np.float32)) < 1e-3
+    assert decoder.rounding_error(Answer(nn.Linear(4, 6), Image()), np.ones((2, 4), np.float32)) < 1e-3

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from neuro_noodle.objectives.base import Objective
 from neuro_noodle.plain import format_bytes
+from neuro_noodle.runs.onnx_parts import Answer
 from neuro_noodle.runs.run import Run
 from neuro_noodle.views.explorer.arrays import Arrays
 from neuro_noodle.views.explorer.sheets import resized, thumbnail_size
@@ -22,18 +22,6 @@ OPERATIONS = frozenset({
 MAX_BYTES = 24 * 2**20  # of weights in a page
 TOLERANCE = 0.5 / 255  # in a decoded picture, of rounding weights and latents to 16 bits
 N_GRID = 24  # decodings along each side, where the page cannot decode
-
-
-class Decode(nn.Module):
-    """Map a latent (B, D) to an image (B, C, H, W) in [0, 1]: a head and the output of its objective."""
-
-    def __init__(self, head: nn.Module, objective: Objective) -> None:
-        super().__init__()
-        self.head = head
-        self.output = objective.output
-
-    def forward(self, latent: Tensor) -> Tensor:
-        return self.output(self.head(latent))
 
 
 @dataclass(frozen=True)
@@ -66,7 +54,7 @@ class Graph:
         return {"latent": self.latent, "output": self.output, "steps": self.steps, "weights": weights}
 
 
-def export_graph(decode: Decode, latent_dim: int) -> Graph:
+def export_graph(decode: Answer, latent_dim: int) -> Graph:
     """Return the operations of a decoder in evaluation mode."""
     exported = torch.export.export(decode.eval(), (torch.zeros(1, latent_dim),))
     signature, graph = exported.graph_signature, exported.graph
@@ -98,7 +86,7 @@ def _plain(value: Any) -> Any:
 
 
 @torch.no_grad()
-def rounding_error(decode: Decode, latents: np.ndarray) -> float:
+def rounding_error(decode: Answer, latents: np.ndarray) -> float:
     """Return the largest change of a decoded pixel when weights and latents (n, D) are rounded to 16 bits."""
     rounded = copy.deepcopy(decode).half().float()
     values = torch.from_numpy(latents)

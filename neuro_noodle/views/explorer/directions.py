@@ -27,8 +27,8 @@ def find_directions(run: Run, latents: np.ndarray, columns: Sequence[str]) -> It
         column = read_column(run.dataset, name)
         if column.period:
             continue
-        counts = Counter(column.values[is_training & column.is_known].tolist()) if column.is_class else {}
-        classes = sorted(value for value, _ in Counter(counts).most_common(MAX_CLASSES))
+        counts = Counter(column.values[is_training & column.is_known].tolist())
+        classes = sorted(value for value, _ in counts.most_common(MAX_CLASSES))
         for ends in combinations(classes, 2) if column.is_class else [(None, None)]:
             try:
                 yield find_walk(run, latents, name, *ends)

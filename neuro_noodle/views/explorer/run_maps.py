@@ -11,11 +11,12 @@ from neuro_noodle.measures.sampling import evenly_spaced
 from neuro_noodle.objectives.base import IMAGES
 from neuro_noodle.progress import Stage
 from neuro_noodle.runs.latents import read_latents, snapshots
+from neuro_noodle.runs.onnx_parts import Answer
 from neuro_noodle.runs.run import Run
 from neuro_noodle.views.embeddings import axis_name
 from neuro_noodle.views.explorer.arrays import Arrays
 from neuro_noodle.views.explorer.coordinates import place
-from neuro_noodle.views.explorer.decoder import TOLERANCE, Decode, Graph, decode_grid, export_graph, rounding_error
+from neuro_noodle.views.explorer.decoder import TOLERANCE, Graph, decode_grid, export_graph, rounding_error
 from neuro_noodle.views.explorer.directions import ends_of, find_directions
 from neuro_noodle.views.facts import facts_of, headline
 from neuro_noodle.views.walk import Walk
@@ -122,7 +123,7 @@ def describe_decoder(
     """Return the decoder of a run for the page, and the latents (n, D) that it decodes."""
     if run.objective.predicts != IMAGES:
         return no_decoder(f"{run.name} predicts {run.objective.predicts}, so it decodes no images")
-    decode = Decode(run.model.head, run.objective)
+    decode = Answer(run.model.head, run.objective)
     with Stage("exporting the decoder"):
         graph = export_graph(decode, latents.shape[1])
     low, high = np.quantile(latents, (TAIL, 1 - TAIL), axis=0)  # (D,) each
