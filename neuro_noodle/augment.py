@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from neuro_noodle.choices import Table, require
 
 AUGMENTATIONS = Table("augmentation")
+N_FOR_MEDIAN = 1000  # images, at most
 
 
 class Augmentation:
@@ -22,10 +23,17 @@ class Augmentation:
     Attributes:
         moves: whether it moves things within the image.
         mixes: words for directions that it turns into each other.
+        needs_fit: whether `fit` must see training images first.
+        background: (C, H, W) image that stays in place while other augmentations move what differs from it; or None.
     """
 
     moves = False
     mixes: frozenset[str] = frozenset()
+    needs_fit = False
+    background: Tensor | None = None
+
+    def fit(self, images: Tensor) -> None:
+        """Estimate what is needed from training images (N, C, H, W) in [0, 1]."""
 
     def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor | None:
         """Return (n, 3, 3) from output to input coordinates, in which the image spans -1 to 1."""
@@ -57,11 +65,19 @@ def augment(
         if one is not None:
             matrix = one if matrix is None else matrix @ one
     if matrix is not None:
-        grid = F.affine_grid(matrix[:, :2].to(images), list(images.shape), align_corners=False)  # (B, H, W, 2)
-        images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+        images = _resample(images, matrix, next((one.background for one in augmentations if one.needs_fit), None))
     for augmentation in augmentations:
         images = augmentation.pixels(images, generator)
     return images, None if matrix is None else _vector_transform(matrix, images)
+
+
+def _resample(images: Tensor, matrix: Tensor, background: Tensor | None) -> Tensor:
+    """Move images, or only what differs from the background, by matrices (B, 3, 3)."""
+    grid = F.affine_grid(matrix[:, :2].to(images), list(images.shape), align_corners=False)  # (B, H, W, 2)
+    if background is None:
+        return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    background = background.to(images)
+    return (F.grid_sample(images - background, grid, align_corners=False) + background).clamp(0, 1)
 
 
 def _vector_transform(matrix: Tensor, images: Tensor) -> Tensor:
@@ -203,6 +219,19 @@ class Zoom(Augmentation):
     def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor:
         scale = 1 + (2 * torch.rand(n, 1, generator=generator) - 1) * self.by
         return affine(scale.expand(n, 2), torch.zeros(n, 2))
+
+
+@AUGMENTATIONS.add("background")
+class Background(Augmentation):
+    """Keep the background in place, so that the other augmentations move only what differs from it.
+
+    For films from a fixed camera. The background is the median of training images. It changes nothing by itself.
+    """
+
+    needs_fit = True
+
+    def fit(self, images: Tensor) -> None:
+        self.background = images[:: -(-len(images) // N_FOR_MEDIAN)].median(0).values
 
 
 @AUGMENTATIONS.add("brightness")

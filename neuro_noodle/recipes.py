@@ -161,10 +161,10 @@ RECIPES = {
         summary="convolutional network that predicts the direction of the body",
         flags=ARENA
         | {
-            "encoder": "conv channels=32,64,128,128 kernel=3",
+            "encoder": "conv channels=32,64,128,128 kernel=3 latent=average",
             "head": "linear",
             "objective": "direction columns=tail_x,tail_y,neck_x,neck_y",
-            "augment": ["rotate deg=180", "flip", "shift px=2", "brightness"],
+            "augment": ["background", "rotate deg=180", "flip", "shift px=12", "brightness"],
             "schedule": "cosine warmup=2",
             "lr": 3e-3,
             "n_epochs": 40,

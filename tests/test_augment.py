@@ -11,6 +11,7 @@ from neuro_noodle.choices import UserError
 
 NO_EFFECT = {  # options with which an augmentation does nothing
     "crop": "crop area=1,1 ratio=0.75,0.75",  # the ratio of the 16 x 12 images below
+    "background": "background",
     "flip": "flip p=0",
     "shift": "shift px=0",
     "rotate": "rotate deg=0",
@@ -20,6 +21,7 @@ NO_EFFECT = {  # options with which an augmentation does nothing
     "salt_pepper": "salt_pepper share=0",
 }
 every = pytest.mark.parametrize("name", list(AUGMENTATIONS))
+every_random = pytest.mark.parametrize("name", sorted(set(AUGMENTATIONS) - {"background"}))
 
 
 def seeded_generator(seed=0):
@@ -68,14 +70,14 @@ def test_every_augmentation_keeps_shape_type_range_and_its_input(name, shape):
     assert torch.equal(images, before)
 
 
-@every
+@every_random
 def test_the_seed_determines_the_augmented_images(name):
     images = torch.rand(8, 1, 16, 12)
     assert torch.equal(augment_images(images, name, seed=3), augment_images(images, name, seed=3))
     assert not torch.equal(augment_images(images, name, seed=3), augment_images(images, name, seed=4))
 
 
-@every
+@every_random
 def test_every_image_of_a_batch_is_changed_differently(name):
     same = torch.rand(1, 1, 16, 12).expand(64, -1, -1, -1)
     out = augment_images(same, name).flatten(1)
@@ -105,6 +107,42 @@ def test_a_uniform_image_stays_uniform(name):
 def test_without_augmentations_images_are_returned_unchanged():
     images = torch.rand(2, 1, 5, 4)
     assert augment(images, [], seeded_generator())[0] is images
+
+
+# ------------------------------------------------------------------------------------------------- background
+
+
+def film(n=30):
+    """Return a dark square that walks over an uneven floor (n, 1, 20, 20), and the floor (1, 20, 20)."""
+    floor = torch.linspace(0.4, 0.9, 20).expand(1, 20, 20)
+    frames = floor.expand(n, -1, -1, -1).clone()
+    for i in range(n):
+        frames[i, 0, i % 15 : i % 15 + 3, 8:11] = 0.1
+    return frames, floor
+
+
+def with_background(frames, *choices, seed=0):
+    augmentations = [AUGMENTATIONS.build(choice) for choice in ("background", *choices)]
+    augmentations[0].fit(frames)
+    return augment(frames, augmentations, seeded_generator(seed))
+
+
+def test_only_what_differs_from_the_background_moves():
+    frames, floor = film()
+    out, turn = with_background(frames, "rotate deg=180", "shift px=6")
+    is_floor = (out - floor).abs() < 1e-5
+    assert is_floor.flatten(1).float().mean(1).min() > 0.9  # all but the square
+    assert (out != frames).flatten(1).any(1).all()
+    assert turn.shape == (30, 2, 2)
+    darkness = (floor - out).sum((1, 2, 3)) / (floor - frames).sum((1, 2, 3))
+    assert darkness.median().item() == pytest.approx(1, abs=0.05)  # the square is whole
+
+
+def test_the_background_changes_nothing_by_itself_or_next_to_pixel_values():
+    frames, _ = film()
+    assert torch.equal(with_background(frames)[0], frames)
+    plain = augment(frames, [AUGMENTATIONS.build("brightness")], seeded_generator())[0]
+    assert torch.equal(with_background(frames, "brightness")[0], plain)
 
 
 # --------------------------------------------------------------------------------------------------- geometry

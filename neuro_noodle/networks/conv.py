@@ -35,7 +35,8 @@ class Conv(Encoder):
         channels: number of output channels of each convolution.
         kernel: side of the filters, px; one value for all convolutions or one for each.
         activation: activation after each convolution.
-        latent: linear adds a linear layer after the last convolution; maps uses the feature maps themselves.
+        latent: linear adds a linear layer after the last convolution; average adds one to the mean of each feature map,
+            so that it matters little where something is in the image; maps uses the feature maps themselves.
         pool: halve the image (2x2 max pooling) between convolutions.
         pad: zero-pad the image so that it keeps its size; otherwise a convolution removes kernel - 1 px. One value for
             all convolutions or one for each.
@@ -59,7 +60,7 @@ class Conv(Encoder):
         channels: tuple[int, ...] = CHANNELS,
         kernel: tuple[int, ...] = (3,),
         activation: Activation = "relu",
-        latent: Literal["linear", "maps"] = "linear",
+        latent: Literal["linear", "average", "maps"] = "linear",
         pool: bool = True,
         pad: tuple[bool, ...] = (True,),
         last: Literal["active", "linear"] = "active",
@@ -79,11 +80,12 @@ class Conv(Encoder):
         if last == "linear":
             self.stages[f"conv{len(channels)}"].pop(-1)
         map_shape = (channels[-1], *sizes[-1])
-        if latent == "linear":
+        if latent != "maps":
             self.latent_dim = latent_dim or 16
-            self.stages["latent"] = nn.Sequential(
-                nn.Flatten(), ScaledLinear(self.latent_layer(math.prod(map_shape), beta))
-            )
+            average = [nn.AdaptiveAvgPool2d(1)] if latent == "average" else []
+            n_inputs = channels[-1] if average else math.prod(map_shape)
+            linear = ScaledLinear(self.latent_layer(n_inputs, beta))
+            self.stages["latent"] = nn.Sequential(*average, nn.Flatten(), linear)
         else:
             require_no_latent_dim("encoder 'conv' with latent=maps", latent_dim)
             require(beta == 0, "encoder 'conv': beta= needs latent=linear, because feature maps are not variational")

@@ -166,6 +166,7 @@ def make_loaders(
         n_repetitions: for several, training batches are stacked, (R, B, ...), each with its own order of images.
         latents: (N, D) latents of all images, which replace them as x; or None.
     """
+    fit_augmentations(augmentations, task)
     loaders = {}
     for part in ("training", *HELD_OUT):
         if not task.parts.get(part):
@@ -182,6 +183,15 @@ def make_loaders(
 def training_sample(task: Task, latents: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return (x, y) of the training images without augmentation, as many as fit in memory."""
     return Batches(task, task.parts["training"], latents=latents).sample_in_memory()
+
+
+def fit_augmentations(augmentations: Sequence[Augmentation], task: Task) -> None:
+    """Fit the augmentations that must see training images first."""
+    waiting = [one for one in augmentations if one.needs_fit]
+    if waiting:
+        images, _ = training_sample(task)
+        for one in waiting:
+            one.fit(images)
 
 
 def _unchanged(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

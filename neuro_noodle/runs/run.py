@@ -20,7 +20,7 @@ from neuro_noodle.networks.base import Model
 from neuro_noodle.objectives.base import IMAGES, Evidence, Objective
 from neuro_noodle.progress import Stage
 from neuro_noodle.runs.latents import FIXED_LATENTS, Latents, encode, load_latents, save_latents
-from neuro_noodle.runs.loaders import Batches, Loader
+from neuro_noodle.runs.loaders import Batches, Loader, fit_augmentations
 from neuro_noodle.runs.manifest import best_session, has_result
 from neuro_noodle.runs.result import read_result
 from neuro_noodle.runs.sessions import load_model
@@ -85,6 +85,7 @@ class Run:
     def augmented(self, indices: np.ndarray, *, seed: int = 0) -> Tensor:
         """Return (n, C, H, W) images, each with a random augmentation as in training."""
         augmentations = [AUGMENTATIONS.build(choice) for choice in self.config["flags"]["augment"]]
+        fit_augmentations(augmentations, self.task())
         return augment(self.images(indices), augmentations, torch.Generator().manual_seed(seed))[0]
 
     @property

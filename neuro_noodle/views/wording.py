@@ -121,10 +121,10 @@ def _conv(options: Options) -> str:
     channels, kernels = options["channels"], options["kernel"]
     layers = f"{counted(len(channels), 'convolution')} with {_numbers(channels, 'channels')}"
     sizes = f"kernels of {join([f'{size} x {size}' for size in kernels])} px"
-    latent = "the latent is the feature maps" if options["latent"] == "maps" else ""
+    latent = {"maps": "the latent is the feature maps", "average": "the latent reads the mean of each feature map"}
     pooling = "pooling" if options["pool"] else "no pooling"
     return "a convolutional encoder" + options.more(
-        [layers, sizes, _activation(options), pooling, latent, *_common(options)]
+        [layers, sizes, _activation(options), pooling, latent.get(options["latent"], ""), *_common(options)]
     )
 
 
@@ -228,6 +228,7 @@ AUGMENTATION_WORDS: Words = {
     "flip": lambda options: f"mirroring with probability {options['p']:g}",
     "shift": lambda options: f"shifts of up to {options['px']:g} px",
     "rotate": lambda options: f"rotations of up to {options['deg']:g}°",
+    "background": lambda options: "moved against the background, the median of training images",
     "zoom": lambda options: f"changes of size of up to {100 * options['by']:g} %",
     "brightness": lambda options: (
         f"changes of brightness of up to {options['add']:g} (white is 1) and of contrast of "

@@ -182,6 +182,20 @@ def test_steps_of_adam_are_proportional_to_scaled_weights(n):
     assert ((layer.layer.weight - before).abs().mean() / before.abs().mean()).item() == pytest.approx(0.002, rel=0.1)
 
 
+def test_the_average_latent_does_not_depend_on_the_place():
+    torch.manual_seed(4)
+    images = torch.zeros(2, 1, 64, 64)
+    images[0, 0, 20:28, 20:28] = images[1, 0, 36:44, 28:36] = torch.rand(8, 8)  # moved by whole cells of the last map
+    average, linear = (
+        ENCODERS.build(f"conv channels=4,8 latent={latent}", (1, 64, 64), 3).eval() for latent in ("average", "linear")
+    )
+    moved = average(images)
+    assert moved.shape == (2, 3)
+    assert torch.allclose(moved[0], moved[1], atol=1e-5)
+    moved = linear(images)
+    assert (moved[0] - moved[1]).abs().max() > 1e-3
+
+
 def test_without_scaling_one_step_changes_a_large_layer_wholly():
     layer, x = nn.Linear(20000, 16), torch.rand(8, 20000)
     plain = relative_change_of_one_step(copy.deepcopy(layer), x)

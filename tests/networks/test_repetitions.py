@@ -44,6 +44,7 @@ MODELS = {
     ),
     "fixed encoder": ("pca", "fc hidden=12", "reconstruct loss=mse", "--latent_dim 5"),
     "linear": ("identity", "linear smooth=0.01", "classify", "--latent_dim none"),
+    "averaged maps": ("conv channels=4,6 latent=average", "linear", "classify", "--optimizer adam"),
     "augmented": ("fc hidden=9 start=pca", "fc start=linear", "reconstruct", "--augment noise --latent_dim 4"),
     "noisy input": ("fc hidden=9 start=random", "fc start=random", "reconstruct noise=0.1 second=l1", "--latent_dim 4"),
 }

@@ -46,6 +46,15 @@ def test_a_label_stays_with_its_image():
         assert torch.equal(y, dataset.labels[indices])
 
 
+def test_the_background_is_the_median_of_training_images_only():
+    dataset = indexed_images()
+    parts = {"training": list(range(10, 60)), "validation": list(range(10))}
+    task = Task(dataset, OBJECTIVES.build("classify").on(dataset), parts, {}, torch.device("cpu"))
+    augmentation = AUGMENTATIONS.build("background")
+    make_loaders(task, batch_size=8, augmentations=[augmentation], seed=3)
+    assert torch.allclose(augmentation.background, torch.full((1, 4, 3), 34 / 255))
+
+
 @pytest.mark.parametrize(("n", "batch_size"), [(1, 8), (8, 8), (9, 8), (100, 7)])
 @pytest.mark.parametrize("shuffled", [True, False])
 def test_every_batch_is_announced_once_before_it_comes(n, batch_size, shuffled):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from neuro_noodle.data import folder as folders
 from neuro_noodle.runs.metrics import read_metrics
+from neuro_noodle.runs.run import open_run
 
 
 @pytest.fixture
@@ -49,6 +50,17 @@ def test_a_split_by_blocks_has_a_gap_and_records_leaks(video, run_main, tmp_path
         rows = list(csv.DictReader(file))
     assert {row["id"] for row in rows} == set(split["validation"])
     assert all(int(row["clip"]) == int(row["id"]) // 30 and row["block"] for row in rows)
+
+
+def test_examples_of_augmented_images_keep_the_background(video, run_main, tmp_path):
+    words = f"--data_dir {video} --namestr run --n_epochs 1 {BLOCKS} --augment background --augment shift px=5"
+    status, _, err = run_main("faces_ae", words)
+    assert status == 0, err
+    run = open_run(tmp_path / "weights" / "run")
+    indices = np.array(run.parts["training"])
+    background = run.images(indices).median(0).values
+    same = run.augmented(indices) - background
+    assert (same.abs() < 1e-6).float().mean() > 0.1  # where the difference was moved out of the image
 
 
 def test_a_film_split_at_random_is_reported_to_leak(run_main, video, tmp_path):
