@@ -16,6 +16,7 @@ from neuro_noodle.measures.ceilings import (
     noise_ceiling,
     only_repeated,
     pearson,
+    signal_variance,
 )
 from neuro_noodle.measures.ceilings import split_half as split_half_r
 
@@ -33,8 +34,8 @@ def measure_neurons(predicted: np.ndarray, trials: np.ndarray, reference: np.nda
         reference: (N,) mean rates for `bits_per_spike`; None if responses are not counts.
 
     Returns:
-        Columns (N,). r_repeated is the correlation with the mean over trials. r_over_ceiling is corrected for the small
-        number of images; it is NaN for a neuron without significant signal.
+        Columns (N,). r_repeated is the correlation with the mean over trials. r_over_ceiling is `ccnorm` corrected for
+        the small number of images. Both are NaN for a neuron without significant signal, of which no share is known.
     """
     repeats, ceiling = Repeats.of(trials), noise_ceiling(trials)
     is_significant = has_signal(repeats)
@@ -45,6 +46,7 @@ def measure_neurons(predicted: np.ndarray, trials: np.ndarray, reference: np.nda
         "r_repeated": pearson(predicted, repeats.mean),
         "ceiling": ceiling,
         "r_over_ceiling": r_over_ceiling,
+        "ccnorm": np.where(is_significant, ccnorm(predicted, trials), np.nan),
         "explainable_variance": explainable_variance(trials),
         "feve": feve(predicted, trials),
         "single_trial_r": single_trial_r(predicted, trials),
@@ -59,8 +61,8 @@ def measure_neurons(predicted: np.ndarray, trials: np.ndarray, reference: np.nda
 def summarise_neurons(table: Table) -> dict[str, float]:
     """Return the mean of each measure over neurons, given the table of `measure_neurons`.
 
-    FEVE is averaged over the `n_feve` neurons whose explainable variance is at least 0.15. `n_repeats` is the fewest of
-    any neuron.
+    FEVE is averaged over the `n_feve` neurons whose explainable variance is at least 0.15, CCnorm over the `n_ccnorm`
+    neurons with significant signal. `n_repeats` is the fewest of any neuron.
     """
     is_explainable = table["explainable_variance"] >= MIN_EXPLAINABLE
     means = ("explainable_variance", "single_trial_r", "oracle_r", "bits_per_spike")
@@ -68,6 +70,8 @@ def summarise_neurons(table: Table) -> dict[str, float]:
         return {
             "feve": np.mean(table["feve"][is_explainable]),
             "n_feve": is_explainable.sum(),
+            "ccnorm": np.nanmean(table["ccnorm"]),
+            "n_ccnorm": np.isfinite(table["ccnorm"]).sum(),
             **{name: np.nanmean(table[name]) for name in means if name in table},
             "n_repeats": np.nanmin(table["n_repeats"]),
             "n_neurons": np.isfinite(table["has_signal"]).sum(),
@@ -103,6 +107,24 @@ def _variances(trials: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the variance (N,) over all images and trials (T, n, N), and the mean over images of that over trials."""
     with ignore_missing(), np.errstate(divide="ignore"):
         return np.nanvar(trials, (0, 1), ddof=1), np.nanmean(np.nanvar(trials, 0, ddof=1), 0)
+
+
+def ccnorm(predicted: np.ndarray, trials: np.ndarray) -> np.ndarray:
+    """Return the normalised correlation coefficient of each neuron (N,); NaN if its signal variance is not above 0.
+
+    It estimates the correlation of predictions with true rates: their correlation with the mean response, divided by
+    the highest that noise allows. It can be above 1 by chance.
+
+    Args:
+        predicted: (n, N) predicted responses.
+        trials: (T, n, N) responses to repeated presentations.
+
+    Source: Schoppe et al. 2016, doi:10.3389/fncom.2016.00010. The noise is estimated from the variance over trials of
+    each image, as for `signal_variance`, so trials may be missing.
+    """
+    mean, power = Repeats.of(trials).mean, signal_variance(trials)
+    with ignore_missing():
+        return pearson(predicted, mean) * np.nanstd(mean, 0, ddof=1) / np.sqrt(np.where(power > 0, power, np.nan))
 
 
 def single_trial_r(predicted: np.ndarray, trials: np.ndarray) -> np.ndarray:

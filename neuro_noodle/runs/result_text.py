@@ -130,9 +130,11 @@ def format_ceiling(ceiling: dict, n: int) -> list[str]:
     if ceiling["n_images"] < n:
         share += f" on the {ceiling['n_images']:.0f} of {n} images that were presented repeatedly"
     n_neurons = int(ceiling["n_neurons"])
-    lines = [
-        f"{share}  FEVE {format_score(ceiling['feve'])} ({ceiling['n_feve']:.0f} of {counted(n_neurons, 'neuron')})"
+    averages = [
+        f"{label} {format_score(ceiling[name])} ({ceiling[f'n_{name}']:.0f} of {counted(n_neurons, 'neuron')})"
+        for label, name in (("FEVE", "feve"), ("CCnorm", "ccnorm"))
     ]
+    lines = ["  ".join([share, *averages])]
     if ceiling["n_without_signal"]:
         lines.append(
             f"note: {ceiling['n_without_signal']:.0f} of {counted(n_neurons, 'neuron')} have no significant signal"

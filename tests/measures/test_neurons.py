@@ -6,6 +6,7 @@ import pytest
 from neuro_noodle.measures.neurons import (
     are_counts,
     bits_per_spike,
+    ccnorm,
     explainable_variance,
     feve,
     measure_neurons,
@@ -61,6 +62,42 @@ def test_feve_is_1_for_a_perfect_model_and_sees_gain_and_offset():
     assert single_trial_r(2 * signal + 0.5, trials) == pytest.approx(single_trial_r(signal, trials))
 
 
+@pytest.mark.parametrize(
+    ("measure", "expected"),
+    [
+        pytest.param(ccnorm, 0.7, id="ccnorm"),
+        pytest.param(feve, 0.7**2, id="feve"),
+        pytest.param(single_trial_r, 0.7 / np.sqrt(5), id="single_trial_r"),
+    ],
+)
+@pytest.mark.parametrize("n_trials", [4, 10])
+@pytest.mark.parametrize("share_missing", [0, 0.2])
+def test_measures_of_a_known_model_equal_their_definition(measure, expected, n_trials, share_missing):
+    """Predictions have r = 0.7 with the true rates and the gain that explains most; signal is 1/5 of the variance."""
+    generator = np.random.default_rng(n_trials)
+    rates, other, noise = (generator.standard_normal((n, 1000, 200)) for n in (1, 1, n_trials))
+    trials = rates + 2 * noise
+    trials[generator.random(trials.shape) < share_missing] = np.nan
+    predicted = (0.7**2 * rates + 0.7 * np.sqrt(1 - 0.7**2) * other)[0]
+    assert measure(predicted, trials).mean() == pytest.approx(expected, abs=0.01)
+
+
+def test_ccnorm_equals_the_published_formula():
+    """Schoppe et al. take the noise from the variance of each trial over images, which needs every trial."""
+    trials, signal = noisy(n_neurons=20)
+    predicted, n = signal + RNG.standard_normal(signal.shape), len(trials)
+    power = (trials.sum(0).var(0, ddof=1) - trials.var(1, ddof=1).sum(0)) / n / (n - 1)
+    covariance = [np.cov(p, y)[0, 1] for p, y in zip(predicted.T, trials.mean(0).T, strict=True)]
+    assert ccnorm(predicted, trials) == pytest.approx(covariance / np.sqrt(predicted.var(0, ddof=1) * power), abs=0.01)
+
+
+def test_ccnorm_of_three_images_is_as_by_hand():
+    """Means 2, 3, 7 (variance 7) with noise variances 1, 1, 0 leave 19 / 3 of signal; the covariance is 5 / 2."""
+    trials = np.array([[1.0, 2, 7], [3, 4, 7]])[..., None]
+    assert ccnorm(np.array([[1.0], [2], [3]]), trials) == pytest.approx(0.9933992677987828)
+    assert np.isnan(ccnorm(np.array([[1.0], [2], [3]]), trials - [[[1], [2], [6]]])).all()
+
+
 def test_r_with_single_trials_is_the_root_of_the_signals_share():
     trials, signal = noisy()
     assert single_trial_r(signal, trials).mean() == pytest.approx(np.sqrt(1 / 5), abs=0.02)
@@ -96,8 +133,9 @@ def test_silent_and_missing_neurons_have_no_measures():
     trials = TRIALS.copy()
     trials[..., 0], trials[..., 1] = 0, np.nan
     table = measure_neurons(PREDICTED, trials, np.ones(4))
-    assert np.isnan(table["r_over_ceiling"][:2]).all() and np.isnan(table["feve"][:2]).all()
+    assert all(np.isnan(table[name][:2]).all() for name in ("r_over_ceiling", "ccnorm", "feve"))
     assert np.isnan(table["n_repeats"]).tolist() == [False, True, False, False]
     summary = summarise_neurons(table)
     assert (summary["n_neurons"], summary["n_without_signal"], summary["n_feve"], summary["n_repeats"]) == (3, 1, 2, 5)
+    assert (summary["n_ccnorm"], summary["ccnorm"]) == (2, pytest.approx(ccnorm(PREDICTED, TRIALS)[2:].mean()))
     assert summary["feve"] == pytest.approx(np.mean(NEURALPREDICTORS["feve"][2:]), abs=1e-6)

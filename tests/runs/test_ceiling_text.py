@@ -1,4 +1,4 @@
-"""What is printed of a noise ceiling: the share with its interval, FEVE, and notes that say why it is uncertain."""
+"""What is printed of a noise ceiling: the share with its interval, FEVE, CCnorm, and notes why it is uncertain."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,13 @@ from neuro_noodle.objectives.response import Response
 from neuro_noodle.runs.result_text import format_ceiling, format_repetitions
 
 CEILING = {"r": 0.8, "share": 0.9, "share_interval": (0.85, 0.95), "feve": 0.7, "n_feve": 9.0}
+CEILING |= {"ccnorm": 0.75, "n_ccnorm": 8.0}
 CEILING |= {"n_repeats": 10.0, "n_neurons": 10.0, "n_without_signal": 0.0, "n_images": 50.0}
 
 
 def test_a_ceiling_is_one_line_if_nothing_is_uncertain():
-    assert format_ceiling(CEILING, 50) == [
-        "90.0% of the noise ceiling 0.8 [95 %: 85.0% to 95.0%]  FEVE 0.7 (9 of 10 neurons)"
-    ]
+    averages = "FEVE 0.7 (9 of 10 neurons)  CCnorm 0.75 (8 of 10 neurons)"
+    assert format_ceiling(CEILING, 50) == [f"90.0% of the noise ceiling 0.8 [95 %: 85.0% to 95.0%]  {averages}"]
 
 
 def test_a_ceiling_of_some_of_the_images_says_of_which():
@@ -28,9 +28,10 @@ def test_few_repeats_and_neurons_without_signal_are_noted():
 
 
 def test_a_share_that_cannot_be_estimated_is_undefined():
-    unknown = dict.fromkeys(("share", "share_interval", "feve", "n_repeats"))
-    line = format_ceiling(CEILING | unknown | {"n_feve": 0.0}, 50)[0]
-    assert line == "share of the noise ceiling undefined: too little signal  FEVE undefined (0 of 10 neurons)"
+    unknown = dict.fromkeys(("share", "share_interval", "feve", "ccnorm", "n_repeats"))
+    line = format_ceiling(CEILING | unknown | {"n_feve": 0.0, "n_ccnorm": 0.0}, 50)[0]
+    averages = "FEVE undefined (0 of 10 neurons)  CCnorm undefined (0 of 10 neurons)"
+    assert line == f"share of the noise ceiling undefined: too little signal  {averages}"
 
 
 def test_repetitions_are_compared_with_the_corrected_ceiling():

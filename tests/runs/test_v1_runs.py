@@ -98,6 +98,8 @@ def test_the_report_shows_neurons_fields_and_filters(name, weights):
     for measure in ("single_trial_r", "oracle_r", "explainable_variance", "n_repeats", *of_counts):
         assert np.mean([float(row[measure]) for row in rows]) == pytest.approx(ceiling[measure], abs=1e-3)
     assert sum(float(row["has_signal"]) == 0 for row in rows) == ceiling["n_without_signal"]
+    known = [float(row["ccnorm"]) for row in rows if row["ccnorm"]]
+    assert (np.mean(known), len(known)) == (pytest.approx(ceiling["ccnorm"], abs=1e-3), ceiling["n_ccnorm"])
     r = np.mean([float(row["r"]) for row in rows])
     assert r == pytest.approx(result_of(weights / name)["test"]["value"], abs=1e-3)
     assert all(0 <= float(row["field_overlap"]) <= 1 + 1e-6 for row in rows)
