@@ -126,7 +126,7 @@ def precompute(model: Model, flags: argparse.Namespace, task: Task, session: Pat
 
 def require_shared(model: Model, flags: argparse.Namespace) -> None:
     """Raise UserError if the frozen encoder has random weights: repetitions would then need one each."""
-    if model.encoder.has_weights and not flags.load_encoder:
+    if model.encoder.random_stages and not flags.load_encoder:
         raise UserError(
             "--trainable_stages 1 freezes a randomly initialised encoder, which differs between repetitions; load a "
             "trained one with --load_encoder, or leave out --repetitions"
@@ -154,15 +154,15 @@ def print_stages(model: Model, flags: argparse.Namespace) -> None:
     """Print which stages train, if flags choose them."""
     if flags.load_encoder or flags.trainable_stages:
         print(format_stages(model))
-    if model.frozen and not flags.load_encoder:
-        frozen = ", ".join(model.frozen)
-        print(f"note: {frozen} keep random weights; --load_encoder loads those of a run", file=sys.stderr)
+    random = [name for name in model.frozen if name in model.encoder.random_stages]
+    if random and not flags.load_encoder:
+        print(f"note: {', '.join(random)} keep random weights; --load_encoder loads those of a run", file=sys.stderr)
 
 
 def format_stages(model: Model) -> str:
     """Return a table of the stages: how many weights each has, and whether it trains."""
     lines = [f"{'stage':<12}{'weights':>12}  trains"]
-    for name, stage in model.stages().items():
+    for name, stage in model.weighted_stages().items():
         n_weights = sum(parameter.numel() for parameter in stage.parameters())
         lines.append(f"{name:<12}{n_weights:>12,}  {'no' if name in model.frozen else 'yes'}")
     n_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

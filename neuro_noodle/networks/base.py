@@ -110,6 +110,11 @@ class Encoder(nn.Module):
         """Whether any part of the encoder can train; otherwise it is fitted (PCA, UMAP) or fixed."""
         return any(True for _ in self.parameters())
 
+    @property
+    def random_stages(self) -> list[str]:
+        """Names of the stages with weights that are random after `fit`."""
+        return list(_with_weights(self.stages))
+
     def forward(self, images: Tensor) -> Tensor:
         latent = self.scaling(images) if self.scaling else images
         for stage in self.stages.values():
@@ -254,22 +259,26 @@ class Model(nn.Module):
         """Return the parts in the order they run."""
         return dict(self.encoder.stages.items()) | {"head": self.head}
 
+    def weighted_stages(self) -> dict[str, nn.Module]:
+        """Return the stages that have weights, which --trainable_stages and --fresh_stages count."""
+        return _with_weights(self.stages())
+
     def regularizer(self) -> Tensor | float:
         """Return the penalty of all parts, on the scale of a loss that is the mean over outputs."""
         return (self.encoder.regularizer() + self.head.regularizer()) / self.n_outputs
 
     def freeze(self, n_trainable: int) -> None:
-        """Freeze all but the last stages: weights and batch-norm statistics no longer change.
+        """Freeze all but the last stages with weights: weights and batch-norm statistics no longer change.
 
         Raises:
-            UserError: if there are fewer stages than n_trainable.
+            UserError: if there are fewer such stages than n_trainable.
         """
-        names = list(self.stages())
+        names, weighted = list(self.stages()), list(self.weighted_stages())
         require(
-            n_trainable <= len(names),
-            f"--trainable_stages {n_trainable}: this model has {len(names)} stages: {', '.join(names)}",
+            n_trainable <= len(weighted),
+            f"--trainable_stages {n_trainable}: this model has {len(weighted)} stages: {', '.join(weighted)}",
         )
-        self.frozen = names[: len(names) - n_trainable]
+        self.frozen = names[: names.index(weighted[-n_trainable])]
         for name in self.frozen:
             self.stages()[name].requires_grad_(False)
         self.train(self.training)
@@ -338,6 +347,10 @@ def choose_precision(model: Model, image_shape: Sequence[int], batch_size: int, 
     if not has_fast_bf16(device):
         return "fp32"
     return "bf16" if model.n_products(torch.zeros(1, *image_shape)) * batch_size >= MIN_PRODUCTS else "fp32"
+
+
+def _with_weights(stages: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    return {name: stage for name, stage in stages.items() if any(True for _ in stage.parameters())}
 
 
 def shrinkage(weights: Tensor, l1: float, l2: float) -> Tensor | float:

@@ -47,6 +47,10 @@ class ResNet18(Encoder):
         self.register_buffer("sd", torch.tensor(sd).view(-1, 1, 1))
         self.to(memory_format=torch.channels_last)
 
+    @property
+    def random_stages(self) -> list[str]:
+        return [name for name in super().random_stages if self.weights == "none" or name == "latent"]
+
     def forward(self, images: Tensor) -> Tensor:
         images = (images - self.mean) / self.sd
         return super().forward(images.contiguous(memory_format=torch.channels_last))  # (B, D)

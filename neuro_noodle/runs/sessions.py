@@ -255,14 +255,14 @@ def load_encoder(model: Model, load_dir: Path, n_fresh: int, *, trust_pickle: bo
     Args:
         model: its encoder is loaded.
         load_dir: the run or session.
-        n_fresh: number of stages, counted from the end and including the head, that keep their new weights.
+        n_fresh: number of stages with weights, counted from the end and including the head, that stay new.
         trust_pickle: also open fitted state kept in a pickle.
 
     Raises:
         UserError: if the two encoders do not match.
     """
     session = best_session(load_dir)
-    stages = list(model.stages())
+    stages = list(model.weighted_stages())
     require(n_fresh <= len(stages), f"--fresh_stages {n_fresh}: there are {len(stages)} stages: {', '.join(stages)}")
     fresh = tuple(f"stages.{name}." for name in stages[len(stages) - n_fresh :])
     saved = {

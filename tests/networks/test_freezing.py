@@ -106,7 +106,7 @@ def test_the_table_of_stages_counts_every_weight_once(encoder, k):
     if k:
         model.freeze(k)
     names, weights, trains, n_trained = counted(format_stages(model))
-    assert names == list(model.stages())
+    assert names == list(model.weighted_stages())
     assert sum(weights) == sum(p.numel() for p in model.parameters())
     assert trains == ["no" if k and name != "head" else "yes" for name in names]
     assert n_trained == sum(n for n, trained in zip(weights, trains, strict=True) if trained == "yes")
