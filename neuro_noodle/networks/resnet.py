@@ -1,5 +1,7 @@
 """The 18-layer residual network and the sources of its initial weights."""
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -66,14 +68,16 @@ class ResNet18(Encoder):
         from torchvision.models import resnet18
 
         network = resnet18(num_classes=1)
-        unused = {key: value for key, value in network.state_dict().items() if key.startswith("fc.")}
+        wanted = _without_classifier(network.state_dict())
         state = load_imagenet_weights() if self.weights == "imagenet" else load_weights_file(Path(self.weights))
-        try:
-            network.load_state_dict({key: value for key, value in state.items() if not key.startswith("fc.")} | unused)
-        except (RuntimeError, AttributeError, TypeError) as error:
-            raise UserError(
-                f"encoder 'resnet18': {self.weights} does not hold the weights of a ResNet18: {first_line(error)}"
-            ) from error
+        found = _without_classifier(state)
+        wrong = _format_mismatch(found, wanted)
+        require(
+            not wrong,
+            f"encoder 'resnet18': {self.weights} does not hold the weights of a ResNet18 ({wrong}); the names and "
+            "shapes must be those of torchvision.models.resnet18().state_dict(), of which fc is not used",
+        )
+        network.load_state_dict(found, strict=False)
         for name, stage in _resnet_stages(network).items():
             self.stages[name].load_state_dict(stage.state_dict())
 
@@ -92,21 +96,53 @@ def load_imagenet_weights() -> dict[str, Tensor]:
     """Return torchvision's ImageNet weights of ResNet18 by name, from its cache or the internet.
 
     Raises:
-        UserError: if they are neither cached nor can be downloaded; the message says where to save the file.
+        UserError: if they are neither cached nor can be downloaded (the message says where to save the file), or if the
+            cached file is not torchvision's.
     """
     from torchvision.models import ResNet18_Weights
 
     cache = Path(torch.hub.get_dir(), "checkpoints", IMAGENET_FILE)
+    if cache.is_file():
+        return read_tensors(_read_imagenet_file(cache), cache)
     try:
         return ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except Exception as error:  # no internet connection, a damaged file, ...
+    except Exception as error:  # no internet connection, a folder that cannot be written, ...
         raise UserError(
-            "the ImageNet weights of ResNet18 are missing or damaged on this machine, and cannot be downloaded: "
+            "the ImageNet weights of ResNet18 are not on this machine, and cannot be downloaded: "
             f"{first_line(error)}\n"
             f"  save the file {IMAGENET_FILE} (from download.pytorch.org/models) in {cache.parent},\n"
             f"  or give its path: --encoder resnet18 weights=/path/to/{IMAGENET_FILE},\n"
             "  or train from scratch: --recipe faces_emotion_scratch"
         ) from error
+
+
+def _read_imagenet_file(path: Path) -> bytes:
+    """Return the content of a file whose name ends in the first digits of its sha256; torch checks only a download."""
+    content, expected = path.read_bytes(), Path(IMAGENET_FILE).stem.rpartition("-")[2]
+    found = hashlib.sha256(content).hexdigest()[: len(expected)]
+    require(
+        found == expected,
+        f"{path} is damaged or not torchvision's file: its sha256 starts with {found}, not {expected}; save it again "
+        f"(from download.pytorch.org/models), or load it as it is with --encoder resnet18 weights={path}",
+    )
+    return content
+
+
+def _without_classifier(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if not str(key).startswith("fc.")}
+
+
+def _format_mismatch(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """Return how many tensors differ by name or shape from those wanted, with an example; empty if none do."""
+    counters = "num_batches_tracked"  # of batch norm: files of old torch versions lack them
+    wrong = {
+        "missing": [key for key in wanted if key not in found and not key.endswith(counters)],
+        "unknown": [key for key in found if key not in wanted],
+        "of another shape": [
+            key for key, value in wanted.items() if key in found and getattr(found[key], "shape", None) != value.shape
+        ],
+    }
+    return "; ".join(f"{len(keys)} {how}, such as {keys[0]}" for how, keys in wrong.items() if keys)
 
 
 def _resnet_stages(network: nn.Module) -> nn.ModuleDict:
