@@ -31,7 +31,7 @@ RECONSTRUCTIONS = {
 NOT_AUGMENTED = "--augment none --n_epochs 12"
 LOADED = f"{NOT_AUGMENTED} --load_encoder {{ae}} --trainable_stages"
 DIRECTIONS = {
-    "scratch": f"{NOT_AUGMENTED} --encoder conv channels=64,64,128",
+    "scratch": f"{NOT_AUGMENTED} --encoder conv channels=64,64,128 latent=linear",
     "head": f"{LOADED} 1",
     "head, latent": f"{LOADED} 2",
     "head, fresh latent": f"{LOADED} 2 --fresh_stages 2",
