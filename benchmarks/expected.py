@@ -75,7 +75,7 @@ def judge(now: float, expected: Expected) -> str:
 
 def find_obstacle(recipe: Recipe, data: Path) -> str:
     """Return why a recipe cannot be trained on this machine; empty if it can."""
-    if "weights=imagenet" in str(recipe.flags["encoder"]) and not has_imagenet_weights():
+    if "weights=imagenet" in str(recipe.flags) and not has_imagenet_weights():
         return "no weights"
     is_there = recipe.expected.data.startswith(BUILT_IN) or (data / recipe.expected.data).exists()
     return "" if is_there else f"{data / recipe.expected.data} is missing"
