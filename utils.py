@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from neuro_noodle import command
-from neuro_noodle.augment import AUGMENTATIONS, Augmentation
+from neuro_noodle.augment import build_augmentations
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import DATASETS, StimulusSet
 from neuro_noodle.data.emotions import make_classification_dataset
@@ -29,7 +29,7 @@ from neuro_noodle.runs import files, sessions
 from neuro_noodle.runs.config import load_config
 from neuro_noodle.runs.folds import merge_notes
 from neuro_noodle.runs.latents import encode, save_latents
-from neuro_noodle.runs.loaders import Loader, make_loaders, training_sample
+from neuro_noodle.runs.loaders import Loader, fit_augmentations, make_loaders, training_sample
 from neuro_noodle.runs.lock import locked
 from neuro_noodle.runs.pictures import FOLDER as PICTURES
 from neuro_noodle.runs.pictures import save_pictures
@@ -68,7 +68,8 @@ def open_task(flags: argparse.Namespace, saved: Path | None, dataset: StimulusSe
     if flags.load_encoder:
         leaked["encoder"], seen = seen_before(dataset, parts, trained_on(flags.load_encoder, dataset))
         notes += seen
-    notes = [*objective.notes(augmentations(flags)), *missing, *require_defined(dataset, objective, parts), *notes]
+    changes = build_augmentations(flags.augment)
+    notes = [*objective.notes(changes), *missing, *require_defined(dataset, objective, parts), *notes]
     if flags.fold and not flags.folds:
         notes.append(f"--fold {flags.fold} tests a part; --folds {flags.fold.partition('/')[2]} tests each image once")
     if device.type == "cuda":
@@ -94,17 +95,14 @@ def split_images(flags: argparse.Namespace, dataset: StimulusSet) -> Parts:
     return split(dataset, how, **fractions, fold=fold, gap=flags.gap, seed=seed)
 
 
-def augmentations(flags: argparse.Namespace) -> list[Augmentation]:
-    """Return the augmentations of training images."""
-    return [AUGMENTATIONS.build(choice) for choice in flags.augment]
-
-
 def dataloaders(flags: argparse.Namespace, task: Task, latents: Tensor | None) -> dict[str, Loader]:
     """Return the loaders of training, validation and test; x is an image, or its latent if those are given."""
+    augmentations = build_augmentations(flags.augment)
+    print("".join(f"note: {note}\n" for note in fit_augmentations(augmentations, task)), file=sys.stderr, end="")
     return make_loaders(
         task,
         batch_size=flags.batch_size,
-        augmentations=augmentations(flags),
+        augmentations=augmentations,
         seed=flags.seed,
         n_repetitions=flags.repetitions,
         latents=latents,

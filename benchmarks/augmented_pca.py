@@ -1,6 +1,6 @@
-"""How good is a PCA of augmented images? `augmented_pca.py RUN ...` compares it with autoencoders that saw the same ones.
+"""A PCA of augmented images as baseline: `augmented_pca.py RUN ...` compares autoencoders with it.
 
-Each RUN is an autoencoder's. Its training images and `N_COPIES` augmented copies of them, changed as in its training, get a
+Each RUN is an autoencoder. Its training images and N_COPIES augmented copies of them, changed as in its training, get a
 PCA of the same size; a row has the MSE x 0.001 of its validation images.
 """
 

@@ -15,6 +15,7 @@ from neuro_noodle.choices import Table, require
 
 AUGMENTATIONS = Table("augmentation")
 N_FOR_MEDIAN = 1000  # images, at most
+LEAST_EXPLAINED = 0.5  # two films from fixed cameras: 0.92 and 0.89; crops around animals: 0.22 and 0.08
 
 
 class Augmentation:
@@ -32,8 +33,9 @@ class Augmentation:
     needs_fit = False
     background: Tensor | None = None
 
-    def fit(self, images: Tensor) -> None:
-        """Estimate what is needed from training images (N, C, H, W) in [0, 1]."""
+    def fit(self, images: Tensor) -> str:
+        """Estimate what is needed from training images (N, C, H, W) in [0, 1]; return a note for the user, or none."""
+        return ""
 
     def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor | None:
         """Return (n, 3, 3) from output to input coordinates, in which the image spans -1 to 1."""
@@ -42,6 +44,11 @@ class Augmentation:
     def pixels(self, images: Tensor, generator: Generator) -> Tensor:
         """Return images (B, C, H, W) in [0, 1] with other pixel values."""
         return images
+
+
+def build_augmentations(choices: Sequence[str]) -> list[Augmentation]:
+    """Return the augmentations of choices `NAME KEY=VALUE ...`."""
+    return [AUGMENTATIONS.build(choice) for choice in choices]
 
 
 def augment(
@@ -225,13 +232,23 @@ class Zoom(Augmentation):
 class Background(Augmentation):
     """Keep the background in place, so that the other augmentations move only what differs from it.
 
-    For films from a fixed camera. The background is the median of training images. It changes nothing by itself.
+    The background is the median of training images, if it explains at least half of their variance, as in films from a
+    fixed camera; otherwise whole images move. It changes nothing by itself.
     """
 
     needs_fit = True
 
-    def fit(self, images: Tensor) -> None:
-        self.background = images[:: -(-len(images) // N_FOR_MEDIAN)].median(0).values
+    def fit(self, images: Tensor) -> str:
+        images = images[:: -(-len(images) // N_FOR_MEDIAN)]
+        median = images.median(0).values
+        explained = 1 - float((images - median).square().mean() / images.var(correction=0).clamp(min=1e-12))
+        if explained >= LEAST_EXPLAINED:
+            self.background = median
+            return ""
+        return (
+            f"--augment background moves whole images, because the median image explains only {max(explained, 0):.0%} "
+            "of the variance of training images: they do not seem to come from a fixed camera"
+        )
 
 
 @AUGMENTATIONS.add("brightness")

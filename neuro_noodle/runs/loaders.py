@@ -161,12 +161,11 @@ def make_loaders(
     Args:
         task: the images, their split and what is predicted.
         batch_size: images per batch, at most; the batches of a part differ by one image at most.
-        augmentations: of training images.
+        augmentations: of training images; see `fit_augmentations`.
         seed: of shuffling and augmentation; see `seed_of` for repetitions.
         n_repetitions: for several, training batches are stacked, (R, B, ...), each with its own order of images.
         latents: (N, D) latents of all images, which replace them as x; or None.
     """
-    fit_augmentations(augmentations, task)
     loaders = {}
     for part in ("training", *HELD_OUT):
         if not task.parts.get(part):
@@ -185,13 +184,13 @@ def training_sample(task: Task, latents: Tensor | None = None) -> tuple[Tensor, 
     return Batches(task, task.parts["training"], latents=latents).sample_in_memory()
 
 
-def fit_augmentations(augmentations: Sequence[Augmentation], task: Task) -> None:
-    """Fit the augmentations that must see training images first."""
+def fit_augmentations(augmentations: Sequence[Augmentation], task: Task) -> list[str]:
+    """Fit the augmentations that must see training images first, and return notes for the user."""
     waiting = [one for one in augmentations if one.needs_fit]
-    if waiting:
-        images, _ = training_sample(task)
-        for one in waiting:
-            one.fit(images)
+    if not waiting:
+        return []
+    images, _ = training_sample(task)
+    return [note for one in waiting if (note := one.fit(images))]
 
 
 def _unchanged(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuro_noodle.augment import AUGMENTATIONS, augment
+from neuro_noodle.augment import augment, build_augmentations
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import DATASETS, StimulusSet
 from neuro_noodle.data.new_images import Images, Preparation, as_array
@@ -84,7 +84,7 @@ class Run:
 
     def augmented(self, indices: np.ndarray, *, seed: int = 0) -> Tensor:
         """Return (n, C, H, W) images, each with a random augmentation as in training."""
-        augmentations = [AUGMENTATIONS.build(choice) for choice in self.config["flags"]["augment"]]
+        augmentations = build_augmentations(self.config["flags"]["augment"])
         fit_augmentations(augmentations, self.task())
         return augment(self.images(indices), augmentations, torch.Generator().manual_seed(seed))[0]
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from helpers import indexed_images, split_images
+from helpers import film_frames, indexed_images, split_images
 from PIL import Image
 
 from neuro_noodle.augment import AUGMENTATIONS
 from neuro_noodle.data import arrays, store
 from neuro_noodle.objectives.base import OBJECTIVES
-from neuro_noodle.runs.loaders import EvenBatches, make_loaders
+from neuro_noodle.runs.loaders import EvenBatches, fit_augmentations, make_loaders
 from neuro_noodle.runs.task import Task, TaskSource
 
 
@@ -46,13 +46,30 @@ def test_a_label_stays_with_its_image():
         assert torch.equal(y, dataset.labels[indices])
 
 
-def test_the_background_is_the_median_of_training_images_only():
-    dataset = indexed_images()
-    parts = {"training": list(range(10, 60)), "validation": list(range(10))}
-    task = Task(dataset, OBJECTIVES.build("classify").on(dataset), parts, {}, torch.device("cpu"))
+def fit_background(images):
+    """Return the background of images (N, 1, 4, 4), of which the first ten are not for training, and the notes."""
+    dataset = film_frames(len(images), images=images)
+    parts = {"training": list(range(10, len(images))), "validation": list(range(10))}
+    task = Task(dataset, OBJECTIVES.build("reconstruct").on(dataset), parts, {}, torch.device("cpu"))
     augmentation = AUGMENTATIONS.build("background")
-    make_loaders(task, batch_size=8, augmentations=[augmentation], seed=3)
-    assert torch.allclose(augmentation.background, torch.full((1, 4, 3), 34 / 255))
+    notes = fit_augmentations([AUGMENTATIONS.build("flip"), augmentation], task)
+    return augmentation.background, notes
+
+
+def test_the_background_is_the_median_of_training_images():
+    images = (10 * torch.arange(16, dtype=torch.uint8)).view(1, 1, 4, 4).repeat(21, 1, 1, 1)
+    images[10, 0, 0, 0] = 255
+    images[:10] = 0
+    background, notes = fit_background(images)
+    assert torch.allclose(background, images[-1].float() / 255)
+    assert notes == []
+
+
+def test_without_a_common_background_whole_images_move():
+    generator = torch.Generator().manual_seed(0)
+    background, notes = fit_background(torch.randint(256, (60, 1, 4, 4), generator=generator).to(torch.uint8))
+    assert background is None
+    assert len(notes) == 1 and "the median image explains only 0% of the variance" in notes[0]
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(1, 8), (8, 8), (9, 8), (100, 7)])
