@@ -13,6 +13,10 @@ from neuro_noodle.networks.base import ENCODERS, Encoder
 from neuro_noodle.networks.tensors import read_tensors
 from neuro_noodle.plain import first_line
 
+# The largest images, px, of which a stage gets maps of one pixel. There a stride changes nothing, but with it PyTorch's
+# bf16 gradient on the CPU is not initialised for weights that only meet padding (torch 2.15): it can be NaN.
+SIDES_OF_ONE_PIXEL = {"layer2": 4, "layer3": 8, "layer4": 16}
+
 
 @ENCODERS.add("resnet18")
 class ResNet18(Encoder):
@@ -40,6 +44,9 @@ class ResNet18(Encoder):
         self.weights = weights
         self.latent_dim = latent_dim or 512
         self.stages = _resnet_stages(resnet18())
+        for name, side in SIDES_OF_ONE_PIXEL.items():
+            if max(image_shape[1:]) <= side:
+                self.stages[name][0].conv1.stride = (1, 1)
         if channels != 3:
             self.stages["stem"][0] = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
         if self.latent_dim != 512:
