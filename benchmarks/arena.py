@@ -23,6 +23,7 @@ LABELLED = f"--dataset arrays file=labelled_arena_ims.npz metadata=labelled_mdat
 CLEAN = "--dataset arrays file=clean.npz metadata=metadata.csv"
 RECONSTRUCTIONS = {
     "ae-16": "--recipe arena_ae",
+    "ae-16-plain": "--recipe arena_ae --augment none",
     "pca-16": "--recipe arena_pca",
     "umap-16": "--recipe arena_umap",
     "pca-2": "--recipe arena_pca --latent_dim 2",

@@ -233,7 +233,7 @@ JOBS = {
         network=conv_autoencoder,
         loss=F.mse_loss,
         bf16=True,
-        ours="--recipe arena_ae --split random --schedule constant "
+        ours="--recipe arena_ae --augment none --split random --schedule constant "
         f"--dataset arrays file=mouse_arena_ims.npz metadata=mouse_mdata.npy columns={MOUSE}",
     ),
     "faces_ae": Job(
@@ -246,7 +246,8 @@ JOBS = {
         network=lambda: dense_autoencoder((1, 112, 92), 256, 40),
         loss=F.binary_cross_entropy_with_logits,
         bf16=True,
-        ours="--recipe faces_ae --dataset folder size=none --schedule constant",
+        ours="--recipe faces_ae --dataset folder size=none --encoder fc hidden=256 --schedule constant "
+        "--augment shift px=3 --augment rotate deg=4 --augment zoom by=0.04 --augment brightness add=0.05 contrast=0.1",
         is_augmented=True,
     ),
     "hsm25": Job(

@@ -16,7 +16,7 @@ from runs import format_mean, read_result, start, train
 from neuro_noodle import load_model
 
 SEEDS = (42, 1, 2)
-N_PEOPLE, N_STEPS, SIZE = 100, 10, "224x174"  # built-in faces: 10 happy and 10 sad ones of each person
+N_PEOPLE, N_STEPS, SIZE = 99, 10, "224x174"  # built-in faces: 10 happy and 10 sad ones of each person
 RECIPE = "--recipe faces_emotion_scratch"
 BUILT_IN = "pattern={person}_Ne_to_{emotion}_C{step} label=person group=none"
 SOURCE = f"{RECIPE} --split random --test_fraction 0.1 --dataset folder {BUILT_IN}"

@@ -118,7 +118,7 @@ RECIPES = {
             "n_epochs": 60,
         },
         source="neuro_noodle, branch master, 2020",
-        expected=Expected("built-in faces", "validation", "mse", value=0.00268, tolerance=0.00008),
+        expected=Expected("built-in faces", "validation", "mse", value=0.00223, tolerance=0.00008),
         note="PCA: 0.0032; about 30 s on 2 cores",
     ),
     "faces_emotion": Recipe(
@@ -154,8 +154,8 @@ RECIPES = {
             "test_every": 20,  # a few validation images cannot choose between epochs
         },
         source="ours; settings chosen on fold 1 of 5 of 102 people",
-        expected=Expected("built-in faces", "validation", "accuracy", value=0.938, tolerance=0.063),  # 3 of 48 images
-        note="0.941 on 204 photographs of new people; about 40 s on 2 cores for 146 images",
+        expected=Expected("built-in faces", "validation", "accuracy", value=0.896, tolerance=0.063),  # 3 of 48 images
+        note="0.969 on 204 photographs of new people (linear pixels: 0.935); about 40 s on 2 cores for 146 images",
     ),
     "mnist_ae": Recipe(
         summary="autoencoder of handwritten digits, 784-1000-500-250-2, with 2 latent values",
@@ -173,10 +173,14 @@ RECIPES = {
     ),
     "arena_ae": Recipe(
         summary="convolutional autoencoder of video frames of an animal in an arena, with 16 latent values",
-        flags=ARENA | {"encoder": "conv channels=64,64,128 kernel=3"},
+        flags=ARENA
+        | {
+            "encoder": "conv channels=64,64,128 kernel=3",
+            "augment": ["background", "shift px=6", "rotate deg=30", "flip"],
+        },
         source="doronharitan/autoencoder, train mode, 2020",
-        expected=Expected("built-in arena", "validation", "mse", value=0.0034, tolerance=0.0002, flags="--n_epochs 5"),
-        note="0.0032 after 20 epochs on 2,000 frames (PCA: 0.0052), of which 0.0015 is noise",
+        expected=Expected("built-in arena", "validation", "mse", value=0.00412, tolerance=0.0003, flags="--n_epochs 5"),
+        note="20 epochs, 2,000 frames: 0.0027 (PCA: 0.0052, noise alone: 0.0015); mouse film: 0.0007 (PCA: 0.0021)",
     ),
     "arena_pca": Recipe(
         summary="the decoder of arena_ae on 16 principal components",
@@ -190,7 +194,7 @@ RECIPES = {
         flags=ARENA | {"encoder": "umap"},
         source="doronharitan/autoencoder, UMAP as encoder, 2020",
         expected=Expected("built-in arena", "validation", "mse", value=0.00392, tolerance=0.0003, flags="--n_epochs 5"),
-        note="mouse film, 20 epochs: 0.0019 (PCA alone: 0.0021, arena_ae: 0.0013)",
+        note="mouse film, 20 epochs: 0.0019 (PCA alone: 0.0021, arena_ae: 0.0007)",
     ),
     "arena_angle": Recipe(
         summary="convolutional network that predicts the direction of the body",
@@ -208,7 +212,7 @@ RECIPES = {
         expected=Expected(
             "built-in arena", "validation", "median_deg", value=4.2, tolerance=1.5, flags="--n_epochs 16"
         ),
-        note="mouse film, 40 epochs: 12.8 on another recording (90th percentile: 24); 2 to 4 min",
+        note="mouse film, 40 epochs: 4.9 on another recording (90th percentile: 14); 2 to 4 min",
     ),
     "v1_hsm": Recipe(
         summary="V1 responses from differences of Gaussians and one hidden layer (HSM)",
