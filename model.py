@@ -156,7 +156,7 @@ def print_stages(model: Model, flags: argparse.Namespace) -> None:
         print(format_stages(model))
     random = [name for name in model.frozen if name in model.encoder.random_stages]
     if random and not flags.load_encoder:
-        print(f"note: {', '.join(random)} keep random weights; --load_encoder loads those of a run", file=sys.stderr)
+        print(f"note: not trained, with random weights: {', '.join(random)}; see --load_encoder", file=sys.stderr)
 
 
 def format_stages(model: Model) -> str:

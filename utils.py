@@ -74,7 +74,8 @@ def open_task(flags: argparse.Namespace, saved: Path | None, dataset: StimulusSe
         notes.append(f"--fold {flags.fold} tests a part; --folds {flags.fold.partition('/')[2]} tests each image once")
     if device.type == "cuda":
         notes.append("on a GPU the same seed gives slightly different numbers, because sums are added in any order")
-    task = Task(dataset, objective, parts, leaked, device, notes)
+    task = Task(dataset, objective, parts, leaked, device, notes, changes)
+    notes += fit_augmentations(task)
     if saved:
         objective.restore(load_config(saved.parent)["learned"])
     else:
@@ -97,15 +98,8 @@ def split_images(flags: argparse.Namespace, dataset: StimulusSet) -> Parts:
 
 def dataloaders(flags: argparse.Namespace, task: Task, latents: Tensor | None) -> dict[str, Loader]:
     """Return the loaders of training, validation and test; x is an image, or its latent if those are given."""
-    augmentations = build_augmentations(flags.augment)
-    print("".join(f"note: {note}\n" for note in fit_augmentations(augmentations, task)), file=sys.stderr, end="")
     return make_loaders(
-        task,
-        batch_size=flags.batch_size,
-        augmentations=augmentations,
-        seed=flags.seed,
-        n_repetitions=flags.repetitions,
-        latents=latents,
+        task, batch_size=flags.batch_size, seed=flags.seed, n_repetitions=flags.repetitions, latents=latents
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from runs import read_result, start
 
 from neuro_noodle.caches import has_imagenet_weights
-from neuro_noodle.recipes import BUILT_IN, RECIPES, Expected, Recipe
+from neuro_noodle.recipes import BUILT_IN, RECIPES, Expected
 
 SEED = 42
 ROW = "{:<22} {:>9} {:>9} {:>10} {:>9} {:>8}  {}"
@@ -50,22 +50,26 @@ def check_and_print(name: str, folder: Path, data: Path) -> str:
     """
     expected, started = RECIPES[name].expected, time.perf_counter()
     verdict, now = check(name, folder, data)
-    measured = ("-", "-") if math.isnan(now) else (f"{now:.4g}", f"{now - expected.value:+.2g}")
-    numbers = (f"{expected.value:.4g}", *measured, f"{expected.tolerance:g}", f"{time.perf_counter() - started:.0f}")
-    print(ROW.format(name, *numbers, verdict), flush=True)
+    numbers = ["-"] * 4
+    if expected:
+        measured = ("-", "-") if math.isnan(now) else (f"{now:.4g}", f"{now - expected.value:+.2g}")
+        numbers = [f"{expected.value:.4g}", *measured, f"{expected.tolerance:g}"]
+    print(ROW.format(name, *numbers, f"{time.perf_counter() - started:.0f}", verdict), flush=True)
     return verdict
 
 
 def check(name: str, folder: Path, data: Path) -> tuple[str, float]:
     """Train a recipe; returns the verdict, and its metric: NaN if it was not measured. See `check_and_print`."""
-    recipe = RECIPES[name]
-    if obstacle := find_obstacle(recipe, data):
+    expected = RECIPES[name].expected
+    if expected is None:
+        return "not run: no expected value", math.nan
+    if obstacle := find_obstacle(RECIPES[name].flags, expected, data):
         return f"not run: {obstacle}", math.nan
     try:
-        now = measure(name, folder, data)
-    except (SystemExit, KeyError) as error:
+        now = measure(name, expected, folder, data)
+    except (SystemExit, KeyError, TypeError, OSError) as error:
         return f"failed: {find_error(str(error))}", math.nan
-    return judge(now, recipe.expected), now
+    return judge(now, expected), now
 
 
 def judge(now: float, expected: Expected) -> str:
@@ -73,17 +77,16 @@ def judge(now: float, expected: Expected) -> str:
     return "as expected" if abs(now - expected.value) <= expected.tolerance else "drifts"
 
 
-def find_obstacle(recipe: Recipe, data: Path) -> str:
-    """Return why a recipe cannot be trained on this machine; empty if it can."""
-    if "weights=imagenet" in str(recipe.flags) and not has_imagenet_weights():
+def find_obstacle(flags: dict[str, object], expected: Expected, data: Path) -> str:
+    """Return why a recipe with these flags cannot be trained on this machine; empty if it can."""
+    if "weights=imagenet" in str(flags) and not has_imagenet_weights():
         return "no weights"
-    is_there = recipe.expected.data.startswith(BUILT_IN) or (data / recipe.expected.data).exists()
-    return "" if is_there else f"{data / recipe.expected.data} is missing"
+    is_there = expected.data.startswith(BUILT_IN) or (data / expected.data).exists()
+    return "" if is_there else f"{data / expected.data} is missing"
 
 
-def measure(name: str, folder: Path, data: Path) -> float:
+def measure(name: str, expected: Expected, folder: Path, data: Path) -> float:
     """Train a recipe and return its metric; NaN if it is undefined. See `check_and_print`."""
-    expected = RECIPES[name].expected
     is_built_in, kind = expected.data.startswith(BUILT_IN), expected.data.removeprefix(BUILT_IN)
     images = generate(kind, folder) if is_built_in else data / expected.data
     words = ["--data_dir", str(images), *expected.flags.split(), "--seed", str(SEED)]

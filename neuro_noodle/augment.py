@@ -14,8 +14,8 @@ from torch import Generator, Tensor
 from neuro_noodle.choices import Table, require
 
 AUGMENTATIONS = Table("augmentation")
-N_FOR_MEDIAN = 1000  # images, at most
 LEAST_EXPLAINED = 0.5  # two films from fixed cameras: 0.92 and 0.89; crops around animals: 0.22 and 0.08
+STILL, MOST_STILL = 0.25, 0.05  # a share of the mean difference from the median; three films: no frame is below it
 
 
 class Augmentation:
@@ -34,7 +34,7 @@ class Augmentation:
     background: Tensor | None = None
 
     def fit(self, images: Tensor) -> str:
-        """Estimate what is needed from training images (N, C, H, W) in [0, 1]; return a note for the user, or none."""
+        """Estimate what is needed from training images (N, C, H, W) in [0, 1]; return a note for the user, or ''."""
         return ""
 
     def matrices(self, n: int, shape: tuple[int, int], generator: Generator) -> Tensor | None:
@@ -72,7 +72,9 @@ def augment(
         if one is not None:
             matrix = one if matrix is None else matrix @ one
     if matrix is not None:
-        images = _resample(images, matrix, next((one.background for one in augmentations if one.needs_fit), None))
+        images = _resample(
+            images, matrix, next((one.background for one in augmentations if one.background is not None), None)
+        )
     for augmentation in augmentations:
         images = augmentation.pixels(images, generator)
     return images, None if matrix is None else _vector_transform(matrix, images)
@@ -233,21 +235,30 @@ class Background(Augmentation):
     """Keep the background in place, so that the other augmentations move only what differs from it.
 
     The background is the median of training images, if it explains at least half of their variance, as in films from a
-    fixed camera; otherwise whole images move. It changes nothing by itself.
+    fixed camera in constant light; otherwise whole images move. An animal that is in the same place in half of the
+    images becomes background. It changes nothing by itself.
     """
 
     needs_fit = True
 
     def fit(self, images: Tensor) -> str:
-        images = images[:: -(-len(images) // N_FOR_MEDIAN)]
         median = images.median(0).values
-        explained = 1 - float((images - median).square().mean() / images.var(correction=0).clamp(min=1e-12))
-        if explained >= LEAST_EXPLAINED:
-            self.background = median
+        differences = (images - median).square().mean((1, 2, 3))  # (N,)
+        variance = images.var((0, 2, 3), correction=0).mean().clamp(min=1e-12)
+        explained = 1 - float(differences.mean() / variance)
+        if explained < LEAST_EXPLAINED:
+            return (
+                "--augment background moves whole images, because the median image explains only "
+                f"{max(explained, 0):.0%} of the variance of training images: the camera moves, or the background is "
+                "even"
+            )
+        self.background = median
+        still = float((differences < STILL * differences.mean()).float().mean())
+        if still <= MOST_STILL:
             return ""
         return (
-            f"--augment background moves whole images, because the median image explains only {max(explained, 0):.0%} "
-            "of the variance of training images: they do not seem to come from a fixed camera"
+            f"{still:.0%} of training images hardly differ from their median, which --augment background keeps in "
+            "place: an animal that rests in one place may count as background and not turn with its direction"
         )
 
 

@@ -322,7 +322,9 @@ def describe_tables() -> str:
     return "\n\n".join([*parts, "--recipe\n" + "\n".join(recipes)])
 
 
-def format_expected(expected: Expected) -> str:
+def format_expected(expected: Expected | None) -> str:
     """Return what a run of a recipe gives as text, for example `validation mse 0.0027 on built-in faces`."""
+    if expected is None:
+        return "not measured"
     flags = f" with {expected.flags}" if expected.flags else ""
     return f"{expected.part} {expected.metric} {expected.value:g} on {expected.data}{flags}"

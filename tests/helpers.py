@@ -24,7 +24,7 @@ DATA = HERE.parent / "shared" / "data"
 
 SMALL = {
     "faces_ae": "--dataset folder size=26x20 --encoder fc hidden=32 --latent_dim 4 --batch_size 8",
-    "faces_emotion": "--recipe faces_emotion_scratch --dataset folder size=32x32 --batch_size 8",
+    "faces_emotion": "--recipe faces_emotion_scratch --dataset folder size=32x32 --batch_size 8 --test_every 1",
 }
 SMALL_CONV = "--encoder conv channels=4,8 --head conv channels=4,8 start=mean"
 SMALL_ARENA = {

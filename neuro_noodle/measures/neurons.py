@@ -35,7 +35,7 @@ def measure_neurons(predicted: np.ndarray, trials: np.ndarray, reference: np.nda
 
     Returns:
         Columns (N,). r_repeated is the correlation with the mean over trials. r_over_ceiling is `ccnorm` corrected for
-        the small number of images. Both are NaN for a neuron without significant signal, of which no share is known.
+        the small number of images. Both are NaN for a neuron without significant signal.
     """
     repeats, ceiling = Repeats.of(trials), noise_ceiling(trials)
     is_significant = has_signal(repeats)

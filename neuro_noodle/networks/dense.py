@@ -68,6 +68,10 @@ class FullyConnected(Encoder):
         self.stages = nn.ModuleDict(zip(names, layers, strict=True))
         self.register_buffer("centre", torch.zeros(math.prod(image_shape)))
 
+    @property
+    def random_stages(self) -> list[str]:
+        return [] if self.start == "pca" else super().random_stages
+
     def forward(self, images: Tensor) -> Tensor:
         pixels = images.flatten(1) - self.centre
         if self.noise and self.training:

@@ -12,6 +12,7 @@ from neuro_noodle.networks.repetitions import seed_of
 from neuro_noodle.runs.task import Task
 
 SAMPLE_VALUES = 2**27  # half a gigabyte of float32
+N_FOR_FIT = 1000  # images to which an augmentation is fitted, at most
 HELD_OUT = ("validation", "test")
 
 
@@ -151,7 +152,6 @@ def make_loaders(
     task: Task,
     *,
     batch_size: int,
-    augmentations: Sequence[Augmentation] = (),
     seed: int = 0,
     n_repetitions: int = 1,
     latents: Tensor | None = None,
@@ -159,9 +159,8 @@ def make_loaders(
     """Return a loader for each part that has images; only training is shuffled and augmented.
 
     Args:
-        task: the images, their split and what is predicted.
+        task: the images, their split, what is predicted and the augmentations.
         batch_size: images per batch, at most; the batches of a part differ by one image at most.
-        augmentations: of training images; see `fit_augmentations`.
         seed: of shuffling and augmentation; see `seed_of` for repetitions.
         n_repetitions: for several, training batches are stacked, (R, B, ...), each with its own order of images.
         latents: (N, D) latents of all images, which replace them as x; or None.
@@ -172,7 +171,7 @@ def make_loaders(
             continue
         if part == "training":
             generators = [Generator().manual_seed(seed_of(seed, r)) for r in range(n_repetitions)]
-            batches = Batches(task, task.parts[part], augmentations, generators, latents)
+            batches = Batches(task, task.parts[part], task.augmentations, generators, latents)
         else:
             batches = Batches(task, task.parts[part], latents=latents)
         loaders[part] = Loader(batches, batch_size)
@@ -184,12 +183,13 @@ def training_sample(task: Task, latents: Tensor | None = None) -> tuple[Tensor, 
     return Batches(task, task.parts["training"], latents=latents).sample_in_memory()
 
 
-def fit_augmentations(augmentations: Sequence[Augmentation], task: Task) -> list[str]:
+def fit_augmentations(task: Task) -> list[str]:
     """Fit the augmentations that must see training images first, and return notes for the user."""
-    waiting = [one for one in augmentations if one.needs_fit]
+    waiting = [one for one in task.augmentations if one.needs_fit]
     if not waiting:
         return []
-    images, _ = training_sample(task)
+    training = torch.tensor(task.parts["training"])
+    images = task.dataset.sample(training[:: math.ceil(len(training) / N_FOR_FIT)], task.device)["image"]
     return [note for one in waiting if (note := one.fit(images))]
 
 

@@ -1,15 +1,16 @@
 """A trained run, opened with its model, its images and its split."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from neuro_noodle.augment import augment, build_augmentations
+from neuro_noodle.augment import Augmentation, augment, build_augmentations
 from neuro_noodle.choices import UserError, require
 from neuro_noodle.data.base import DATASETS, StimulusSet
 from neuro_noodle.data.new_images import Images, Preparation, as_array
@@ -74,7 +75,7 @@ class Run:
         return np.array(self.parts["test"] or self.parts["validation"], int)
 
     def task(self, device: torch.device | None = None) -> Task:
-        """Return the task of the run, without its leaks."""
+        """Return the task of the run, without its leaks and augmentations."""
         return Task(self.dataset, self.objective, self.parts, {}, device or torch.device("cpu"))
 
     def images(self, indices: np.ndarray | None = None) -> Tensor:
@@ -84,9 +85,13 @@ class Run:
 
     def augmented(self, indices: np.ndarray, *, seed: int = 0) -> Tensor:
         """Return (n, C, H, W) images, each with a random augmentation as in training."""
-        augmentations = build_augmentations(self.config["flags"]["augment"])
-        fit_augmentations(augmentations, self.task())
-        return augment(self.images(indices), augmentations, torch.Generator().manual_seed(seed))[0]
+        return augment(self.images(indices), self._augmentations, torch.Generator().manual_seed(seed))[0]
+
+    @cached_property
+    def _augmentations(self) -> Sequence[Augmentation]:
+        task = replace(self.task(), augmentations=build_augmentations(self.config["flags"]["augment"]))
+        fit_augmentations(task)
+        return task.augmentations
 
     @property
     def result(self) -> dict | None:

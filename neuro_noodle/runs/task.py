@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from neuro_noodle.augment import Augmentation
 from neuro_noodle.choices import require
 from neuro_noodle.data.base import DATASETS, Source, StimulusSet
 from neuro_noodle.data.columns import as_texts
@@ -86,6 +87,7 @@ class Task:
         leaks: what the held-out images share with training, for result.json.
         device: where the batches are made.
         notes: what the user should know about the parts.
+        augmentations: how training images are changed at random.
     """
 
     dataset: StimulusSet
@@ -94,6 +96,7 @@ class Task:
     leaks: dict
     device: torch.device
     notes: Sequence[str] = ()
+    augmentations: Sequence[Augmentation] = ()
 
     @property
     def part(self) -> np.ndarray:

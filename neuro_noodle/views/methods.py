@@ -200,6 +200,8 @@ def _training(facts: Facts) -> str:
 def _choice(facts: Facts) -> str:
     best = {"min": "lowest", "max": "highest"}[facts.result["direction"]]
     name = METRICS.get(facts.result["metric"], facts.result["metric"])
+    if facts.flags["test_every"] >= facts.flags["n_epochs"] and (facts.n_folds or facts.result["best_epoch"] >= 0):
+        return "Weights were those after the last epoch."
     if facts.n_folds:
         return f"In each fold, weights were those of the epoch with the {best} validation {name}."
     epoch = facts.result["best_epoch"] + 1

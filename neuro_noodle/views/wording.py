@@ -228,7 +228,10 @@ AUGMENTATION_WORDS: Words = {
     "flip": lambda options: f"mirroring with probability {options['p']:g}",
     "shift": lambda options: f"shifts of up to {options['px']:g} px",
     "rotate": lambda options: f"rotations of up to {options['deg']:g}°",
-    "background": lambda options: "moved against the background, the median of training images",
+    "background": lambda options: (
+        "moving only what differs from the median training image (whole images, if it explains less than half of the "
+        "variance)"
+    ),
     "zoom": lambda options: f"changes of size of up to {100 * options['by']:g} %",
     "brightness": lambda options: (
         f"changes of brightness of up to {options['add']:g} (white is 1) and of contrast of "

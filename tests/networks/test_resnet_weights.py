@@ -171,12 +171,12 @@ def test_only_the_stages_that_train_leave_loaded_weights(words, n_trained, file,
 
 def test_a_new_latent_stage_that_is_frozen_is_random(file, train):
     _, _, err = train(f"--encoder resnet18 weights={file} --latent_dim 8 --trainable_stages 1")
-    assert "note: latent keep random weights" in err
+    assert "note: not trained, with random weights: latent;" in err
 
 
 def test_frozen_stages_of_a_new_network_are_random(train):
     _, _, err = train("--encoder resnet18 weights=none --trainable_stages 2")
-    assert "note: stem, layer1, layer2, layer3 keep random weights" in err
+    assert "note: not trained, with random weights: stem, layer1, layer2, layer3;" in err
 
 
 def test_repetitions_share_a_loaded_encoder(file, run_main, stimuli, tmp_path):

@@ -6,7 +6,7 @@ import torch
 from helpers import film_frames, indexed_images, split_images
 from PIL import Image
 
-from neuro_noodle.augment import AUGMENTATIONS
+from neuro_noodle.augment import build_augmentations
 from neuro_noodle.data import arrays, store
 from neuro_noodle.objectives.base import OBJECTIVES
 from neuro_noodle.runs.loaders import EvenBatches, fit_augmentations, make_loaders
@@ -14,9 +14,9 @@ from neuro_noodle.runs.task import Task, TaskSource
 
 
 def loaders(dataset, parts, batch_size=8, objective="classify", augmentations=()):
-    task = Task(dataset, OBJECTIVES.build(objective).on(dataset), parts, {}, torch.device("cpu"))
-    built = [AUGMENTATIONS.build(choice) for choice in augmentations]
-    return make_loaders(task, batch_size=batch_size, augmentations=built, seed=3)
+    bound, built = OBJECTIVES.build(objective).on(dataset), build_augmentations(augmentations)
+    task = Task(dataset, bound, parts, {}, torch.device("cpu"), augmentations=built)
+    return make_loaders(task, batch_size=batch_size, seed=3)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 8, 53, 54, 1000])
@@ -50,19 +50,33 @@ def fit_background(images):
     """Return the background of images (N, 1, 4, 4), of which the first ten are not for training, and the notes."""
     dataset = film_frames(len(images), images=images)
     parts = {"training": list(range(10, len(images))), "validation": list(range(10))}
-    task = Task(dataset, OBJECTIVES.build("reconstruct").on(dataset), parts, {}, torch.device("cpu"))
-    augmentation = AUGMENTATIONS.build("background")
-    notes = fit_augmentations([AUGMENTATIONS.build("flip"), augmentation], task)
-    return augmentation.background, notes
+    objective, (flip, background) = (
+        OBJECTIVES.build("reconstruct noise=0.5"),
+        build_augmentations(["flip", "background"]),
+    )
+    task = Task(dataset, objective.on(dataset), parts, {}, torch.device("cpu"), augmentations=[flip, background])
+    notes = fit_augmentations(task)
+    return background.background, notes
 
 
 def test_the_background_is_the_median_of_training_images():
-    images = (10 * torch.arange(16, dtype=torch.uint8)).view(1, 1, 4, 4).repeat(21, 1, 1, 1)
-    images[10, 0, 0, 0] = 255
+    frame = (10 * torch.arange(16, dtype=torch.uint8)).view(1, 4, 4)
+    images = frame.repeat(31, 1, 1, 1)
     images[:10] = 0
+    images.flatten(1)[torch.arange(10, 31), torch.arange(21) % 16] += 40
     background, notes = fit_background(images)
-    assert torch.allclose(background, images[-1].float() / 255)
+    assert torch.allclose(background, frame / 255)
     assert notes == []
+
+
+def test_an_animal_that_rests_is_reported_as_background():
+    images = torch.zeros(110, 1, 4, 4, dtype=torch.uint8)
+    images[..., 2:, :] = 200
+    images[10:70, 0, 0, 0] = 100  # rests in 60 of 100 frames
+    images.flatten(1)[torch.arange(70, 110), torch.arange(40) % 16] = 100
+    background, notes = fit_background(images)
+    assert background[0, 0, 0] == pytest.approx(100 / 255)
+    assert len(notes) == 1 and notes[0].startswith("63% of training images hardly differ from their median")
 
 
 def test_without_a_common_background_whole_images_move():

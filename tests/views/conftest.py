@@ -22,7 +22,7 @@ def face_runs(stimuli, tmp_path_factory):
     base = f"--data_dir {stimuli} --save_dir {folder}"
     # The learning rate rises until the loss increases, so that the best session is not the last.
     random = "--encoder fc hidden=32 start=random --head fc start=random"
-    ae = f"{random} --n_epochs 3 --save_every 1 --keep all --lr 0.3 --schedule cosine warmup=3 --val_fraction 0.25"
+    ae = f"{random} --n_epochs 3 --save_every 1 --keep all --lr 0.2 --schedule cosine warmup=3 --val_fraction 0.25"
     train_silently(f"{base} {SMALL['faces_ae']} {ae} --namestr ae")
     train_silently(f"{base} {SMALL['faces_emotion']} --n_epochs 1 --test_fraction 0.25 --namestr emotion")
     plain = tmp_path_factory.mktemp("plain")
