@@ -120,7 +120,7 @@ RECIPES = {
         },
         source="neuro_noodle, branch master, 2020",
         expected=Expected("built-in faces", "validation", "mse", value=0.00223, tolerance=0.00008),
-        note="PCA: 0.0032; about 30 s on 2 cores",
+        note="PCA: 0.0032; about 100 s on 2 cores",
     ),
     "faces_emotion": Recipe(
         summary="ResNet18, pretrained on ImageNet, that classifies happy and sad faces",
