@@ -235,8 +235,8 @@ class Background(Augmentation):
     """Keep the background in place, so that the other augmentations move only what differs from it.
 
     The background is the median of training images, if it explains at least half of their variance, as in films from a
-    fixed camera in constant light; otherwise whole images move. An animal that is in the same place in half of the
-    images becomes background. It changes nothing by itself.
+    fixed camera in constant light; otherwise whole images move. What is in the same place in half of the images becomes
+    background: an animal at rest, or the average of aligned faces. It changes nothing by itself.
     """
 
     needs_fit = True
@@ -249,8 +249,8 @@ class Background(Augmentation):
         if explained < LEAST_EXPLAINED:
             return (
                 "--augment background moves whole images, because the median image explains only "
-                f"{max(explained, 0):.0%} of the variance of training images: the camera moves, or the background is "
-                "even"
+                f"{max(explained, 0):.0%} of the variance of training images: the camera or the crop moves, or the "
+                "background is even"
             )
         self.background = median
         still = float((differences < STILL * differences.mean()).float().mean())

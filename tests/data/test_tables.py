@@ -91,7 +91,7 @@ OPEN_DOCUMENT = b"application/vnd.oasis.opendocument.spreadsheet"
         (zipped("mimetype", OPEN_DOCUMENT), "a spreadsheet (OpenDocument); save it as 'CSV UTF-8'"),
         (zipped("table.csv"), "a zip archive; unpack it"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel file (.xls) or another document of Office; open it"),
-        (gzip.compress(b"file,age\n"), "a compressed file; unpack it"),
+        (gzip.compress(b"file,age\n", mtime=0), "a compressed file; unpack it"),
         (b"PAR1\x15\x04", 'a Parquet file; convert it: import pandas; pandas.read_parquet("table.csv").to_csv('),
         (b'[{"file": "1.png"}]', "a JSON file; convert it: import pandas; pandas.read_json"),
         (b'{\n  "file": {"0": "1.png"}}', "a JSON file"),
