@@ -4,6 +4,7 @@ import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,10 +72,11 @@ def test_an_autoencoder_in_whole_sentences(face_runs):
         "hidden layer of 32 units, ReLU), a latent of 4 numbers, and fully connected layers (the encoder's layers in "
         "reverse order, ReLU).",
         "The loss was the binary cross-entropy of pixels.",
-        "Training used Adam with a learning rate of 0.3, which rose during the first 3 epochs and then fell along half "
+        "Training used Adam with a learning rate of 0.2, which rose during the first 3 epochs and then fell along half "
         "a cosine to 0, and batches of at most 8 images, for 2 epochs.",
-        "Training images were changed at random by shifts of up to 3 px, rotations of up to 4°, changes of size of up "
-        "to 4 % and changes of brightness of up to 0.05 (white is 1) and of contrast of up to 10 %.",
+        "Training images were changed at random by mirroring with probability 0.5, shifts of up to 3 px, rotations of "
+        "up to 4°, changes of size of up to 4 % and changes of brightness of up to 0.05 (white is 1) and of contrast "
+        "of up to 10 %.",
         f"lowest validation mean squared error (MSE) of pixels (epoch {result['best_epoch'] + 1})."
         if result["best_epoch"] >= 0
         else "(the start, before training).",
@@ -192,12 +194,14 @@ def test_a_note_that_starts_with_a_file_keeps_its_name():
     assert format_note("two images are dark") == "Two images are dark."
 
 
-def test_the_worst_images_are_those_of_the_largest_error(run):
+def test_the_worst_images_are_of_different_people(run):
     found = extremes.find_extremes(run, n_shown=2)
     indices = run.held_out
     errors = (run.outputs_of(indices) - run.images(indices)).square().mean((1, 2, 3)).numpy()
     order = [run.dataset.ids[i] for i in indices[np.argsort(errors)]]
-    assert [one.id for one in found["best"]] == order[:2] and [one.id for one in found["worst"]] == order[:-3:-1]
+    for name, wanted in (("best", order), ("worst", order[::-1])):
+        of_another = next(one for one in wanted if Path(one).parent != Path(wanted[0]).parent)
+        assert [one.id for one in found[name]] == [wanted[0], of_another]
 
 
 def test_everything_of_the_user_is_escaped(page):
