@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.transforms import RandomResizedCrop
 
-from neuro_noodle.augment import AUGMENTATIONS, augment
+from neuro_noodle.augment import AUGMENTATIONS, augment, build_augmentations
 from neuro_noodle.choices import UserError
 
 NO_EFFECT = {  # options with which an augmentation does nothing
@@ -29,7 +29,7 @@ def seeded_generator(seed=0):
 
 
 def augment_images(images, *choices, seed=0):
-    return augment(images, [AUGMENTATIONS.build(choice) for choice in choices], seeded_generator(seed))[0]
+    return augment(images, build_augmentations(choices), seeded_generator(seed))[0]
 
 
 def augment_with_constant(images, choice, value, monkeypatch):
@@ -122,7 +122,7 @@ def film(n=30):
 
 
 def with_background(frames, *choices, seed=0):
-    augmentations = [AUGMENTATIONS.build(choice) for choice in ("background", *choices)]
+    augmentations = build_augmentations(["background", *choices])
     augmentations[0].fit(frames)
     return augment(frames, augmentations, seeded_generator(seed))
 

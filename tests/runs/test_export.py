@@ -56,7 +56,7 @@ def trained(small_runs, stimuli, arena, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported")
     train_silently(
         f"--data_dir {stimuli} --save_dir {folder} --namestr conv_ae --dataset folder size=26x20 {SMALL_CONV} "
-        "--latent_dim 4 --batch_size 8 --n_epochs 1 --objective reconstruct loss=mse --precision bf16"
+        "--latent_dim 4 --batch_size 8 --n_epochs 1 --objective reconstruct loss=mse --precision bf16 --augment none"
     )
     film = f"--data_dir {arena} --save_dir {folder} --n_epochs 1 --batch_size 16"
     numbers = "--objective regress columns=x,y unit=px --encoder pca --head linear --augment none"
@@ -255,7 +255,7 @@ def test_the_difference_from_bf16_is_in_the_description(exported):
     images = one.run.images(one.run.held_out)
     difference = np.abs(one.compute("model", images)["prediction"] - one.run.predict(images)).max()
     assert precision["differences"]["model"]["prediction"]["largest_difference"] == pytest.approx(difference, abs=1e-5)
-    assert difference > 3e-5
+    assert difference > 1e-4
     assert exported("faces_ae").about["precision"]["differences"] is None
 
 
