@@ -88,6 +88,11 @@ def test_an_autoencoder_in_whole_sentences(face_runs):
     assert text.endswith("the seed was 42.") and "  " not in text and "None" not in text
 
 
+def test_no_choice_is_claimed_if_only_the_last_epoch_was_judged(face_runs):
+    text = methods(facts_of(face_runs / "ae", test_every=3))  # of 3 epochs
+    assert "Weights were those after the last epoch." in text and "lowest validation" not in text
+
+
 def test_a_classifier_with_a_test_part_in_whole_sentences(small_runs):
     facts = facts_of(small_runs / "faces_emotion_scratch")
     text, test = methods(facts), facts.result["test"]
